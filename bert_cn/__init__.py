@@ -1,0 +1,1 @@
+"""Pretraining, conversion and fine-tuning of Chinese BERT."""

@@ -1,0 +1,146 @@
+"""BertConfig: what a bert_config.json says, read strictly."""
+
+import dataclasses
+import json
+
+import tensorflow as tf
+
+# What `hidden_act` means in a bert_config.json. google-research/bert computes "gelu" by
+# the tanh approximation (its modeling.py), so "gelu" keeps that meaning here;
+# transformers calls the same function "gelu_new" and means the exact one by "gelu".
+GELU_TANH = "gelu"
+GELU_EXACT = "gelu_erf"
+_ACTIVATION_SYNONYMS = {"gelu_new": GELU_TANH, "gelu_pytorch_tanh": GELU_TANH}
+
+# Keys found in published bert_config.json files that change nothing for BERT. HFL's
+# carry the pooler's and Google's Chinese ones `directionality`.
+_IGNORED_KEYS = frozenset(
+    {
+        "directionality",
+        "pooler_fc_size",
+        "pooler_num_attention_heads",
+        "pooler_num_fc_layers",
+        "pooler_size_per_head",
+        "pooler_type",
+        "output_past",
+        "model_type",
+        "architectures",
+        "pad_token_id",
+        "layer_norm_eps",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Sizes of a BERT model, under the names of Google's bert_config.json.
+
+    Attributes:
+        vocab_size: tokens in the vocabulary.
+        hidden_size: width of the encoder.
+        num_hidden_layers: transformer layers.
+        num_attention_heads: heads per layer; divides hidden_size.
+        intermediate_size: width of the feed-forward layer.
+        hidden_act: "gelu" (tanh approximation, as Google BERT) or "gelu_erf" (exact).
+        hidden_dropout_prob: dropout rate on embeddings and on each sub-layer's output.
+        attention_probs_dropout_prob: dropout rate on attention weights.
+        max_position_embeddings: longest sequence.
+        type_vocab_size: number of segments.
+        initializer_range: standard deviation of the truncated normal initializer.
+    """
+
+    vocab_size: int
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = GELU_TANH
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_type(field.name, field.type, getattr(self, field.name))
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                "hidden_size must be a multiple of num_attention_heads. Received: "
+                f"hidden_size={self.hidden_size}, "
+                f"num_attention_heads={self.num_attention_heads}."
+            )
+        if self.hidden_act not in (GELU_TANH, GELU_EXACT):
+            raise ValueError(
+                f"hidden_act must be {GELU_TANH!r} (tanh approximation) or "
+                f"{GELU_EXACT!r}. Received: {self.hidden_act!r}."
+            )
+
+    def to_json(self) -> str:
+        """Return the text of a bert_config.json with Google's keys."""
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+def _check_type(name: str, kind: type, value) -> None:
+    if kind is str:
+        return
+    number = isinstance(value, int if kind is int else (int, float))
+    if not number or isinstance(value, bool):
+        raise ValueError(f"{name} must be of type {kind.__name__}. Received: {value!r}.")
+    if kind is int and value < 1:
+        raise ValueError(f"{name} must be at least 1. Received: {value}.")
+    if name.endswith("_prob") and not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1). Received: {value}.")
+
+
+def parse_config(values: dict, path: str) -> BertConfig:
+    """Build a `BertConfig` from the content of a bert_config.json.
+
+    Args:
+        values: the parsed JSON object.
+        path: where it came from, for messages.
+
+    Raises:
+        ValueError: vocab_size is missing, a key is unknown, or a value is out of range.
+    """
+    known = {field.name for field in dataclasses.fields(BertConfig)}
+    unknown = sorted(set(values) - known - _IGNORED_KEYS)
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown key {unknown[0]!r}; the keys are {sorted(known)}. Correct "
+            "or remove it."
+        )
+    if "vocab_size" not in values:
+        raise ValueError(f"{path}: vocab_size is missing; add it.")
+    kept = {key: value for key, value in values.items() if key in known}
+    activation = kept.get("hidden_act", GELU_TANH)
+    kept["hidden_act"] = _ACTIVATION_SYNONYMS.get(activation, activation)
+    try:
+        return BertConfig(**kept)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_config(path: str) -> BertConfig:
+    """Read a bert_config.json from any path `tf.io.gfile` opens.
+
+    Raises:
+        ValueError: the file is missing, is no JSON object, or `parse_config` refuses it.
+    """
+    if not path:
+        raise ValueError(
+            "--bert_config_file is empty: name a bert_config.json, such as "
+            "configs/models/bert_tiny_cn.json."
+        )
+    try:
+        with tf.io.gfile.GFile(path, "r") as file:
+            values = json.loads(file.read())
+    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
+        raise ValueError(
+            f"Model configuration {path!r} cannot be read: check --bert_config_file."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error}).") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: a JSON object is needed, found {type(values)}.")
+    return parse_config(values, path)

@@ -1,0 +1,1 @@
+"""Raw text to whole-word-masked TFRecords."""

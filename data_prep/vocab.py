@@ -1,0 +1,152 @@
+"""Load and check a vocabulary; say which ids may replace a masked token."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+REQUIRED_TOKENS = (PAD, UNK, CLS, SEP, MASK)
+# The seed's own vocabularies add these two behind Google's five.
+SEED_TOKENS = ("<S>", "<T>")
+CONTINUATION_PREFIX = "##"
+
+# (first, last) code points of what google-research/bert's `_is_chinese_char` counts as
+# Chinese: CJK unified ideographs, extensions A to E and the compatibility blocks.
+_HAN_RANGES = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+
+
+def is_han(char: str) -> bool:
+    """Say whether one character is Chinese as google-research/bert defines it."""
+    code = ord(char)
+    return any(first <= code <= last for first, last in _HAN_RANGES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """A WordPiece vocabulary: one token a line, the line number is the id.
+
+    Attributes:
+        tokens: the tokens in the order of their ids.
+        path: where it was read from, for messages.
+        sha256: of the file's bytes.
+    """
+
+    tokens: tuple[str, ...]
+    path: str
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @functools.cached_property
+    def ids(self) -> dict[str, int]:
+        """Token -> id."""
+        return {token: index for index, token in enumerate(self.tokens)}
+
+    @property
+    def pad_id(self) -> int:
+        return self.ids[PAD]
+
+    @property
+    def unk_id(self) -> int:
+        return self.ids[UNK]
+
+    @property
+    def cls_id(self) -> int:
+        return self.ids[CLS]
+
+    @property
+    def sep_id(self) -> int:
+        return self.ids[SEP]
+
+    @property
+    def mask_id(self) -> int:
+        return self.ids[MASK]
+
+    @functools.cached_property
+    def replacement_ids(self) -> np.ndarray:
+        """Ids that may stand in for a masked token, int32 [number of live ids].
+
+        Left out: special tokens, `[unusedN]`, and `##` before a Han character, which no
+        tokenizer ever produces since each Han character is a word of its own.
+        """
+        return np.array(
+            [index for index, token in enumerate(self.tokens) if _is_live(token)],
+            dtype=np.int32,
+        )
+
+
+def _is_live(token: str) -> bool:
+    if token in SEED_TOKENS or (token.startswith("[") and token.endswith("]")):
+        # "[" and "]" themselves are ordinary punctuation.
+        return token in ("[", "]")
+    if token.startswith(CONTINUATION_PREFIX) and len(token) > 2:
+        return not any(is_han(char) for char in token)
+    return True
+
+
+def load_vocabulary(path: str) -> Vocabulary:
+    """Read a vocab.txt.
+
+    Args:
+        path: a local path or any path `tf.io.gfile` opens.
+
+    Returns:
+        The checked `Vocabulary`.
+
+    Raises:
+        ValueError: the file is missing, not UTF-8, lacks one of [PAD] [UNK] [CLS] [SEP]
+            [MASK], or holds a token twice.
+    """
+    if not path:
+        raise ValueError("--vocab_file is empty: name a vocab.txt, one token a line.")
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            data = file.read()
+    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
+        raise ValueError(
+            f"Vocabulary {path!r} cannot be read: check --vocab_file."
+        ) from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Vocabulary {path!r} is not UTF-8 at byte {error.start}: convert it to "
+            "UTF-8, one token a line."
+        ) from error
+    # Not splitlines(): Google's Chinese vocabulary has U+2028 as a token.
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    tokens = tuple(line.removesuffix("\r") for line in lines)
+    _check_tokens(tokens, path)
+    return Vocabulary(tokens, path, hashlib.sha256(data).hexdigest())
+
+
+def _check_tokens(tokens: tuple[str, ...], path: str) -> None:
+    missing = [token for token in REQUIRED_TOKENS if token not in tokens]
+    if missing:
+        raise ValueError(
+            f"Vocabulary {path!r} ({len(tokens)} tokens) lacks {' '.join(missing)}: add "
+            "the missing token on a line of its own, or name another --vocab_file."
+        )
+    first_line: dict[str, int] = {}
+    for number, token in enumerate(tokens, 1):
+        if token in first_line:
+            raise ValueError(
+                f"Vocabulary {path!r} holds {token!r} on lines {first_line[token]} and "
+                f"{number}: each token needs one id, so remove one of the two lines."
+            )
+        first_line[token] = number

@@ -1,0 +1,1 @@
+"""Everything around a TPU: strategy, health, supervision, preflight."""
