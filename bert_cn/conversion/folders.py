@@ -1,0 +1,166 @@
+"""Checkpoint folders: read them from anywhere, write them whole or not at all."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+
+import tensorflow as tf
+
+# The file that every reader of a format asks for first; written last, so that a folder
+# on a remote file system without it is recognisably unfinished.
+_LAST_WRITTEN = ("bert_config.json", "config.json")
+
+
+def is_remote(path: str) -> bool:
+    """Say whether a path names another file system, as gs://... does."""
+    return "://" in path
+
+
+def join(folder: str, *names: str) -> str:
+    """Join a folder and names; "" stands for the current folder."""
+    return os.path.join(folder or ".", *names)
+
+
+def exists(folder: str, *names: str) -> bool:
+    """Say whether a file or folder is there."""
+    return tf.io.gfile.exists(join(folder, *names))
+
+
+def list_folder(folder: str) -> list[str]:
+    """Return the names in a folder, sorted; none if there is no such folder."""
+    if not tf.io.gfile.isdir(folder):
+        return []
+    return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+
+
+def read_json(path: str) -> dict:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file is missing or is no JSON object.
+    """
+    try:
+        with tf.io.gfile.GFile(path, "r") as file:
+            values = json.loads(file.read())
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path} cannot be read: put the file there.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a JSON file ({error}): repair it.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: a JSON object is needed, found a {type(values)}.")
+    return values
+
+
+def write_json(path: str, values: dict) -> None:
+    """Write a JSON object to a local file."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2, ensure_ascii=False, sort_keys=True)
+        file.write("\n")
+
+
+@contextlib.contextmanager
+def local_copy(folder: str, names: Iterable[str]) -> Iterator[str]:
+    """Give a local folder with these files, for libraries that open local paths only.
+
+    A local folder is given as it is; of a remote one the files that exist are copied
+    to a temporary folder, which is removed at the end.
+    """
+    if not is_remote(folder):
+        yield folder or "."
+        return
+    with tempfile.TemporaryDirectory(prefix="bert_cn_") as local:
+        for name in names:
+            if exists(folder, name):
+                target = os.path.join(local, name)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                tf.io.gfile.copy(join(folder, name), target, overwrite=True)
+        yield local
+
+
+def write_folder(
+    output_dir: str,
+    write: Callable[[str], None],
+    overwrite: bool,
+    may_replace: Callable[[str], bool],
+) -> None:
+    """Write a folder that is either whole or not there.
+
+    Args:
+        output_dir: the folder to make.
+        write: called with the path of an empty local folder that it fills.
+        overwrite: whether a folder with files in it may be replaced.
+        may_replace: says of a name in the old folder whether it may be deleted.
+
+    Raises:
+        ValueError: the folder has files and overwrite is off, or a file in it is none
+            that a conversion writes.
+    """
+    check_output_folder(output_dir, overwrite, may_replace)
+    if is_remote(output_dir):
+        with tempfile.TemporaryDirectory(prefix="bert_cn_") as local:
+            write(local)
+            _upload(local, output_dir)
+        return
+    output_dir = os.path.abspath(output_dir)
+    parent, name = os.path.split(output_dir)
+    os.makedirs(parent, exist_ok=True)
+    temporary = tempfile.mkdtemp(prefix=f".{name}.unfinished-", dir=parent)
+    try:
+        write(temporary)
+        # mkdtemp makes folders that only their owner may enter.
+        os.chmod(temporary, 0o777 & ~_umask())
+        if os.path.isdir(output_dir):
+            old = tempfile.mkdtemp(prefix=f".{name}.old-", dir=parent)
+            os.rename(output_dir, os.path.join(old, name))
+            os.rename(temporary, output_dir)
+            shutil.rmtree(old)
+        else:
+            os.rename(temporary, output_dir)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_output_folder(
+    output_dir: str, overwrite: bool, may_replace: Callable[[str], bool]
+) -> None:
+    """Refuse a folder that must not be written to; see `write_folder`."""
+    if tf.io.gfile.exists(output_dir) and not tf.io.gfile.isdir(output_dir):
+        raise ValueError(
+            f"--output_dir {output_dir!r} is a file: name a new folder instead."
+        )
+    names = list_folder(output_dir)
+    if names and not overwrite:
+        raise ValueError(
+            f"--output_dir {output_dir!r} is not empty ({names[0]} is in it): name "
+            "another folder, or pass --overwrite to replace it."
+        )
+    foreign = [name for name in names if not may_replace(name)]
+    if foreign:
+        raise ValueError(
+            f"--output_dir {output_dir!r} holds {foreign[0]}, which no conversion "
+            "writes and --overwrite would delete: move it away or name another folder."
+        )
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _upload(local: str, output_dir: str) -> None:
+    """Copy a local folder; the file that makes it recognisable goes last."""
+    if tf.io.gfile.exists(output_dir):
+        tf.io.gfile.rmtree(output_dir)
+    relative = [
+        os.path.relpath(os.path.join(folder, name), local)
+        for folder, _, names in os.walk(local)
+        for name in names
+    ]
+    for name in sorted(relative, key=lambda name: (name in _LAST_WRITTEN, name)):
+        target = join(output_dir, name)
+        tf.io.gfile.makedirs(os.path.dirname(target))
+        tf.io.gfile.copy(os.path.join(local, name), target, overwrite=True)

@@ -1,0 +1,186 @@
+"""The formats by name: recognise, read and write a checkpoint of any of them."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+
+from bert_cn.conversion import (
+    folders,
+    keras_preset,
+    pretrained,
+    pt,
+    tf1,
+    tf2,
+    training,
+    transformers_config,
+)
+
+AUTO = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One checkpoint format.
+
+    Attributes:
+        name: as in --input_format and --output_format.
+        description: in words, for messages.
+        read: path -> PretrainedBert; raises ValueError.
+        write: writes into an empty local folder; None for a format that is only read.
+        files: names that `write` makes.
+    """
+
+    name: str
+    description: str
+    read: Callable[[str], pretrained.PretrainedBert]
+    write: Callable[[pretrained.PretrainedBert, str], None] | None = None
+    files: tuple[str, ...] = ()
+
+
+_FORMATS = (
+    Format("training", "training output folder of bert_cn", training.read),
+    Format(
+        "tf1", "TF1 checkpoint of google-research/bert", tf1.read, tf1.write, tf1.FILES
+    ),
+    Format(
+        "tf2",
+        "transformers folder with tf_model.h5",
+        tf2.read,
+        tf2.write,
+        tf2.FILES,
+    ),
+    Format(
+        "keras",
+        "KerasHub preset",
+        keras_preset.read,
+        keras_preset.write,
+        keras_preset.FILES,
+    ),
+    Format(
+        "pt", "transformers folder with PyTorch weights", pt.read, pt.write, pt.FILES
+    ),
+)
+FORMATS = {entry.name: entry for entry in _FORMATS}
+INPUT_FORMATS = tuple(FORMATS)
+OUTPUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.write)
+
+
+def recognise_format(path: str) -> Format:
+    """Say which format lies at a path, by its files' names and their content.
+
+    Raises:
+        ValueError: there is nothing, or nothing that is known.
+    """
+    if training.is_output_dir(path):
+        return FORMATS["training"]
+    config_path = folders.join(path, transformers_config.CONFIG_FILE)
+    if folders.exists(config_path):
+        values = folders.read_json(config_path)
+        if keras_preset.is_preset_config(values):
+            return FORMATS["keras"]
+        if any(folders.exists(path, name) for name in pt.WEIGHT_FILES):
+            return FORMATS["pt"]
+        if folders.exists(path, tf2.WEIGHTS_FILE):
+            return FORMATS["tf2"]
+    if tf1.find_prefix(path) is not None:
+        return FORMATS["tf1"]
+    raise ValueError(_unknown(path))
+
+
+def _unknown(path: str) -> str:
+    names = folders.list_folder(path)
+    if not path or not (names or folders.exists(path)):
+        found = "there is nothing there"
+    elif not names:
+        found = "it is an empty folder or a single file"
+    else:
+        found = f"it holds {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return (
+        f"No checkpoint is recognised at {path!r}: {found}. Name a training output "
+        "folder, a TF1 checkpoint prefix (folder/bert_model.ckpt), a transformers "
+        "folder (config.json with model.safetensors, pytorch_model.bin or tf_model.h5) "
+        "or a KerasHub preset."
+    )
+
+
+def find_format(path: str, input_format: str = AUTO) -> Format:
+    """Return the format of a checkpoint, recognised if input_format is "auto".
+
+    Raises:
+        ValueError: nothing is recognised there, or the format's name is unknown.
+    """
+    if input_format == AUTO:
+        return recognise_format(path)
+    if input_format not in FORMATS:
+        raise ValueError(
+            f"The format of a checkpoint must be one of {', '.join(INPUT_FORMATS)} or "
+            f"{AUTO}. Received: {input_format!r}."
+        )
+    return FORMATS[input_format]
+
+
+def read_checkpoint(path: str, input_format: str = AUTO) -> pretrained.PretrainedBert:
+    """Read a checkpoint of any format.
+
+    Args:
+        path: a folder, or for TF1 also a prefix; local or any that `tf.io.gfile` opens.
+        input_format: one of `INPUT_FORMATS`, or "auto" to recognise it.
+
+    Raises:
+        ValueError: nothing is recognised there, or its reader refuses it.
+    """
+    return find_format(path, input_format).read(path)
+
+
+def write_checkpoint(
+    bert: pretrained.PretrainedBert,
+    output_format: str,
+    output_dir: str,
+    overwrite: bool = False,
+) -> None:
+    """Write a folder of one format, whole or not at all.
+
+    Args:
+        bert: what to write.
+        output_format: one of `OUTPUT_FORMATS`.
+        output_dir: the folder to make; local or any that `tf.io.gfile` opens.
+        overwrite: replace the folder if it holds an older conversion.
+
+    Raises:
+        ValueError: the format is unknown or cannot hold the model, or the folder is not
+            empty.
+    """
+    write = _writer(output_format).write
+    folders.write_folder(
+        output_dir, lambda folder: write(bert, folder), overwrite, _is_ours
+    )
+
+
+def check_output(output_format: str, output_dir: str, overwrite: bool) -> None:
+    """Refuse early what `write_checkpoint` would refuse after minutes of reading."""
+    _writer(output_format)
+    if not output_dir:
+        raise ValueError("--output_dir is empty: name the folder to write.")
+    folders.check_output_folder(output_dir, overwrite, _is_ours)
+
+
+def _writer(output_format: str) -> Format:
+    with contextlib.suppress(KeyError):
+        entry = FORMATS[output_format]
+        if entry.write:
+            return entry
+    raise ValueError(
+        f"--output_format must be one of {', '.join(OUTPUT_FORMATS)}. Received: "
+        f"{output_format!r}."
+    )
+
+
+def _is_ours(name: str) -> bool:
+    return any(name in entry.files for entry in _FORMATS)
+
+
+def describe_loss(bert: pretrained.PretrainedBert, output_format: str) -> str | None:
+    """Return what the format's own software computes otherwise, or None."""
+    if output_format == "keras":
+        return keras_preset.describe_loss(bert)
+    return tf1.describe_loss(bert) if output_format == "tf1" else None

@@ -1,0 +1,171 @@
+"""KerasHub presets: BertBackbone and BertTokenizer, as save_to_preset writes them.
+
+A BertBackbone has no masked-LM and next-sentence heads, and KerasHub's own BertMaskedLM
+computes another head (exact GELU, LayerNorm epsilon 1e-5). So the heads lie beside the
+preset in heads.weights.h5, an HDF5 file with one dataset for each canonical name, which
+`read` takes and KerasHub passes over; so does bert_config.json, which holds the
+activation and the dropout rates under Google's names.
+"""
+
+import os
+
+import h5py
+import keras_hub
+import numpy as np
+
+from bert_cn import config as config_lib
+from bert_cn import modeling
+from bert_cn.conversion import (
+    folders,
+    keras_weights,
+    pretrained,
+    tokenizer_files,
+    weight_map,
+)
+from bert_cn.conversion.weight_map import Part
+
+PRESET_CONFIG_FILE = "config.json"
+PRESET_WEIGHTS_FILE = "model.weights.h5"
+PRESET_TOKENIZER_FILE = "tokenizer.json"
+PRESET_VOCAB_FILE = "assets/tokenizer/vocabulary.txt"
+HEADS_FILE = "heads.weights.h5"
+CONFIG_FILE = "bert_config.json"
+FILES = (
+    PRESET_CONFIG_FILE,
+    PRESET_WEIGHTS_FILE,
+    "model.weights.json",
+    PRESET_TOKENIZER_FILE,
+    "metadata.json",
+    "assets",
+    HEADS_FILE,
+    CONFIG_FILE,
+    tokenizer_files.VOCAB_FILE,
+    tokenizer_files.TOKENIZER_CONFIG_FILE,
+)
+_BACKBONE_CLASS = "BertBackbone"
+_BACKBONE_PARTS = (Part.ENCODER, Part.POOLER)
+_HEAD_PARTS = (Part.MLM, Part.NSP)
+
+
+def is_preset_config(values: dict) -> bool:
+    """Say whether a parsed config.json is one of a KerasHub preset."""
+    return "registered_name" in values and "class_name" in values
+
+
+def read(path: str) -> pretrained.PretrainedBert:
+    """Read a KerasHub preset folder of a BertBackbone.
+
+    Raises:
+        ValueError: files are missing or damaged, or the preset is of another model.
+    """
+    values = folders.read_json(folders.join(path, PRESET_CONFIG_FILE))
+    if values.get("class_name") != _BACKBONE_CLASS:
+        raise ValueError(
+            f"{path} is a preset of {values.get('class_name')!r}, and only "
+            f"{_BACKBONE_CLASS} can be converted: name another folder."
+        )
+    names = [name for name in folders.list_folder(path) if name != "assets"]
+    with folders.local_copy(path, names) as local:
+        try:
+            backbone = keras_hub.models.BertBackbone.from_preset(local)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"KerasHub cannot load the preset {path} ({_first_line(error)}): copy "
+                "it again."
+            ) from error
+        config = _read_config(path, backbone)
+        weights = keras_weights.canonical_from_model(backbone, _BACKBONE_PARTS)
+        weights |= _read_heads(local, path)
+    return pretrained.PretrainedBert(
+        config=config, weights=weights, source=path, **_read_tokenizer(path)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _read_config(
+    path: str, backbone: keras_hub.models.BertBackbone
+) -> config_lib.BertConfig:
+    if folders.exists(path, CONFIG_FILE):
+        return config_lib.load_config(folders.join(path, CONFIG_FILE))
+    return keras_weights.config_of(backbone)
+
+
+def _read_heads(local: str, path: str) -> dict[str, np.ndarray]:
+    file_name = os.path.join(local, HEADS_FILE)
+    if not os.path.exists(file_name):
+        return {}
+    heads = {}
+
+    def visit(name: str, item) -> None:
+        if isinstance(item, h5py.Dataset):
+            heads[name] = np.asarray(item, np.float32)
+
+    try:
+        with h5py.File(file_name, "r") as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{folders.join(path, HEADS_FILE)} cannot be read ({_first_line(error)}): "
+            "copy it again."
+        ) from error
+    return heads
+
+
+def _read_tokenizer(path: str) -> dict:
+    fields = tokenizer_files.read_tokenizer_files(path)
+    if fields["vocabulary"] is None and folders.exists(path, PRESET_VOCAB_FILE):
+        fields |= tokenizer_files.read_vocabulary(folders.join(path, PRESET_VOCAB_FILE))
+    if fields["do_lower_case"] is None and folders.exists(path, PRESET_TOKENIZER_FILE):
+        values = folders.read_json(folders.join(path, PRESET_TOKENIZER_FILE))
+        fields["do_lower_case"] = values.get("config", {}).get("lowercase")
+    return fields
+
+
+def describe_loss(bert: pretrained.PretrainedBert) -> str | None:
+    """Return what KerasHub will compute otherwise than this model, or None."""
+    if bert.config.hidden_act == config_lib.GELU_TANH:
+        return None
+    return (
+        "KerasHub's BertBackbone always computes the tanh approximation of GELU, and "
+        "this model was trained with the exact one: each activation moves by up to "
+        "5e-4, outputs by more."
+    )
+
+
+def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+    """Write a preset, the heads and the vocabulary into a local folder.
+
+    Raises:
+        ValueError: the model has no pooler, which a BertBackbone always has.
+    """
+    if not bert.has(Part.POOLER):
+        raise ValueError(
+            f"{bert.source} has no pooler, and a KerasHub preset needs one: choose "
+            "another --output_format."
+        )
+    backbone = modeling.build_encoder(bert.config)
+    keras_weights.assign_to_model(backbone, bert.weights, _BACKBONE_PARTS)
+    backbone.save_to_preset(folder)
+    if bert.vocabulary is not None:
+        lowercase = tokenizer_files.lower_case(bert)
+        keras_hub.models.BertTokenizer(
+            vocabulary=list(bert.vocabulary.tokens),
+            lowercase=lowercase,
+            strip_accents=lowercase,
+        ).save_to_preset(folder)
+    _write_heads(bert, os.path.join(folder, HEADS_FILE))
+    with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
+        file.write(bert.config.to_json())
+    tokenizer_files.write_vocabulary(bert, folder)
+
+
+def _write_heads(bert: pretrained.PretrainedBert, path: str) -> None:
+    heads = [part for part in _HEAD_PARTS if bert.has(part)]
+    if not heads:
+        return
+    with h5py.File(path, "w") as file:
+        for weight in weight_map.list_weights(bert.config, heads):
+            file.create_dataset(weight.name, data=bert.weights[weight.name])

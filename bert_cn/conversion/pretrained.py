@@ -1,0 +1,82 @@
+"""PretrainedBert: what a checkpoint of any format holds, in one form."""
+
+import dataclasses
+
+import numpy as np
+
+from bert_cn import config as config_lib
+from bert_cn.conversion import weight_map
+from data_prep import vocab as vocab_lib
+
+
+@dataclasses.dataclass
+class PretrainedBert:
+    """A pretrained BERT between two formats.
+
+    Attributes:
+        config: sizes and activation.
+        weights: canonical name (google-research/bert's variable) -> float32 array. All
+            weights of the encoder, and of each other part all or none.
+        source: where it was read from, for messages.
+        vocabulary: the checked vocabulary, or None where the input has none.
+        vocab_bytes: the bytes of its vocab.txt, which travel unchanged.
+        do_lower_case: whether text is lower-cased before tokenization; None where the
+            input does not say.
+        global_step: training steps behind it, where known.
+    """
+
+    config: config_lib.BertConfig
+    weights: dict[str, np.ndarray]
+    source: str
+    vocabulary: vocab_lib.Vocabulary | None = None
+    vocab_bytes: bytes | None = None
+    do_lower_case: bool | None = None
+    global_step: int | None = None
+
+    def __post_init__(self):
+        self.parts = weight_map.check_weights(self.weights, self.config, self.source)
+        self._check_vocabulary()
+
+    def set_vocabulary(
+        self, vocabulary: vocab_lib.Vocabulary, vocab_bytes: bytes
+    ) -> None:
+        """Take another vocabulary.
+
+        Raises:
+            ValueError: it has another size than the model.
+        """
+        self.vocabulary, self.vocab_bytes = vocabulary, vocab_bytes
+        self._check_vocabulary()
+
+    def _check_vocabulary(self) -> None:
+        if self.vocabulary is None:
+            return
+        if len(self.vocabulary) != self.config.vocab_size:
+            raise ValueError(
+                f"Vocabulary {self.vocabulary.path!r} has {len(self.vocabulary)} "
+                f"tokens, but the model in {self.source} has "
+                f"{self.config.vocab_size}: name the vocabulary that the model was "
+                "trained with by --vocab_file."
+            )
+
+    def has(self, part: weight_map.Part) -> bool:
+        """Say whether the checkpoint has this part."""
+        return part in self.parts
+
+    def count_parameters(self) -> int:
+        """Return the number of parameters, the tied output matrix counted once."""
+        return sum(array.size for array in self.weights.values())
+
+
+def guess_lower_case(vocabulary: vocab_lib.Vocabulary) -> bool:
+    """Guess do_lower_case: true when no ordinary token holds a capital A to Z.
+
+    Google's uncased and Chinese vocabularies hold none, its cased ones thousands.
+    """
+    return not any(
+        "A" <= char <= "Z"
+        for token in vocabulary.tokens
+        if token not in vocab_lib.SEED_TOKENS
+        and not (token.startswith("[") and token.endswith("]"))
+        for char in token
+    )

@@ -1,0 +1,165 @@
+"""TF1 checkpoints of google-research/bert: bert_model.ckpt.{index,data,meta}."""
+
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from bert_cn import config as config_lib
+from bert_cn.conversion import folders, pretrained, tokenizer_files, weight_map
+
+CHECKPOINT_NAME = "bert_model.ckpt"
+CONFIG_FILE = "bert_config.json"
+FILES = (
+    f"{CHECKPOINT_NAME}.index",
+    f"{CHECKPOINT_NAME}.data-00000-of-00001",
+    f"{CHECKPOINT_NAME}.meta",
+    CONFIG_FILE,
+    tokenizer_files.VOCAB_FILE,
+    tokenizer_files.TOKENIZER_CONFIG_FILE,
+)
+# What training leaves in a checkpoint beside the weights: the step, and the slots of
+# Google's AdamWeightDecayOptimizer, of TF's Adam, of LAMB.
+_TRAINING_STATE = re.compile(
+    r"(^|/)(global_step|beta[12]_power|(adam|lamb)_[mv]|Adam(_1)?|LAMB(_1)?)$"
+)
+# A variable of a trackable (TF2) checkpoint, which is none of ours here.
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+def find_prefix(path: str) -> str | None:
+    """Return the prefix of the TF1 checkpoint that a path means, or None.
+
+    Args:
+        path: a prefix, one of its files, or a folder with bert_model.ckpt.index or with
+            exactly one other `*.index`, or with Estimator's `checkpoint` file.
+    """
+    path = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
+    if folders.exists(f"{path}.index"):
+        return path if is_name_based(path) else None
+    names = [name for name in folders.list_folder(path) if name.endswith(".index")]
+    if f"{CHECKPOINT_NAME}.index" in names:
+        prefix = folders.join(path, CHECKPOINT_NAME)
+    elif folders.exists(path, "checkpoint"):
+        prefix = tf.train.latest_checkpoint(path)
+    elif len(names) == 1:
+        prefix = folders.join(path, names[0].removesuffix(".index"))
+    else:
+        prefix = None
+    return prefix if prefix and is_name_based(prefix) else None
+
+
+def is_name_based(prefix: str) -> bool:
+    """Say whether a checkpoint is one of TF1, and not an object-based one of TF2.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    return not _open(prefix).has_tensor(_OBJECT_GRAPH)
+
+
+def _open(prefix: str):
+    try:
+        return tf.compat.v1.train.NewCheckpointReader(prefix)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise _damaged(prefix, error) from error
+
+
+def _damaged(prefix: str, error: Exception) -> ValueError:
+    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ValueError(
+        f"TF1 checkpoint {prefix!r} cannot be read ({first_line}): copy its .index and "
+        ".data files again."
+    )
+
+
+def read(path: str) -> pretrained.PretrainedBert:
+    """Read a TF1 checkpoint and the bert_config.json and vocab.txt beside it.
+
+    Optimizer slots and the step are left out of the weights.
+
+    Raises:
+        ValueError: files are missing or damaged, or its variables are not a BERT's.
+    """
+    prefix = find_prefix(path)
+    if prefix is None:
+        raise ValueError(
+            f"{path!r} is no TF1 checkpoint: name the prefix, such as "
+            f"folder/{CHECKPOINT_NAME}."
+        )
+    folder = os.path.dirname(prefix)
+    config = config_lib.load_config(folders.join(folder, CONFIG_FILE))
+    reader = _open(prefix)
+    names = [
+        name
+        for name in reader.get_variable_to_shape_map()
+        if not _TRAINING_STATE.search(name)
+    ]
+    try:
+        weights = {name: reader.get_tensor(name) for name in sorted(names)}
+        step = (
+            int(reader.get_tensor("global_step"))
+            if reader.has_tensor("global_step")
+            else None
+        )
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise _damaged(prefix, error) from error
+    return pretrained.PretrainedBert(
+        config=config,
+        weights={
+            name: np.asarray(array, np.float32) for name, array in weights.items()
+        },
+        source=prefix,
+        global_step=step,
+        **tokenizer_files.read_tokenizer_files(folder),
+    )
+
+
+def describe_loss(bert: pretrained.PretrainedBert) -> str | None:
+    """Return what google-research/bert will compute otherwise, or None."""
+    if bert.config.hidden_act == config_lib.GELU_TANH:
+        return None
+    return (
+        "google-research/bert always computes the tanh approximation of GELU, and this "
+        "model was trained with the exact one: each activation moves by up to 5e-4, "
+        "outputs by more. bert_config.json says gelu_erf, which its modeling.py "
+        "refuses; write gelu there to accept the difference."
+    )
+
+
+def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+    """Write bert_model.ckpt.*, bert_config.json and the vocabulary into a local folder.
+
+    The tensors go straight into a V2 bundle; the .meta holds a graph of the variables
+    and a Saver but no values, so that no size limit of a graph applies.
+    """
+    names = [weight.name for weight in weight_map.list_weights(bert.config, bert.parts)]
+    prefix = os.path.join(folder, CHECKPOINT_NAME)
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[np.ascontiguousarray(bert.weights[name]) for name in names],
+    )
+    _write_meta_graph(prefix, bert, names)
+    with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
+        file.write(bert.config.to_json())
+    tokenizer_files.write_vocabulary(bert, folder)
+
+
+def _write_meta_graph(
+    prefix: str, bert: pretrained.PretrainedBert, names: list[str]
+) -> None:
+    with tf.Graph().as_default():
+        for name in names:
+            # Reference variables, as TensorFlow 1.15 makes them.
+            tf.compat.v1.get_variable(
+                name,
+                shape=bert.weights[name].shape,
+                initializer=tf.compat.v1.zeros_initializer(),
+                use_resource=False,
+            )
+        tf.compat.v1.train.Saver().export_meta_graph(
+            f"{prefix}.meta", strip_default_attrs=True
+        )

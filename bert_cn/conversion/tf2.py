@@ -1,0 +1,136 @@
+"""transformers 4's TensorFlow weights: tf_model.h5 of TFBertForPreTraining.
+
+The file is what `TFBertForPreTraining.save_pretrained` of transformers 4.57 writes with
+tf-keras 2.20: an HDF5 group for each top layer with the attribute `weight_names`, and
+in it a dataset for each weight under its own name.
+"""
+
+import os
+import re
+
+import h5py
+import numpy as np
+
+from bert_cn.conversion import (
+    folders,
+    pretrained,
+    tokenizer_files,
+    transformers_config,
+    weight_map,
+)
+from bert_cn.conversion.weight_map import Part
+
+WEIGHTS_FILE = "tf_model.h5"
+FILES = (WEIGHTS_FILE, transformers_config.CONFIG_FILE, *tokenizer_files.FILES)
+
+_KERAS_VERSION = "2.20.1"
+_ENCODER_LAYER, _NSP_LAYER, _MLM_LAYER = "bert", "nsp___cls", "mlm___cls"
+# The weights of the embedding layer, which the MLM head owns as well for its output
+# matrix, so that Keras lists them under both.
+_SHARED = "bert/embeddings/"
+# An HDF5 attribute holds 64 KiB; Keras splits longer lists into name0, name1, ...
+_MAX_ATTRIBUTE_BYTES = 64512
+# In a name, what stands before the layers is the model's name: tf_bert_model/, ...
+_BEFORE_LAYER = re.compile(
+    r"^.*?(?=(bert/(embeddings|encoder|pooler)|nsp___cls|mlm___cls)/)"
+)
+
+
+def read(path: str) -> pretrained.PretrainedBert:
+    """Read a transformers folder with a tf_model.h5.
+
+    Raises:
+        ValueError: files are missing or damaged, the configuration is not a BERT's, or
+            the weights are not exactly those of the configuration.
+    """
+    config = transformers_config.read_config(
+        folders.join(path, transformers_config.CONFIG_FILE)
+    )
+    table = {weight.tf2: weight for weight in weight_map.list_weights(config)}
+    weights = {}
+    for name, array in _read_datasets(path).items():
+        weight = table.get(name)
+        if weight is None:
+            weights[name] = array  # `PretrainedBert` lists it as left over.
+        else:
+            weights[weight.name] = np.ascontiguousarray(
+                weight_map.from_layout(array, weight.tf2_layout, weight.shape)
+            )
+    return pretrained.PretrainedBert(
+        config=config,
+        weights=weights,
+        source=path,
+        **tokenizer_files.read_tokenizer_files(path),
+    )
+
+
+def _read_datasets(path: str) -> dict[str, np.ndarray]:
+    """Return weight name without the model's name and ":0" -> float32 array."""
+    arrays = {}
+
+    def visit(name: str, item) -> None:
+        if isinstance(item, h5py.Dataset):
+            weight_name = _BEFORE_LAYER.sub("", name).removesuffix(":0")
+            arrays[weight_name] = np.asarray(item, np.float32)
+
+    try:
+        with (
+            folders.local_copy(path, [WEIGHTS_FILE]) as local,
+            h5py.File(os.path.join(local, WEIGHTS_FILE), "r") as file,
+        ):
+            for layer in file.values():
+                layer.visititems(visit)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{folders.join(path, WEIGHTS_FILE)} cannot be read ({error}): copy it "
+            "again."
+        ) from error
+    return arrays
+
+
+def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+    """Write tf_model.h5, config.json and tokenizer files into a local folder."""
+    table = weight_map.list_weights(bert.config, bert.parts)
+    arrays = {
+        f"{weight.tf2}:0": weight_map.to_layout(
+            bert.weights[weight.name], weight.tf2_layout, weight.shape
+        )
+        for weight in table
+    }
+    shared = [name for name in arrays if name.startswith(_SHARED)]
+    layers = {_ENCODER_LAYER: [], _NSP_LAYER: [], _MLM_LAYER: []}
+    for name in arrays:
+        layers[name.split("/")[0]].append(name)
+    if bert.has(Part.MLM):
+        layers[_MLM_LAYER] += shared
+    layers = {layer: names for layer, names in layers.items() if names}
+    with h5py.File(os.path.join(folder, WEIGHTS_FILE), "w") as file:
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = _KERAS_VERSION.encode()
+        _save_names(file, "layer_names", list(layers))
+        for layer, names in layers.items():
+            group = file.create_group(layer)
+            _save_names(group, "weight_names", names)
+            for name in names:
+                if layer == _MLM_LAYER and name in shared:
+                    # A hard link: the same bytes under a second name.
+                    group[name] = file[_ENCODER_LAYER][name]
+                else:
+                    group.create_dataset(name, data=arrays[name])
+        _save_names(file.create_group("top_level_model_weights"), "weight_names", [])
+    folders.write_json(
+        os.path.join(folder, transformers_config.CONFIG_FILE),
+        transformers_config.build_config(bert),
+    )
+    tokenizer_files.write_transformers_files(bert, folder)
+
+
+def _save_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
+    encoded = [name.encode() for name in names]
+    per_chunk = _MAX_ATTRIBUTE_BYTES // max(map(len, encoded), default=1)
+    if len(encoded) <= per_chunk:
+        group.attrs[attribute] = encoded
+        return
+    for number, start in enumerate(range(0, len(encoded), per_chunk)):
+        chunk = np.array(encoded[start : start + per_chunk])
+        group.attrs[f"{attribute}{number}"] = chunk

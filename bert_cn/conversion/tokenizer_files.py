@@ -1,0 +1,151 @@
+"""Vocabulary and tokenizer files that travel with a checkpoint."""
+
+import os
+
+import tensorflow as tf
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from bert_cn.conversion import folders, pretrained
+from data_prep import vocab as vocab_lib
+
+VOCAB_FILE = "vocab.txt"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+TOKENIZER_FILE = "tokenizer.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+FILES = (VOCAB_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE)
+
+# Google's tokenizer gives up on longer words, and so does the data stage.
+_MAX_INPUT_CHARS_PER_WORD = 200
+_SPECIAL_TOKENS = {
+    "unk_token": vocab_lib.UNK,
+    "sep_token": vocab_lib.SEP,
+    "pad_token": vocab_lib.PAD,
+    "cls_token": vocab_lib.CLS,
+    "mask_token": vocab_lib.MASK,
+}
+
+
+def read_tokenizer_files(folder: str) -> dict:
+    """Read what a folder says about its tokenizer.
+
+    Returns:
+        The `PretrainedBert` fields vocabulary, vocab_bytes (None without a vocab.txt)
+        and do_lower_case (None where no file says).
+
+    Raises:
+        ValueError: the vocabulary or a JSON file is damaged.
+    """
+    path = folders.join(folder, VOCAB_FILE)
+    if tf.io.gfile.exists(path):
+        fields = read_vocabulary(path)
+    else:
+        fields = {"vocabulary": None, "vocab_bytes": None}
+    return {**fields, "do_lower_case": _read_do_lower_case(folder)}
+
+
+def read_vocabulary(path: str) -> dict:
+    """Read a vocab.txt.
+
+    Returns:
+        The `PretrainedBert` fields vocabulary and vocab_bytes.
+
+    Raises:
+        ValueError: it cannot be read or is no BERT vocabulary.
+    """
+    vocabulary = vocab_lib.load_vocabulary(path)
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return {"vocabulary": vocabulary, "vocab_bytes": file.read()}
+
+
+def _read_do_lower_case(folder: str) -> bool | None:
+    if folders.exists(folder, TOKENIZER_CONFIG_FILE):
+        values = folders.read_json(folders.join(folder, TOKENIZER_CONFIG_FILE))
+        if values.get("do_lower_case") is not None:
+            return bool(values["do_lower_case"])
+    if folders.exists(folder, TOKENIZER_FILE):
+        values = folders.read_json(folders.join(folder, TOKENIZER_FILE))
+        lowercase = (values.get("normalizer") or {}).get("lowercase")
+        return None if lowercase is None else bool(lowercase)
+    return None
+
+
+def write_vocabulary(bert: pretrained.PretrainedBert, folder: str) -> None:
+    """Write vocab.txt and {"do_lower_case": ...}; Google's layout lacks the second.
+
+    Without a vocabulary nothing is written.
+    """
+    if bert.vocab_bytes is None:
+        return
+    with open(os.path.join(folder, VOCAB_FILE), "wb") as file:
+        file.write(bert.vocab_bytes)
+    folders.write_json(
+        os.path.join(folder, TOKENIZER_CONFIG_FILE),
+        {"do_lower_case": lower_case(bert)},
+    )
+
+
+def lower_case(bert: pretrained.PretrainedBert) -> bool:
+    """Return do_lower_case, guessed from the vocabulary where the input was silent."""
+    if bert.do_lower_case is not None:
+        return bert.do_lower_case
+    return pretrained.guess_lower_case(bert.vocabulary)
+
+
+def write_transformers_files(bert: pretrained.PretrainedBert, folder: str) -> None:
+    """Write what transformers' AutoTokenizer reads, without importing transformers.
+
+    Without a vocabulary nothing is written.
+    """
+    if bert.vocab_bytes is None:
+        return
+    write_vocabulary(bert, folder)
+    do_lower_case = lower_case(bert)
+    folders.write_json(
+        os.path.join(folder, TOKENIZER_CONFIG_FILE),
+        {
+            **_SPECIAL_TOKENS,
+            "do_lower_case": do_lower_case,
+            "model_max_length": bert.config.max_position_embeddings,
+            "strip_accents": None,
+            "tokenize_chinese_chars": True,
+            "tokenizer_class": "BertTokenizer",
+        },
+    )
+    folders.write_json(os.path.join(folder, SPECIAL_TOKENS_FILE), _SPECIAL_TOKENS)
+    tokenizer = build_fast_tokenizer(bert.vocabulary, do_lower_case)
+    tokenizer.save(os.path.join(folder, TOKENIZER_FILE))
+
+
+def build_fast_tokenizer(
+    vocabulary: vocab_lib.Vocabulary, do_lower_case: bool
+) -> tokenizers.Tokenizer:
+    """Build the tokenizer that a BERT tokenizer.json describes.
+
+    Accents are stripped when lower-casing, as google-research/bert does. The five
+    special tokens are recognised in text, as in every transformers tokenizer; <S> and
+    <T> are ordinary entries of the vocabulary.
+    """
+    tokenizer = tokenizers.Tokenizer(
+        models.WordPiece(
+            dict(vocabulary.ids),
+            unk_token=vocab_lib.UNK,
+            max_input_chars_per_word=_MAX_INPUT_CHARS_PER_WORD,
+        )
+    )
+    tokenizer.add_special_tokens(list(vocab_lib.REQUIRED_TOKENS))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=True,
+        strip_accents=None,
+        lowercase=do_lower_case,
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=vocab_lib.CONTINUATION_PREFIX)
+    cls, sep = vocab_lib.CLS, vocab_lib.SEP
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(cls, vocabulary.cls_id), (sep, vocabulary.sep_id)],
+    )
+    return tokenizer

@@ -1,0 +1,89 @@
+"""The config.json of transformers, to and from `BertConfig`."""
+
+import dataclasses
+
+from bert_cn import config as config_lib
+from bert_cn import modeling
+from bert_cn.conversion import folders, pretrained
+from bert_cn.conversion.weight_map import Part
+
+CONFIG_FILE = "config.json"
+MODEL_TYPE = "bert"
+
+# google-research/bert's "gelu" is the tanh approximation, transformers' "gelu" the
+# exact function: one word for two functions that differ by up to 5e-4.
+_TO_TRANSFORMERS = {
+    config_lib.GELU_TANH: "gelu_new",
+    config_lib.GELU_EXACT: "gelu",
+}
+_FROM_TRANSFORMERS = {
+    "gelu_new": config_lib.GELU_TANH,
+    "gelu_pytorch_tanh": config_lib.GELU_TANH,
+    "gelu": config_lib.GELU_EXACT,
+}
+# Settings that make another model of the same weights.
+_REQUIRED_VALUES = {
+    "model_type": MODEL_TYPE,
+    "layer_norm_eps": modeling.LAYER_NORM_EPSILON,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+
+
+def is_transformers_config(values: dict) -> bool:
+    """Say whether a parsed config.json is one of transformers."""
+    return "model_type" in values or "architectures" in values
+
+
+def read_config(path: str) -> config_lib.BertConfig:
+    """Read a config.json of transformers.
+
+    Raises:
+        ValueError: it is unreadable, of another architecture, or asks for something
+            that our model does not compute.
+    """
+    values = folders.read_json(path)
+    for key, required in _REQUIRED_VALUES.items():
+        if values.get(key, required) != required:
+            raise ValueError(
+                f"{path}: {key} is {values[key]!r}, and only BERT models with "
+                f"{required!r} can be converted: name another checkpoint."
+            )
+    # transformers leaves defaults out; its BertConfig's are Google's, but vocab_size.
+    activation = values.get("hidden_act", "gelu")
+    if activation not in _FROM_TRANSFORMERS:
+        raise ValueError(
+            f"{path}: hidden_act is {activation!r}, and only "
+            f"{', '.join(_FROM_TRANSFORMERS)} can be converted: name another "
+            "checkpoint."
+        )
+    names = {field.name for field in dataclasses.fields(config_lib.BertConfig)}
+    kept = {key: value for key, value in values.items() if key in names}
+    kept["hidden_act"] = _FROM_TRANSFORMERS[activation]
+    return config_lib.parse_config(kept, path)
+
+
+def build_config(bert: pretrained.PretrainedBert) -> dict:
+    """Return the content of a config.json that says what the weights compute."""
+    values = dataclasses.asdict(bert.config)
+    return {
+        **values,
+        "architectures": [_architecture(bert)],
+        "dtype": "float32",
+        "hidden_act": _TO_TRANSFORMERS[bert.config.hidden_act],
+        "layer_norm_eps": modeling.LAYER_NORM_EPSILON,
+        "model_type": MODEL_TYPE,
+        "pad_token_id": bert.vocabulary.pad_id if bert.vocabulary else 0,
+        "position_embedding_type": "absolute",
+        # transformers 4 calls `dtype` by this name.
+        "torch_dtype": "float32",
+        "use_cache": True,
+    }
+
+
+def _architecture(bert: pretrained.PretrainedBert) -> str:
+    if bert.has(Part.MLM):
+        return "BertForPreTraining" if bert.has(Part.NSP) else "BertForMaskedLM"
+    return "BertForNextSentencePrediction" if bert.has(Part.NSP) else "BertModel"

@@ -1,0 +1,114 @@
+"""Convert a BERT checkpoint from any of the formats into another.
+
+    python -m bert_cn.convert_checkpoint --input=out/tiny --output_format=pt \
+        --output_dir=out/tiny_pt
+
+Formats: tf1 (google-research/bert), tf2 (tf_model.h5 of transformers 4), keras
+(KerasHub preset), pt (transformers with PyTorch). The input may also be a training output folder.
+"""
+
+import sys
+import time
+
+from absl import flags
+
+from bert_cn.conversion import formats, pretrained, tokenizer_files
+from data_prep import command_line
+
+_INPUT = flags.DEFINE_string(
+    "input",
+    "",
+    "A training output folder, a TF1 checkpoint prefix, a transformers folder or a "
+    "KerasHub preset.",
+)
+_INPUT_FORMAT = flags.DEFINE_enum(
+    "input_format",
+    formats.AUTO,
+    (formats.AUTO, *formats.INPUT_FORMATS),
+    "The format of --input; auto recognises it by its files.",
+)
+_OUTPUT_FORMAT = flags.DEFINE_enum(
+    "output_format", None, formats.OUTPUT_FORMATS, "The format to write."
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "The folder to write.")
+_VOCAB_FILE = flags.DEFINE_string(
+    "vocab_file",
+    "",
+    "The vocab.txt, where the input has none or another shall be used.",
+)
+_DO_LOWER_CASE = flags.DEFINE_bool(
+    "do_lower_case",
+    None,
+    "Whether the tokenizer lower-cases; without the flag, what the input says.",
+)
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace an older conversion in --output_dir."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Read, say what was read, write, say what was written."""
+    command_line.refuse_arguments(arguments)
+    if not _INPUT.value:
+        raise ValueError("--input is empty: name the checkpoint to convert.")
+    if _OUTPUT_FORMAT.value is None:
+        raise ValueError(
+            f"--output_format is missing: one of {', '.join(formats.OUTPUT_FORMATS)}."
+        )
+    formats.check_output(_OUTPUT_FORMAT.value, _OUTPUT_DIR.value, _OVERWRITE.value)
+    bert = _read()
+    warning = formats.describe_loss(bert, _OUTPUT_FORMAT.value)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+    started = time.monotonic()
+    formats.write_checkpoint(
+        bert, _OUTPUT_FORMAT.value, _OUTPUT_DIR.value, _OVERWRITE.value
+    )
+    print(
+        f"Wrote {_OUTPUT_DIR.value} "
+        f"({formats.FORMATS[_OUTPUT_FORMAT.value].description}) in "
+        f"{time.monotonic() - started:.1f} s."
+    )
+
+
+def _read() -> pretrained.PretrainedBert:
+    started = time.monotonic()
+    entry = formats.find_format(_INPUT.value, _INPUT_FORMAT.value)
+    print(f"Reading {_INPUT.value}: {entry.description}.", flush=True)
+    bert = entry.read(_INPUT.value)
+    if _VOCAB_FILE.value:
+        bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
+    if _DO_LOWER_CASE.value is not None:
+        bert.do_lower_case = _DO_LOWER_CASE.value
+    step = "" if bert.global_step is None else f" at step {bert.global_step}"
+    print(
+        f"Read {len(bert.weights)} weights ({bert.count_parameters():,} parameters: "
+        f"{', '.join(bert.parts)}){step} in {time.monotonic() - started:.1f} s."
+    )
+    _print_tokenizer(bert)
+    return bert
+
+
+def _print_tokenizer(bert: pretrained.PretrainedBert) -> None:
+    if bert.vocabulary is None:
+        print(
+            f"warning: {_INPUT.value} has no vocabulary, so no tokenizer files are "
+            "written; name one by --vocab_file.",
+            file=sys.stderr,
+        )
+        return
+    lower_case = tokenizer_files.lower_case(bert)
+    guessed = (
+        " (not recorded; guessed from whether the vocabulary has capital letters, "
+        "--do_lower_case says otherwise)"
+        if bert.do_lower_case is None
+        else ""
+    )
+    print(
+        f"Vocabulary of {len(bert.vocabulary)} tokens, "
+        f"do_lower_case={str(lower_case).lower()}{guessed}."
+    )
+
+
+if __name__ == "__main__":
+    command_line.run_command(main)
