@@ -86,7 +86,9 @@ def _check_type(name: str, kind: type, value) -> None:
         return
     number = isinstance(value, int if kind is int else (int, float))
     if not number or isinstance(value, bool):
-        raise ValueError(f"{name} must be of type {kind.__name__}. Received: {value!r}.")
+        raise ValueError(
+            f"{name} must be of type {kind.__name__}. Received: {value!r}."
+        )
     if kind is int and value < 1:
         raise ValueError(f"{name} must be at least 1. Received: {value}.")
     if name.endswith("_prob") and not 0 <= value < 1:

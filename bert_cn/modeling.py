@@ -124,7 +124,9 @@ def build_encoder(config: config_lib.BertConfig) -> keras_hub.models.BertBackbon
         name="bert",
     )
     for layer in encoder.transformer_layers:
-        layer._feedforward_intermediate_dense.activation = ACTIVATIONS[config.hidden_act]
+        layer._feedforward_intermediate_dense.activation = ACTIVATIONS[
+            config.hidden_act
+        ]
     if config.initializer_range != _KERAS_HUB_INITIALIZER_RANGE:
         scale = config.initializer_range / _KERAS_HUB_INITIALIZER_RANGE
         for variable in encoder.trainable_variables:

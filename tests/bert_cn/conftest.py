@@ -9,7 +9,20 @@ from bert_cn.conversion import pretrained, tokenizer_files, weight_map
 TOKENS = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<S>", "<T>"),
     *"使用语言模型来预测下一个词的。，国中北京首都是",
-    *("pro", "##ba", "##bility", "Bert", "bert", "cafe", "[", "]", "mask", "<", "s", ">"),
+    *(
+        "pro",
+        "##ba",
+        "##bility",
+        "Bert",
+        "bert",
+        "cafe",
+        "[",
+        "]",
+        "mask",
+        "<",
+        "s",
+        ">",
+    ),
 )
 
 

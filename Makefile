@@ -1,0 +1,52 @@
+# make demo    the whole line on the sample corpus: text to checkpoints, then [MASK]
+# make test    lint and all tests
+# Both make their own environment in .venv first.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(if $(shell command -v $(name)),$(name))))
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+DEMO := out/demo
+
+.PHONY: demo test test-fast lint format install clean-demo
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.py pyproject.toml constraints.txt
+	@echo "Making $(VENV) with $(PYTHON); this takes some minutes and 3 GB the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --progress-bar=on -c constraints.txt -e '.[torch,test]'
+	@touch $@
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(INSTALLED)
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+test: lint
+	$(RUN) -m pytest
+
+test-fast: $(INSTALLED)
+	$(RUN) -m pytest -m 'not slow'
+
+# Always from the start: a demo that finds everything done shows nothing.
+clean-demo:
+	rm -rf $(DEMO)
+
+demo: $(INSTALLED) clean-demo
+	$(RUN) -m data_prep.build_vocab --input_file='data_prep/sample_corpus/*.txt' \
+	    --output_file=$(DEMO)/vocab.txt --vocab_size=3000
+	$(RUN) -m data_prep.create_pretraining_data --flagfile=configs/demo/data.flags
+	$(RUN) -m bert_cn.run_pretraining --flagfile=configs/demo/pretrain.flags
+	for format in tf1 tf2 keras pt; do \
+	    $(RUN) -m bert_cn.convert_checkpoint --input=$(DEMO)/model \
+	        --output_format=$$format --output_dir=$(DEMO)/$$format || exit 1; \
+	done
+	$(RUN) -m bert_cn.fill_mask --checkpoint=$(DEMO)/pt '图书馆周末[MASK]放到晚上九点。'
+	@echo
+	@echo "Loss curve:   $(DEMO)/model/loss_curve.png"
+	@echo "TensorBoard:  $(VENV)/bin/tensorboard --logdir=$(DEMO)/model/tensorboard"
+	@echo "Checkpoints:  $(DEMO)/tf1  $(DEMO)/tf2  $(DEMO)/keras  $(DEMO)/pt"

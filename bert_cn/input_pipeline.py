@@ -1,0 +1,227 @@
+"""TFRecords to a tf.data pipeline, deterministic and sharded per host."""
+
+import dataclasses
+import glob as local_glob
+
+import tensorflow as tf
+
+from data_prep import manifest as manifest_lib
+from data_prep import schema
+
+# Two epochs of one run must not draw the same order, two runs with one seed must.
+_SHUFFLE_BUFFER_RECORDS = 10_000
+_FILES_READ_AT_ONCE = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFiles:
+    """Input files that were found and agree with the flags.
+
+    Attributes:
+        paths: the files, in sorted order.
+        max_seq_length: tokens per record.
+        max_predictions_per_seq: masked positions per record.
+        feature_names: spelling on disk, a key of `schema.RECORD_NAMES`.
+        manifests: those of the data stage that list the files; empty for records that
+            another program wrote.
+    """
+
+    paths: tuple[str, ...]
+    max_seq_length: int
+    max_predictions_per_seq: int
+    feature_names: str
+    manifests: tuple[manifest_lib.Manifest, ...] = ()
+
+
+def find_files(patterns: str, flag: str) -> tuple[str, ...]:
+    """Expand a comma list of globs.
+
+    Raises:
+        ValueError: a pattern matches no file; the message names it and `flag`.
+    """
+    paths: set[str] = set()
+    for pattern in filter(None, (part.strip() for part in patterns.split(","))):
+        found = [path for path in tf.io.gfile.glob(pattern) if _is_record_file(path)]
+        if not found and tf.io.gfile.exists(pattern):
+            # A real name with glob characters in it.
+            found = tf.io.gfile.glob(local_glob.escape(pattern)) or [pattern]
+        if not found:
+            raise ValueError(
+                f"{flag}: {pattern!r} matches no file; check the path, or make the "
+                "records with python -m data_prep.create_pretraining_data."
+            )
+        paths.update(found)
+    if not paths:
+        raise ValueError(f"{flag} is empty: name TFRecord files or globs.")
+    return tuple(sorted(paths))
+
+
+def _is_record_file(path: str) -> bool:
+    return not path.endswith((".json", ".txt", ".md", ".png"))
+
+
+def check_files(
+    paths: tuple[str, ...], max_seq_length: int, max_predictions_per_seq: int
+) -> RecordFiles:
+    """Check that the records have the shapes of the flags, before the first step.
+
+    Every manifest beside the files is read; where there is none, the first record is.
+
+    Raises:
+        ValueError: a file is empty or no TFRecord file, or its shape differs; the
+            message names the file, the shape found and the flag to set.
+    """
+    manifests = {}
+    feature_names = set()
+    for path in paths:
+        manifest = manifest_lib.find_manifest(path)
+        if manifest is not None:
+            manifests[manifest.vocab_path] = manifest
+            found = (manifest.max_seq_length, manifest.max_predictions_per_seq)
+            feature_names.add(manifest.feature_names)
+        if manifest is None or path == paths[0]:
+            names, found = _read_shape(path)
+            feature_names.add(names)
+        _check_shape(path, found, (max_seq_length, max_predictions_per_seq))
+    if len(feature_names) > 1:
+        raise ValueError(
+            f"Input files spell their features differently ({sorted(feature_names)}): "
+            "train on files written with one --feature_names."
+        )
+    return RecordFiles(
+        paths,
+        max_seq_length,
+        max_predictions_per_seq,
+        feature_names.pop(),
+        tuple(manifests.values()),
+    )
+
+
+def _read_shape(path: str) -> tuple[str, tuple[int, int]]:
+    try:
+        record = next(iter(tf.data.TFRecordDataset(path).take(1)), None)
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"{path}: cannot be read as TFRecords ({error.message}); write it anew with "
+            "python -m data_prep.create_pretraining_data."
+        ) from error
+    if record is None:
+        raise ValueError(
+            f"{path}: holds no record; remove it or write it anew with "
+            "python -m data_prep.create_pretraining_data."
+        )
+    features = tf.train.Example.FromString(record.numpy()).features.feature
+    for names, on_disk in schema.RECORD_NAMES.items():
+        if set(on_disk.values()) <= set(features):
+            ids = features[on_disk[schema.INPUT_IDS]].int64_list.value
+            positions = features[on_disk[schema.MASKED_LM_POSITIONS]].int64_list.value
+            return names, (len(ids), len(positions))
+    raise ValueError(
+        f"{path}: its first record has the features {sorted(features)}, not the seven "
+        f"of a BERT pretraining record {sorted(schema.FEATURES)}."
+    )
+
+
+def _check_shape(path: str, found: tuple[int, int], wanted: tuple[int, int]) -> None:
+    for flag, have, want in zip(
+        ("max_seq_length", "max_predictions_per_seq"), found, wanted, strict=True
+    ):
+        if have != want:
+            raise ValueError(
+                f"{path}: its records were written with {flag} {have}, but "
+                f"--{flag}={want}; pass --{flag}={have} or make the records anew."
+            )
+
+
+def build_train_dataset(
+    files: RecordFiles,
+    batch_size: int,
+    seed: int,
+    skip_records: int = 0,
+    host: int = 0,
+    num_hosts: int = 1,
+) -> tf.data.Dataset:
+    """Build an endless, shuffled dataset whose order depends only on the arguments.
+
+    Args:
+        files: from `check_files`.
+        batch_size: records per batch of this host.
+        seed: order of files and records; epoch e draws from (seed, e).
+        skip_records: records that this host has already trained on. They are skipped
+            unparsed, so that a resumed run goes on where the other stopped.
+        host: index of this input pipeline.
+        num_hosts: number of input pipelines. Files are dealt out to them; with fewer
+            files than hosts, records are.
+
+    Returns:
+        Batches as `_parse_batch` makes them.
+    """
+    shard_files = len(files.paths) >= num_hosts
+
+    def read_epoch(epoch):
+        paths = tf.random.experimental.stateless_shuffle(
+            tf.constant(files.paths),
+            seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
+        )
+        order = tf.data.Dataset.from_tensor_slices(paths)
+        if shard_files:
+            order = order.shard(num_hosts, host)
+        records = order.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=_FILES_READ_AT_ONCE,
+            num_parallel_calls=_FILES_READ_AT_ONCE,
+            deterministic=True,
+        )
+        if not shard_files:
+            records = records.shard(num_hosts, host)
+        return records.shuffle(
+            _SHUFFLE_BUFFER_RECORDS, seed=seed + epoch, reshuffle_each_iteration=False
+        )
+
+    dataset = tf.data.Dataset.counter().flat_map(read_epoch).skip(skip_records)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    return _parse(dataset, files).prefetch(tf.data.AUTOTUNE)
+
+
+def build_eval_dataset(files: RecordFiles, batch_size: int) -> tf.data.Dataset:
+    """Build a dataset of every record once, in file order.
+
+    The last batch is filled up with records of zeros, so that every batch has the same
+    shape; their input_mask and masked_lm_weights are 0.
+    """
+    dataset = tf.data.TFRecordDataset(list(files.paths))
+    dataset = _parse(dataset.batch(batch_size), files)
+
+    def fill_up(batch):
+        missing = batch_size - tf.shape(batch[schema.INPUT_IDS])[0]
+        return {
+            name: tf.ensure_shape(
+                tf.pad(value, [[0, missing], [0, 0]]), (batch_size, value.shape[1])
+            )
+            for name, value in batch.items()
+        }
+
+    return dataset.map(fill_up).prefetch(tf.data.AUTOTUNE)
+
+
+def _parse(dataset: tf.data.Dataset, files: RecordFiles) -> tf.data.Dataset:
+    """Turn batches of serialized records into features under our names.
+
+    Integers become int32, because TPUs compute no int64. Each feature is
+    [batch, ...shape of `schema.feature_shapes`].
+    """
+    spec = schema.parsing_spec(
+        files.max_seq_length, files.max_predictions_per_seq, files.feature_names
+    )
+    on_disk = schema.RECORD_NAMES[files.feature_names]
+
+    def parse_batch(records):
+        parsed = tf.io.parse_example(records, spec)
+        return {
+            name: parsed[on_disk[name]]
+            if name in schema.FLOAT_FEATURES
+            else tf.cast(parsed[on_disk[name]], tf.int32)
+            for name in schema.FEATURES
+        }
+
+    return dataset.map(parse_batch, num_parallel_calls=2, deterministic=True)

@@ -1,0 +1,104 @@
+"""Losses and metrics of pretraining, as sums that may be added over replicas and steps.
+
+Every figure is kept as a numerator and a denominator, so that replicas with different
+numbers of masked tokens, and steps of different weight, average correctly.
+"""
+
+import tensorflow as tf
+
+from bert_cn import modeling
+from data_prep import schema
+
+MASKED_LM_LOSS = "masked_lm_loss"
+MASKED_LM_ACCURACY = "masked_lm_accuracy"
+NEXT_SENTENCE_LOSS = "next_sentence_loss"
+NEXT_SENTENCE_ACCURACY = "next_sentence_accuracy"
+LOSS = "loss"
+
+# Order of the entries of the vector that `compute_sums` returns.
+_SUMS = (
+    "masked_lm_loss_sum",
+    "masked_lm_correct",
+    "masked_lm_count",
+    "next_sentence_loss_sum",
+    "next_sentence_correct",
+    "next_sentence_count",
+)
+NUM_SUMS = len(_SUMS)
+MLM_COUNT = _SUMS.index("masked_lm_count")
+NSP_COUNT = _SUMS.index("next_sentence_count")
+
+# google-research/bert's run_pretraining.py adds this to the number of masked tokens, so
+# that a batch without any divides by something.
+_COUNT_EPSILON = 1e-5
+
+
+def compute_sums(outputs: dict, features: dict) -> tf.Tensor:
+    """Return loss sums, correct predictions and counts of one batch.
+
+    A record whose input_mask starts with 0 is padding of a last batch and counts for
+    nothing: every real sequence starts with [CLS].
+
+    Args:
+        outputs: what the model of `modeling.build_pretraining_model` returns.
+        features: int32 and float32 tensors by their names in `schema`.
+
+    Returns:
+        float32 [NUM_SUMS].
+    """
+    mlm_weights = tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)
+    nsp_weights = tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)
+    mlm = _weighted_sums(
+        outputs[modeling.MLM_LOGITS], features[schema.MASKED_LM_IDS], mlm_weights
+    )
+    nsp = _weighted_sums(
+        outputs[modeling.NSP_LOGITS],
+        features[schema.NEXT_SENTENCE_LABELS][:, 0],
+        nsp_weights,
+    )
+    return tf.stack([*mlm, *nsp])
+
+
+def _weighted_sums(logits, labels, weights):
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, tf.float32)
+    return (
+        tf.reduce_sum(losses * weights),
+        tf.reduce_sum(correct * weights),
+        tf.reduce_sum(weights),
+    )
+
+
+def compute_loss(sums: tf.Tensor, global_sums: tf.Tensor) -> tf.Tensor:
+    """Return this replica's share of the loss: the shares add up to the global loss.
+
+    Both parts are divided by *global* counts, so the gradient, summed over replicas, is
+    that of the whole batch on one device.
+
+    Args:
+        sums: float32 [NUM_SUMS] of this replica.
+        global_sums: float32 [NUM_SUMS] over all replicas.
+    """
+    mlm_count = tf.stop_gradient(global_sums[MLM_COUNT])
+    nsp_count = tf.stop_gradient(global_sums[NSP_COUNT])
+    return sums[0] / (mlm_count + _COUNT_EPSILON) + sums[3] / tf.maximum(nsp_count, 1.0)
+
+
+def summarize(sums) -> dict[str, float]:
+    """Turn accumulated sums [NUM_SUMS] into metrics under Google's names.
+
+    `loss` is the masked-LM loss plus the next-sentence loss, both averages over
+    everything that was added up.
+    """
+    values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
+    masked = values["masked_lm_count"] + _COUNT_EPSILON
+    pairs = max(values["next_sentence_count"], 1.0)
+    mlm_loss = values["masked_lm_loss_sum"] / masked
+    nsp_loss = values["next_sentence_loss_sum"] / pairs
+    return {
+        LOSS: mlm_loss + nsp_loss,
+        MASKED_LM_LOSS: mlm_loss,
+        MASKED_LM_ACCURACY: values["masked_lm_correct"] / masked,
+        NEXT_SENTENCE_LOSS: nsp_loss,
+        NEXT_SENTENCE_ACCURACY: values["next_sentence_correct"] / pairs,
+    }

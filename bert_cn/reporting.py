@@ -1,0 +1,146 @@
+"""What a run tells: the step line, TensorBoard, curves and eval_results.txt."""
+
+import collections
+import datetime
+import os
+import time
+
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+from bert_cn import objectives
+
+CURVES_FILE = "loss_curve.png"
+EVAL_RESULTS_FILE = "eval_results.txt"
+# The panels of the curves: title, tags of the training and evaluation scalars.
+_PANELS = (
+    ("loss", objectives.LOSS),
+    ("masked_lm_accuracy", objectives.MASKED_LM_ACCURACY),
+    ("next_sentence_accuracy", objectives.NEXT_SENTENCE_ACCURACY),
+    ("learning_rate", "learning_rate"),
+)
+
+
+class StepReporter:
+    """Prints one line and writes TensorBoard scalars per reported interval.
+
+    Args:
+        log_dir: folder of the TensorBoard files.
+        schedule: `optimization.WarmupLinearDecay` of the run.
+        batch_size: records per update over all replicas.
+        step: updates made before this run began.
+    """
+
+    def __init__(self, log_dir: str, schedule, batch_size: int, step: int):
+        self._writer = tf.summary.create_file_writer(log_dir)
+        self._schedule = schedule
+        self._num_train_steps = schedule.num_train_steps
+        self._batch_size = batch_size
+        self._last_step = step
+        self._last_time = time.monotonic()
+
+    @property
+    def seconds_since_report(self) -> float:
+        """Seconds since the last line, or since the start."""
+        return time.monotonic() - self._last_time
+
+    def report(self, step: int, metrics: dict[str, float]) -> None:
+        """Report metrics averaged over the steps since the last report.
+
+        Args:
+            step: updates made so far.
+            metrics: from `objectives.summarize`.
+        """
+        # That of the last update, before which step - 1 had been made.
+        learning_rate = float(self._schedule(step - 1))
+        seconds = max(self.seconds_since_report, 1e-9)
+        steps_per_second = (step - self._last_step) / seconds
+        rate = steps_per_second * self._batch_size
+        left = (self._num_train_steps - step) / steps_per_second
+        print(
+            f"step {step}/{self._num_train_steps}"
+            f"  loss {metrics[objectives.LOSS]:.4f}"
+            f"  masked_lm_accuracy {metrics[objectives.MASKED_LM_ACCURACY]:.4f}"
+            f"  next_sentence_accuracy {metrics[objectives.NEXT_SENTENCE_ACCURACY]:.4f}"
+            f"  learning_rate {learning_rate:.3e}"
+            f"  {rate:.1f} sequences/s"
+            f"  ETA {datetime.timedelta(seconds=round(left))}",
+            flush=True,
+        )
+        scalars = {
+            **metrics,
+            "learning_rate": learning_rate,
+            "sequences_per_second": rate,
+        }
+        write_scalars(self._writer, scalars, step)
+        self._last_step, self._last_time = step, time.monotonic()
+
+
+def write_scalars(writer, scalars: dict[str, float], step: int) -> None:
+    """Write scalars of one step to TensorBoard and flush."""
+    with writer.as_default(step=step):
+        for name, value in scalars.items():
+            tf.summary.scalar(name, value)
+    writer.flush()
+
+
+def write_eval_results(output_dir: str, metrics: dict[str, float], step: int) -> str:
+    """Write eval_results.txt with the keys of google-research/bert; returns its path."""
+    path = os.path.join(output_dir, EVAL_RESULTS_FILE)
+    values = {**metrics, "global_step": step}
+    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
+        for name in sorted(values):
+            file.write(f"{name} = {values[name]}\n")
+    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+    return path
+
+
+def draw_curves(log_dirs: dict[str, str], path: str) -> bool:
+    """Draw the curves of a run, all its resumptions included, from TensorBoard files.
+
+    Args:
+        log_dirs: label -> folder with event files, such as {"train": ..., "eval": ...}.
+        path: where the PNG goes.
+
+    Returns:
+        False if there was nothing to draw yet.
+    """
+    # Here, because it takes a second to import and a step line needs none of it.
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    curves = {label: _read_scalars(folder) for label, folder in log_dirs.items()}
+    if not any(curves.values()):
+        return False
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), constrained_layout=True)
+    for axis, (title, tag) in zip(axes.flat, _PANELS, strict=True):
+        for label, scalars in curves.items():
+            if points := scalars.get(tag):
+                style = "-" if len(points) > 1 else "o"
+                axis.plot(list(points), list(points.values()), style, label=label)
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(loc="best")
+    with tf.io.gfile.GFile(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=120)
+    plt.close(figure)
+    return True
+
+
+def _read_scalars(folder: str) -> dict[str, dict[int, float]]:
+    """Return tag -> {step: value}; what a resumed run wrote again wins."""
+    if not tf.io.gfile.exists(folder):
+        return {}
+    events = event_accumulator.EventAccumulator(
+        folder, size_guidance={event_accumulator.TENSORS: 0}
+    )
+    events.Reload()
+    scalars: dict[str, dict[int, float]] = collections.defaultdict(dict)
+    for tag in events.Tags()["tensors"]:
+        for event in sorted(events.Tensors(tag), key=lambda event: event.wall_time):
+            scalars[tag][event.step] = float(tf.make_ndarray(event.tensor_proto))
+    return {tag: dict(sorted(points.items())) for tag, points in scalars.items()}

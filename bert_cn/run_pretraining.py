@@ -1,0 +1,304 @@
+"""Pretrain BERT on the records of data_prep.create_pretraining_data.
+
+    python -m bert_cn.run_pretraining --flagfile=configs/pretrain/bert_tiny_cn.flags \
+        --input_file='out/train-*.tfrecord' --output_dir=out/tiny --do_train --do_eval
+
+Running the same command again goes on from the newest checkpoint.
+"""
+
+import os
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+from bert_cn import checkpoints as checkpoints_lib
+from bert_cn import config as config_lib
+from bert_cn import (
+    input_pipeline,
+    modeling,
+    optimization,
+    reporting,
+    train_loop,
+)
+from bert_cn.conversion import formats, weight_map
+from data_prep import command_line
+from data_prep import vocab as vocab_lib
+from tpu import strategy as strategy_lib
+
+_BERT_CONFIG_FILE = flags.DEFINE_string(
+    "bert_config_file",
+    "",
+    "Sizes of the model, such as configs/models/bert_tiny_cn.json.",
+)
+_INPUT_FILE = flags.DEFINE_string(
+    "input_file", "", "TFRecords to train on: a comma list of files or globs."
+)
+_EVAL_INPUT_FILE = flags.DEFINE_string(
+    "eval_input_file",
+    "",
+    "TFRecords to evaluate on; without it, those of --input_file.",
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "", "Folder for checkpoints, TensorBoard files, curves and results."
+)
+_VOCAB_FILE = flags.DEFINE_string(
+    "vocab_file", "", "The vocabulary, where no manifest lies beside the records."
+)
+_DO_LOWER_CASE = flags.DEFINE_bool(
+    "do_lower_case",
+    None,
+    "Whether the records were lower-cased, where no manifest lies beside them.",
+)
+_INIT_CHECKPOINT = flags.DEFINE_string(
+    "init_checkpoint",
+    "",
+    "Start from these weights: anything that convert_checkpoint reads.",
+)
+_MAX_SEQ_LENGTH = flags.DEFINE_integer(
+    "max_seq_length", 128, "Tokens per sequence; must be the data's.", lower_bound=1
+)
+_MAX_PREDICTIONS_PER_SEQ = flags.DEFINE_integer(
+    "max_predictions_per_seq",
+    20,
+    "Masked positions per sequence; must be the data's.",
+    lower_bound=1,
+)
+_DO_TRAIN = flags.DEFINE_bool("do_train", False, "Whether to train.")
+_DO_EVAL = flags.DEFINE_bool("do_eval", False, "Whether to evaluate, after training.")
+_TRAIN_BATCH_SIZE = flags.DEFINE_integer(
+    "train_batch_size", 32, "Sequences per update over all replicas.", lower_bound=1
+)
+_EVAL_BATCH_SIZE = flags.DEFINE_integer(
+    "eval_batch_size", 32, "Sequences per evaluation batch.", lower_bound=1
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 5e-5, "Peak learning rate.", lower_bound=0.0
+)
+_NUM_TRAIN_STEPS = flags.DEFINE_integer(
+    "num_train_steps", 100_000, "Updates in the whole run.", lower_bound=1
+)
+_NUM_WARMUP_STEPS = flags.DEFINE_integer(
+    "num_warmup_steps", 10_000, "Updates of linear warm-up.", lower_bound=0
+)
+_SAVE_CHECKPOINTS_STEPS = flags.DEFINE_integer(
+    "save_checkpoints_steps", 1000, "Updates between checkpoints.", lower_bound=1
+)
+_MAX_CHECKPOINTS = flags.DEFINE_integer(
+    "max_checkpoints", 5, "Newest checkpoints to keep.", lower_bound=1
+)
+_ITERATIONS_PER_LOOP = flags.DEFINE_integer(
+    "iterations_per_loop",
+    None,
+    "Updates per call into TensorFlow (default: 1000 on a TPU, else 10).",
+    lower_bound=1,
+)
+_LOG_STEPS = flags.DEFINE_integer(
+    "log_steps", 100, "Updates between step lines.", lower_bound=1
+)
+_MAX_EVAL_STEPS = flags.DEFINE_integer(
+    "max_eval_steps", 100, "Most batches to evaluate; 0 for all.", lower_bound=0
+)
+_RANDOM_SEED = flags.DEFINE_integer(
+    "random_seed", 12345, "Seed of initial weights, dropout and the order of records."
+)
+_TPU = flags.DEFINE_string(
+    "tpu", "", "Train on a TPU: its name, local, or grpc://address:port."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Read flags, build, train, evaluate."""
+    command_line.refuse_arguments(arguments)
+    _check_flags()
+    config = config_lib.load_config(_BERT_CONFIG_FILE.value)
+    _check_positions(config)
+    train_files = _load_files(_INPUT_FILE)
+    eval_files = (
+        _load_files(_EVAL_INPUT_FILE) if _EVAL_INPUT_FILE.value else train_files
+    )
+    _describe_run(config, train_files, eval_files)
+
+    keras.utils.set_random_seed(_RANDOM_SEED.value)
+    strategy = strategy_lib.build_strategy(_TPU.value)
+    _check_batch_size(strategy)
+    schedule = optimization.WarmupLinearDecay(
+        _LEARNING_RATE.value, _NUM_TRAIN_STEPS.value, _NUM_WARMUP_STEPS.value
+    )
+    with strategy.scope():
+        model = modeling.build_pretraining_model(config)
+        optimizer = optimization.BertAdamW(schedule)
+        optimizer.build(model.trainable_variables)
+    trainer = train_loop.Trainer(strategy, model, optimizer)
+    checkpoints = checkpoints_lib.TrainingCheckpoints(
+        model, optimizer, _OUTPUT_DIR.value, _MAX_CHECKPOINTS.value
+    )
+    _load_weights(model, config, checkpoints)
+
+    finished = True
+    if _DO_TRAIN.value:
+        finished = _train(trainer, train_files, checkpoints, schedule, strategy)
+    if _DO_EVAL.value and finished:
+        _evaluate(trainer, eval_files, strategy)
+    _draw_curves()
+    if not finished:
+        again = command_line.command_again()
+        print(f"Stopped at step {trainer.step}. Go on with:\n  {again}")
+
+
+def _check_flags() -> None:
+    if not (_DO_TRAIN.value or _DO_EVAL.value):
+        raise ValueError("Nothing to do: pass --do_train, --do_eval or both.")
+    if not _OUTPUT_DIR.value:
+        raise ValueError("--output_dir is empty: name a folder for the checkpoints.")
+
+
+def _check_positions(config: config_lib.BertConfig) -> None:
+    if _MAX_SEQ_LENGTH.value > config.max_position_embeddings:
+        raise ValueError(
+            f"--max_seq_length={_MAX_SEQ_LENGTH.value} is over the model's "
+            f"max_position_embeddings={config.max_position_embeddings}; shorten the "
+            "sequences or raise it in the bert_config.json."
+        )
+
+
+def _check_batch_size(strategy: tf.distribute.Strategy) -> None:
+    replicas = strategy.num_replicas_in_sync
+    for flag in (_TRAIN_BATCH_SIZE, _EVAL_BATCH_SIZE):
+        if flag.value % replicas:
+            raise ValueError(
+                f"--{flag.name}={flag.value} cannot be shared by {replicas} replicas: "
+                f"make it a multiple of {replicas}."
+            )
+
+
+def _load_files(flag: flags.FlagHolder) -> input_pipeline.RecordFiles:
+    return input_pipeline.check_files(
+        input_pipeline.find_files(flag.value, f"--{flag.name}"),
+        _MAX_SEQ_LENGTH.value,
+        _MAX_PREDICTIONS_PER_SEQ.value,
+    )
+
+
+def _describe_run(
+    config: config_lib.BertConfig, *files: input_pipeline.RecordFiles
+) -> None:
+    """Check the vocabulary against the config and write what lies beside checkpoints."""
+    manifests = tuple(manifest for some in files for manifest in some.manifests)
+    vocabulary = _load_vocabulary(manifests)
+    if vocabulary is not None and len(vocabulary) != config.vocab_size:
+        raise ValueError(
+            f"Vocabulary {vocabulary.path!r} has {len(vocabulary)} tokens, but "
+            f"{_BERT_CONFIG_FILE.value!r} says vocab_size {config.vocab_size}: use the "
+            "model configuration that goes with the records, or set vocab_size to "
+            f"{len(vocabulary)}."
+        )
+    lower = manifests[0].do_lower_case if manifests else _DO_LOWER_CASE.value
+    checkpoints_lib.write_description(
+        _OUTPUT_DIR.value, config, vocabulary, lower, manifests
+    )
+
+
+def _load_vocabulary(manifests) -> vocab_lib.Vocabulary | None:
+    """Load the one vocabulary that the manifests and --vocab_file agree on."""
+    paths = {manifest.vocab_sha256: manifest.vocab_path for manifest in manifests}
+    if _VOCAB_FILE.value:
+        vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
+        paths.setdefault(vocabulary.sha256, vocabulary.path)
+    if len(paths) > 1:
+        raise ValueError(
+            "The records and --vocab_file name different vocabularies "
+            f"({', '.join(sorted(paths.values()))}): leave --vocab_file out, or make the "
+            "records anew with one vocabulary."
+        )
+    return vocab_lib.load_vocabulary(*paths.values()) if paths else None
+
+
+def _load_weights(model, config, checkpoints) -> None:
+    """Load weights in this order of preference.
+
+    1. The newest checkpoint of --output_dir: a run that was interrupted goes on.
+    2. --init_checkpoint.
+    3. What the initializer drew.
+    """
+    if checkpoints.latest:
+        step = checkpoints.restore_latest()
+        print(f"Restored {checkpoints.latest} (step {step}).")
+    elif _INIT_CHECKPOINT.value:
+        pretrained = formats.read_checkpoint(_INIT_CHECKPOINT.value)
+        weight_map.assign_to_model(model, pretrained.weights)
+        print(f"Started from {_INIT_CHECKPOINT.value}.")
+    elif not _DO_TRAIN.value:
+        raise ValueError(
+            f"{_OUTPUT_DIR.value!r} holds no checkpoint to evaluate: train first, or "
+            "name one with --init_checkpoint."
+        )
+
+
+def _train(trainer, files, checkpoints, schedule, strategy) -> bool:
+    step = trainer.step
+    if step >= _NUM_TRAIN_STEPS.value:
+        print(
+            f"Nothing to train: the checkpoint is at step {step} and "
+            f"--num_train_steps={_NUM_TRAIN_STEPS.value}."
+        )
+        return True
+    if step:
+        print(f"Going on from step {step}.")
+    dataset = strategy.distribute_datasets_from_function(
+        lambda context: input_pipeline.build_train_dataset(
+            files,
+            context.get_per_replica_batch_size(_TRAIN_BATCH_SIZE.value),
+            _RANDOM_SEED.value,
+            step * _TRAIN_BATCH_SIZE.value // context.num_input_pipelines,
+            context.input_pipeline_id,
+            context.num_input_pipelines,
+        )
+    )
+    cadence = train_loop.Cadence(
+        _NUM_TRAIN_STEPS.value,
+        _ITERATIONS_PER_LOOP.value or (1000 if _TPU.value else 10),
+        _SAVE_CHECKPOINTS_STEPS.value,
+        _LOG_STEPS.value,
+    )
+    reporter = reporting.StepReporter(
+        _log_dir("train"), schedule, _TRAIN_BATCH_SIZE.value, step
+    )
+    print(
+        f"Training {trainer.model.count_params():,} parameters on "
+        f"{strategy.num_replicas_in_sync} replica(s), {len(files.paths)} file(s); the "
+        "first step takes longer.",
+        flush=True,
+    )
+    return train_loop.train(trainer, dataset, checkpoints, reporter, cadence)
+
+
+def _evaluate(trainer, files, strategy) -> None:
+    dataset = strategy.experimental_distribute_dataset(
+        input_pipeline.build_eval_dataset(files, _EVAL_BATCH_SIZE.value)
+    )
+    metrics, records = train_loop.evaluate(trainer, dataset, _MAX_EVAL_STEPS.value)
+    path = reporting.write_eval_results(_OUTPUT_DIR.value, metrics, trainer.step)
+    writer = tf.summary.create_file_writer(_log_dir("eval"))
+    reporting.write_scalars(writer, metrics, trainer.step)
+    what = "--eval_input_file" if _EVAL_INPUT_FILE.value else "the training records"
+    print(f"Evaluated {records} records of {what}:")
+    for name, value in sorted(metrics.items()):
+        print(f"  {name} = {value:.4f}")
+    print(f"Results: {path}")
+
+
+def _draw_curves() -> None:
+    path = os.path.join(_OUTPUT_DIR.value, reporting.CURVES_FILE)
+    log_dirs = {name: _log_dir(name) for name in ("train", "eval")}
+    if reporting.draw_curves(log_dirs, path):
+        print(f"Curves: {path}")
+        print(f"TensorBoard: tensorboard --logdir={_log_dir('')}")
+
+
+def _log_dir(name: str) -> str:
+    return os.path.join(_OUTPUT_DIR.value, "tensorboard", name)
+
+
+if __name__ == "__main__":
+    command_line.run_command(main, kept_on_interrupt="the newest checkpoint")

@@ -1,0 +1,45 @@
+"""Packages, dependencies and extras of bert_cn."""
+
+import pathlib
+
+from setuptools import setup
+
+TORCH = ["torch>=2.6", "transformers>=4.57", "sentence-transformers>=5.0"]
+TEST = ["pytest>=8.4", "ruff>=0.14"]
+
+setup(
+    name="bert_cn",
+    version="0.1.0",
+    description="Pretrain Chinese BERT with Whole Word Masking, from text to checkpoints",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=["bert_cn", "bert_cn.conversion", "data_prep", "tpu"],
+    package_data={"data_prep": ["sample_corpus/*.txt"]},
+    install_requires=[
+        # The newest TPU build, tensorflow-tpu, is 2.20.0.
+        "tensorflow==2.20.*",
+        "tensorflow-text==2.20.*",
+        "keras-nlp==0.32.*",
+        "absl-py>=2.1",
+        "h5py>=3.12",
+        "jieba>=0.42.1",
+        "matplotlib>=3.9",
+        "numpy>=1.26",
+        "opencc>=1.1.9",
+        "rjieba>=0.2",
+        "safetensors>=0.5",
+        "tensorboard==2.20.*",
+        "tokenizers>=0.21",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "torch": TORCH,
+        "beam": ["apache-beam>=2.60"],
+        "tpu": ["cloud-tpu-client==0.10"],
+        "preflight": ["jax>=0.7", "libtpu"],
+        "test": TEST,
+        "dev": [*TEST, "pre-commit>=4.0"],
+    },
+)

@@ -1,0 +1,92 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from bert_cn import checkpoints as checkpoints_lib
+from bert_cn import modeling, optimization
+from data_prep import vocab as vocab_lib
+
+
+def make_checkpoints(config, folder, max_to_keep=2):
+    model = modeling.build_pretraining_model(config)
+    optimizer = optimization.BertAdamW(0.1)
+    optimizer.build(model.trainable_variables)
+    checkpoints = checkpoints_lib.TrainingCheckpoints(
+        model, optimizer, str(folder), max_to_keep
+    )
+    return model, optimizer, checkpoints
+
+
+def test_everything_that_changes_in_training_is_restored(small_config, tmp_path):
+    model, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
+    for variable in (*model.variables, *optimizer.variables):
+        variable.assign(np.full(variable.shape, 7))
+    checkpoints.save()
+    other_model, other_optimizer, others = make_checkpoints(small_config, tmp_path)
+    assert others.restore_latest() == 7
+    # The learning rate is a schedule's value, not a state.
+    restored = [*other_model.variables, *other_optimizer.variables]
+    for variable in restored:
+        np.testing.assert_array_equal(variable.numpy(), np.full(variable.shape, 7))
+
+
+def test_without_checkpoint_the_step_is_zero(small_config, tmp_path):
+    _, _, checkpoints = make_checkpoints(small_config, tmp_path)
+    assert checkpoints.latest is None
+    assert checkpoints.restore_latest() == 0
+
+
+def test_only_the_newest_checkpoints_are_kept(small_config, tmp_path):
+    _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
+    for step in (3, 6, 9):
+        optimizer.iterations.assign(step)
+        checkpoints.save()
+    kept = sorted(path.name for path in tmp_path.glob("*.index"))
+    assert kept == ["ckpt-6.index", "ckpt-9.index"]
+
+
+def test_model_is_restored_without_its_optimizer(small_config, tmp_path):
+    model, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
+    optimizer.iterations.assign(5)
+    checkpoints.save()
+    other = modeling.build_pretraining_model(small_config)
+    assert checkpoints_lib.restore_model(other, str(tmp_path)) == 5
+    for one, two in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+def test_checkpoint_of_another_size_is_refused(small_config, tmp_path):
+    make_checkpoints(small_config, tmp_path)[2].save()
+    wider = dataclasses.replace(small_config, hidden_size=16)
+    deeper = dataclasses.replace(small_config, num_hidden_layers=3)
+    for config in (wider, deeper):
+        model = modeling.build_pretraining_model(config)
+        with pytest.raises(ValueError, match="does not fit the model"):
+            checkpoints_lib.restore_model(model, str(tmp_path))
+
+
+def test_folder_without_checkpoint_is_named(small_config, tmp_path):
+    model = modeling.build_pretraining_model(small_config)
+    with pytest.raises(ValueError, match="holds no training checkpoint"):
+        checkpoints_lib.restore_model(model, str(tmp_path))
+
+
+def test_description_holds_config_vocabulary_and_casing(small_config, tmp_path):
+    path = tmp_path / "source.txt"
+    path.write_bytes("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n中\n".encode())
+    vocabulary = vocab_lib.load_vocabulary(str(path))
+    folder = tmp_path / "run"
+    checkpoints_lib.write_description(str(folder), small_config, vocabulary, False, ())
+    assert json.loads((folder / "bert_config.json").read_text())["vocab_size"] == 40
+    assert (folder / "vocab.txt").read_bytes() == path.read_bytes()
+    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
+    assert tokenizer_config == {"do_lower_case": False}
+
+
+def test_folder_of_another_model_is_refused(small_config, tmp_path):
+    checkpoints_lib.write_description(str(tmp_path), small_config, None, None, ())
+    other = dataclasses.replace(small_config, num_hidden_layers=3)
+    with pytest.raises(ValueError, match="num_hidden_layers=2.*num_hidden_layers=3"):
+        checkpoints_lib.write_description(str(tmp_path), other, None, None, ())

@@ -1,0 +1,62 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn import modeling, objectives
+from data_prep import schema
+
+# Two records, two masked positions each, a vocabulary of two. Logits of log(3) against
+# 0 give probabilities 3/4 and 1/4.
+LOG3 = math.log(3)
+OUTPUTS = {
+    modeling.MLM_LOGITS: tf.constant(
+        [[[LOG3, 0.0], [0.0, LOG3]], [[LOG3, 0.0], [LOG3, 0.0]]], tf.float32
+    ),
+    modeling.NSP_LOGITS: tf.constant([[LOG3, 0.0], [LOG3, 0.0]], tf.float32),
+}
+FEATURES = {
+    schema.INPUT_MASK: tf.constant([[1, 1], [1, 0]]),
+    schema.MASKED_LM_IDS: tf.constant([[0, 1], [1, 0]]),
+    schema.MASKED_LM_WEIGHTS: tf.constant([[1.0, 1.0], [1.0, 0.0]]),
+    schema.NEXT_SENTENCE_LABELS: tf.constant([[0], [1]]),
+}
+
+
+def test_metrics_of_a_batch_computed_by_hand():
+    metrics = objectives.summarize(objectives.compute_sums(OUTPUTS, FEATURES).numpy())
+    # Right, right, wrong; the fourth weighs nothing.
+    mlm_loss = (2 * math.log(4 / 3) + math.log(4)) / 3
+    nsp_loss = (math.log(4 / 3) + math.log(4)) / 2
+    assert metrics == pytest.approx(
+        {
+            "loss": mlm_loss + nsp_loss,
+            "masked_lm_loss": mlm_loss,
+            "masked_lm_accuracy": 2 / 3,
+            "next_sentence_loss": nsp_loss,
+            "next_sentence_accuracy": 0.5,
+        },
+        rel=1e-5,
+    )
+
+
+def test_padding_record_counts_for_nothing():
+    features = {**FEATURES, schema.INPUT_MASK: tf.constant([[1, 1], [0, 0]])}
+    features[schema.MASKED_LM_WEIGHTS] = tf.constant([[1.0, 1.0], [0.0, 0.0]])
+    metrics = objectives.summarize(objectives.compute_sums(OUTPUTS, features).numpy())
+    assert metrics["next_sentence_accuracy"] == 1.0
+    assert metrics["masked_lm_loss"] == pytest.approx(math.log(4 / 3), rel=1e-4)
+
+
+def test_replica_losses_add_up_to_the_loss_of_the_whole_batch():
+    whole = objectives.compute_sums(OUTPUTS, FEATURES)
+    parts = []
+    for row in range(2):
+        outputs = {name: value[row : row + 1] for name, value in OUTPUTS.items()}
+        features = {name: value[row : row + 1] for name, value in FEATURES.items()}
+        parts.append(objectives.compute_sums(outputs, features))
+    losses = [objectives.compute_loss(part, sum(parts)) for part in parts]
+    np.testing.assert_allclose(
+        sum(losses), objectives.compute_loss(whole, whole), rtol=1e-6
+    )

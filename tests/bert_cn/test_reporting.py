@@ -1,0 +1,63 @@
+import pytest
+import tensorflow as tf
+
+from bert_cn import optimization, reporting
+
+METRICS = {
+    "loss": 3.0,
+    "masked_lm_loss": 2.5,
+    "masked_lm_accuracy": 0.25,
+    "next_sentence_loss": 0.5,
+    "next_sentence_accuracy": 0.75,
+}
+
+
+def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
+    schedule = optimization.WarmupLinearDecay(1e-3, 100, 10)
+    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=10)
+    now[0] = 110.0
+    reporter.report(30, METRICS)
+    assert capsys.readouterr().out == (
+        "step 30/100  loss 3.0000  masked_lm_accuracy 0.2500"
+        "  next_sentence_accuracy 0.7500  learning_rate 7.100e-04"
+        "  64.0 sequences/s  ETA 0:00:35\n"
+    )
+
+
+def test_eval_results_have_googles_keys(tmp_path):
+    path = reporting.write_eval_results(str(tmp_path), METRICS, step=1000)
+    lines = (tmp_path / "eval_results.txt").read_text().splitlines()
+    assert path == str(tmp_path / "eval_results.txt")
+    assert lines == [
+        "global_step = 1000",
+        "loss = 3.0",
+        "masked_lm_accuracy = 0.25",
+        "masked_lm_loss = 2.5",
+        "next_sentence_accuracy = 0.75",
+        "next_sentence_loss = 0.5",
+    ]
+
+
+def write_losses(folder, losses: dict[int, float]) -> None:
+    writer = tf.summary.create_file_writer(str(folder))
+    for step, loss in losses.items():
+        reporting.write_scalars(writer, {"loss": loss}, step)
+    writer.close()
+
+
+def test_curves_follow_a_run_over_its_resumption(tmp_path):
+    write_losses(tmp_path / "train", {1: 9.0, 2: 8.0, 3: 7.0})
+    write_losses(tmp_path / "train", {3: 6.0, 4: 5.0})
+    scalars = reporting._read_scalars(str(tmp_path / "train"))
+    assert scalars["loss"] == pytest.approx({1: 9.0, 2: 8.0, 3: 6.0, 4: 5.0})
+    png = tmp_path / "curves.png"
+    assert reporting.draw_curves({"train": str(tmp_path / "train")}, str(png))
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_to_draw_writes_no_picture(tmp_path):
+    png = tmp_path / "curves.png"
+    assert not reporting.draw_curves({"train": str(tmp_path / "none")}, str(png))
+    assert not png.exists()

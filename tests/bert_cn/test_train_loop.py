@@ -1,0 +1,126 @@
+import math
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn import (
+    checkpoints as checkpoints_lib,
+)
+from bert_cn import (
+    input_pipeline,
+    modeling,
+    optimization,
+    reporting,
+    train_loop,
+)
+from tests.bert_cn.conftest import LENGTH, PREDICTIONS
+
+
+class Run:
+    """A run on the default strategy, made the way run_pretraining makes it."""
+
+    def __init__(self, config, record_files, folder, learning_rate=0.01, num_steps=12):
+        keras.utils.set_random_seed(3)
+        files = input_pipeline.check_files(tuple(record_files), LENGTH, PREDICTIONS)
+        schedule = optimization.WarmupLinearDecay(learning_rate, num_steps, 2)
+        self.model = modeling.build_pretraining_model(config)
+        self.optimizer = optimization.BertAdamW(schedule)
+        self.optimizer.build(self.model.trainable_variables)
+        self.trainer = train_loop.Trainer(
+            tf.distribute.get_strategy(), self.model, self.optimizer
+        )
+        self.checkpoints = checkpoints_lib.TrainingCheckpoints(
+            self.model, self.optimizer, str(folder), max_to_keep=2
+        )
+        self.checkpoints.restore_latest()
+        self.dataset = input_pipeline.build_train_dataset(
+            files, 8, seed=5, skip_records=8 * self.trainer.step
+        )
+        self.reporter = reporting.StepReporter(
+            str(folder / "log"), schedule, 8, self.trainer.step
+        )
+        self.cadence = train_loop.Cadence(num_steps, 4, 5, 6)
+        self.eval_files = files
+
+    def train(self) -> bool:
+        return train_loop.train(
+            self.trainer, self.dataset, self.checkpoints, self.reporter, self.cadence
+        )
+
+    def weights(self):
+        return [variable.numpy() for variable in self.model.variables]
+
+
+def test_pauses_come_at_reports_checkpoints_and_the_end():
+    cadence = train_loop.Cadence(12, 4, 5, 6)
+    step, stops = 0, []
+    while step < 12:
+        step += cadence.steps_until_pause(step)
+        stops.append(step)
+    assert stops == [1, 5, 6, 10, 12]
+
+
+def test_training_lowers_the_loss_and_reports_it(
+    small_config, record_files, tmp_path, capsys
+):
+    run = Run(small_config, record_files, tmp_path, num_steps=60)
+    dataset = input_pipeline.build_eval_dataset(run.eval_files, 8)
+    before, records = train_loop.evaluate(run.trainer, dataset, 0)
+    assert run.train()
+    after, _ = train_loop.evaluate(run.trainer, dataset, 0)
+    assert records == 40
+    assert before["masked_lm_loss"] == pytest.approx(math.log(40), rel=0.05)
+    assert after["masked_lm_loss"] < before["masked_lm_loss"] - 0.1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert lines[0].startswith("step 1/60  loss ")
+    assert lines[-1].startswith("step 60/60  loss ")
+    for part in ("masked_lm_accuracy", "next_sentence_accuracy", "sequences/s", "ETA"):
+        assert part in lines[-1]
+
+
+def test_evaluation_stops_after_max_steps(small_config, record_files, tmp_path):
+    run = Run(small_config, record_files, tmp_path)
+    dataset = input_pipeline.build_eval_dataset(run.eval_files, 8)
+    assert train_loop.evaluate(run.trainer, dataset, 2)[1] == 16
+
+
+def test_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
+    small_config, record_files, tmp_path
+):
+    unbroken = Run(small_config, record_files, tmp_path / "unbroken")
+    assert unbroken.train()
+
+    stopped = Run(small_config, record_files, tmp_path / "stopped")
+    report = stopped.reporter.report
+
+    def report_and_interrupt(step, metrics):
+        report(step, metrics)
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped.reporter.report = report_and_interrupt
+    assert not stopped.train()
+    assert stopped.trainer.step == 6
+
+    resumed = Run(small_config, record_files, tmp_path / "stopped")
+    assert resumed.trainer.step == 6
+    assert resumed.train()
+    for one, other in zip(unbroken.weights(), resumed.weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
+    small_config, record_files, tmp_path
+):
+    run = Run(small_config, record_files, tmp_path, num_steps=6)
+    run.train()
+    run.model.get_layer(modeling.MLM_HEAD).bias.assign(np.full(40, np.nan))
+    run.cadence = train_loop.Cadence(12, 4, 5, 6)
+    saved = run.checkpoints.latest
+    with pytest.raises(FloatingPointError, match=f"steps 7 to 10; .*{saved}"):
+        run.train()
+    assert run.checkpoints.latest == saved

@@ -1,0 +1,46 @@
+"""Choose a tf.distribute strategy: a TPU, several GPU hosts, GPUs, or one device."""
+
+import os
+
+import tensorflow as tf
+
+
+def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
+    """Return the strategy under which the model is built and trained.
+
+    Args:
+        tpu: empty, or what `tf.distribute.cluster_resolver.TPUClusterResolver` takes:
+            a TPU's name, "local" on a TPU VM, or grpc://address:port.
+
+    Returns:
+        TPUStrategy if `tpu` is given; else MultiWorkerMirroredStrategy if TF_CONFIG is
+        set; else MirroredStrategy over two or more GPUs; else the default strategy.
+
+    Raises:
+        ValueError: `tpu` is given but cannot be reached; never a silent CPU run.
+    """
+    if tpu:
+        return _connect_to_tpu(tpu)
+    if os.environ.get("TF_CONFIG"):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _connect_to_tpu(tpu: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        if tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    # The resolver, googleapiclient and the runtime each raise their own kinds, from
+    # ImportError to HttpError; all of them mean that there is no TPU to train on.
+    except Exception as error:
+        first_line = (str(error).splitlines() or ["no message"])[0]
+        raise ValueError(
+            f"--tpu={tpu}: no TPU could be reached ({type(error).__name__}: "
+            f"{first_line}). Check the name, that it is READY, and that this is a TPU "
+            "VM with tensorflow-tpu; leave --tpu out to train on GPUs or a CPU."
+        ) from error
