@@ -109,8 +109,8 @@ def parse_config(values: dict, path: str) -> BertConfig:
     unknown = sorted(set(values) - known - _IGNORED_KEYS)
     if unknown:
         raise ValueError(
-            f"{path}: unknown key {unknown[0]!r}; the keys are {sorted(known)}. Correct "
-            "or remove it."
+            f"{path}: unknown key {unknown[0]!r}; the keys are {sorted(known)}. "
+            "Correct or remove it."
         )
     if "vocab_size" not in values:
         raise ValueError(f"{path}: vocab_size is missing; add it.")
@@ -127,7 +127,7 @@ def load_config(path: str) -> BertConfig:
     """Read a bert_config.json from any path `tf.io.gfile` opens.
 
     Raises:
-        ValueError: the file is missing, is no JSON object, or `parse_config` refuses it.
+        ValueError: the file is missing or no JSON object, or `parse_config` refuses it.
     """
     if not path:
         raise ValueError(

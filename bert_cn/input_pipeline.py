@@ -102,8 +102,8 @@ def _read_shape(path: str) -> tuple[str, tuple[int, int]]:
         record = next(iter(tf.data.TFRecordDataset(path).take(1)), None)
     except tf.errors.OpError as error:
         raise ValueError(
-            f"{path}: cannot be read as TFRecords ({error.message}); write it anew with "
-            "python -m data_prep.create_pretraining_data."
+            f"{path}: cannot be read as TFRecords ({error.message}); write it anew "
+            "with python -m data_prep.create_pretraining_data."
         ) from error
     if record is None:
         raise ValueError(

@@ -40,8 +40,8 @@ class MaskedLmHead(keras.layers.Layer):
     """Predicts the token at each masked position.
 
     Only the masked positions are computed. The output matrix is the token embedding
-    table (tied), and the logits are float32 whatever the compute dtype, because bfloat16
-    logits over 21,128 tokens spoil the loss.
+    table (tied), and the logits are float32 whatever the compute dtype, because
+    bfloat16 logits over 21,128 tokens spoil the loss.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class MaskedLmHead(keras.layers.Layer):
         )
 
     def build(self, sequence_output_shape, positions_shape):
+        """Create the weights; shapes as `call` takes them."""
         gathered_shape = (*positions_shape, sequence_output_shape[-1])
         self.dense.build(gathered_shape)
         self.layer_norm.build(gathered_shape)
@@ -91,6 +92,7 @@ class MaskedLmHead(keras.layers.Layer):
         return keras.ops.cast(logits, "float32") + keras.ops.cast(self.bias, "float32")
 
     def compute_output_spec(self, sequence_output, positions):
+        """Return the symbolic logits, which are float32 under any dtype policy."""
         return keras.KerasTensor((*positions.shape, self.vocab_size), "float32")
 
 

@@ -85,7 +85,7 @@ def write_scalars(writer, scalars: dict[str, float], step: int) -> None:
 
 
 def write_eval_results(output_dir: str, metrics: dict[str, float], step: int) -> str:
-    """Write eval_results.txt with the keys of google-research/bert; returns its path."""
+    """Write eval_results.txt with Google BERT's keys; returns its path."""
     path = os.path.join(output_dir, EVAL_RESULTS_FILE)
     values = {**metrics, "global_step": step}
     with tf.io.gfile.GFile(path + ".tmp", "w") as file:

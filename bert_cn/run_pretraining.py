@@ -29,7 +29,7 @@ from tpu import strategy as strategy_lib
 _BERT_CONFIG_FILE = flags.DEFINE_string(
     "bert_config_file",
     "",
-    "Sizes of the model, such as configs/models/bert_tiny_cn.json.",
+    "Sizes of the model: configs/models/bert_tiny_cn.json, ...",
 )
 _INPUT_FILE = flags.DEFINE_string(
     "input_file", "", "TFRecords to train on: a comma list of files or globs."
@@ -37,7 +37,7 @@ _INPUT_FILE = flags.DEFINE_string(
 _EVAL_INPUT_FILE = flags.DEFINE_string(
     "eval_input_file",
     "",
-    "TFRecords to evaluate on; without it, those of --input_file.",
+    "TFRecords to evaluate on (default: those of --input_file).",
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Folder for checkpoints, TensorBoard files, curves and results."
@@ -183,7 +183,7 @@ def _load_files(flag: flags.FlagHolder) -> input_pipeline.RecordFiles:
 def _describe_run(
     config: config_lib.BertConfig, *files: input_pipeline.RecordFiles
 ) -> None:
-    """Check the vocabulary against the config and write what lies beside checkpoints."""
+    """Check vocabulary against config; write what lies beside the checkpoints."""
     manifests = tuple(manifest for some in files for manifest in some.manifests)
     vocabulary = _load_vocabulary(manifests)
     if vocabulary is not None and len(vocabulary) != config.vocab_size:
@@ -208,8 +208,8 @@ def _load_vocabulary(manifests) -> vocab_lib.Vocabulary | None:
     if len(paths) > 1:
         raise ValueError(
             "The records and --vocab_file name different vocabularies "
-            f"({', '.join(sorted(paths.values()))}): leave --vocab_file out, or make the "
-            "records anew with one vocabulary."
+            f"({', '.join(sorted(paths.values()))}): leave --vocab_file out, or make "
+            "the records anew with one vocabulary."
         )
     return vocab_lib.load_vocabulary(*paths.values()) if paths else None
 

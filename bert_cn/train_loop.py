@@ -49,7 +49,6 @@ class Trainer:
 
     Attributes:
         model: from `modeling.build_pretraining_model`.
-        step: updates made so far.
     """
 
     def __init__(
@@ -64,6 +63,7 @@ class Trainer:
 
     @property
     def step(self) -> int:
+        """How many updates were made so far."""
         return checkpoints_lib.read_step(self._optimizer)
 
     def _forward(self, features, training: bool):
@@ -212,8 +212,8 @@ def _check_finite(totals, first: int, last: int, saved: str | None) -> None:
         where = f"step {first}" if first == last else f"steps {first} to {last}"
         kept = f"the last good checkpoint is {saved}" if saved else "nothing was saved"
         raise FloatingPointError(
-            f"The loss is not finite in {where}; {kept}. Lower --learning_rate or raise "
-            "--num_warmup_steps, then run the command again."
+            f"The loss is not finite in {where}; {kept}. Lower --learning_rate or "
+            "raise --num_warmup_steps, then run the command again."
         )
 
 

@@ -8,6 +8,7 @@ import sys
 # Quiet TensorFlow before any test imports it; errors still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -19,8 +20,8 @@ def shared_folder() -> pathlib.Path:
     """The folder with real corpora and weights beside the repository."""
     if not SHARED.is_dir():
         pytest.skip(
-            "needs the corpora and weights in ../shared beside the repository; put them "
-            "there and run pytest -m shared_data"
+            "needs the corpora and weights in ../shared beside the repository; put "
+            "them there and run pytest -m shared_data"
         )
     return SHARED
 
@@ -58,3 +59,55 @@ def assert_refused(run_command):
         return done.stderr
 
     return check
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    """The smallest model that reads the records of `tests/bert_cn/records.py`."""
+    from bert_cn import config as config_lib
+    from tests.bert_cn import records
+
+    return config_lib.BertConfig(
+        vocab_size=records.VOCAB_SIZE,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=records.LENGTH,
+    )
+
+
+@pytest.fixture(scope="session")
+def record_files(tmp_path_factory) -> list[str]:
+    """Two files of 20 records each, numbered 0 to 39."""
+    from tests.bert_cn import records
+
+    folder = tmp_path_factory.mktemp("records")
+    rng = np.random.default_rng(0)
+    paths = []
+    for part in range(2):
+        paths.append(str(folder / f"part-{part}.tfrecord"))
+        numbers = range(20 * part, 20 * part + 20)
+        records.write_records(
+            paths[-1], [records.make_record(rng, number) for number in numbers]
+        )
+    return paths
+
+
+@pytest.fixture
+def small_batch():
+    """Four records as the int32 and float32 tensors that a step takes."""
+    import tensorflow as tf
+
+    from data_prep import schema
+    from tests.bert_cn import records
+
+    rng = np.random.default_rng(1)
+    rows = [records.make_record(rng, number) for number in range(4)]
+    return {
+        name: tf.constant(
+            np.stack([row[name] for row in rows]),
+            tf.float32 if name in schema.FLOAT_FEATURES else tf.int32,
+        )
+        for name in schema.FEATURES
+    }

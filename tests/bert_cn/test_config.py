@@ -49,7 +49,7 @@ def test_googles_pooler_keys_are_accepted():
         ({"vocab_size": 8, "hiden_size": 8}, "unknown key 'hiden_size'"),
         (
             {"vocab_size": 8, "num_hidden_layers": 0},
-            "num_hidden_layers must be at least",
+            "num_hidden_layers must be at",
         ),
         ({"vocab_size": "8"}, "vocab_size must be of type int"),
         ({"vocab_size": 8, "hidden_size": 10, "num_attention_heads": 3}, "multiple of"),

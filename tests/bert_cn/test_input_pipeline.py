@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from bert_cn import input_pipeline
 from data_prep import schema
-from tests.bert_cn.conftest import LENGTH, PREDICTIONS, make_record, write_records
+from tests.bert_cn.records import LENGTH, PREDICTIONS, make_record, write_records
 
 
 def numbers_of(dataset, batches: int) -> list[list[int]]:

@@ -17,7 +17,7 @@ from bert_cn import (
     reporting,
     train_loop,
 )
-from tests.bert_cn.conftest import LENGTH, PREDICTIONS
+from tests.bert_cn.records import LENGTH, PREDICTIONS
 
 
 class Run:
