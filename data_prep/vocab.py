@@ -40,15 +40,20 @@ class Vocabulary:
     Attributes:
         tokens: the tokens in the order of their ids.
         path: where it was read from, for messages.
-        sha256: of the file's bytes.
+        data: the file's bytes.
     """
 
     tokens: tuple[str, ...]
     path: str
-    sha256: str
+    data: bytes = dataclasses.field(repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of the file's bytes, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
 
     @functools.cached_property
     def ids(self) -> dict[str, int]:
@@ -57,22 +62,27 @@ class Vocabulary:
 
     @property
     def pad_id(self) -> int:
+        """Id of [PAD]."""
         return self.ids[PAD]
 
     @property
     def unk_id(self) -> int:
+        """Id of [UNK]."""
         return self.ids[UNK]
 
     @property
     def cls_id(self) -> int:
+        """Id of [CLS]."""
         return self.ids[CLS]
 
     @property
     def sep_id(self) -> int:
+        """Id of [SEP]."""
         return self.ids[SEP]
 
     @property
     def mask_id(self) -> int:
+        """Id of [MASK]."""
         return self.ids[MASK]
 
     @functools.cached_property
@@ -132,15 +142,15 @@ def load_vocabulary(path: str) -> Vocabulary:
         lines.pop()
     tokens = tuple(line.removesuffix("\r") for line in lines)
     _check_tokens(tokens, path)
-    return Vocabulary(tokens, path, hashlib.sha256(data).hexdigest())
+    return Vocabulary(tokens, path, data)
 
 
 def _check_tokens(tokens: tuple[str, ...], path: str) -> None:
     missing = [token for token in REQUIRED_TOKENS if token not in tokens]
     if missing:
         raise ValueError(
-            f"Vocabulary {path!r} ({len(tokens)} tokens) lacks {' '.join(missing)}: add "
-            "the missing token on a line of its own, or name another --vocab_file."
+            f"Vocabulary {path!r} ({len(tokens)} tokens) lacks {' '.join(missing)}: "
+            "add the missing token on a line of its own, or name another --vocab_file."
         )
     first_line: dict[str, int] = {}
     for number, token in enumerate(tokens, 1):

@@ -1,0 +1,42 @@
+"""Command: train a WordPiece vocabulary on raw text."""
+
+from absl import flags
+
+from data_prep import command_line, corpus, vocabulary_training
+
+_INPUT_FILE = flags.DEFINE_string(
+    "input_file", None, "Text file, glob or comma list, UTF-8.", required=True
+)
+_OUTPUT_FILE = flags.DEFINE_string(
+    "output_file", None, "The vocab.txt to write.", required=True
+)
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 21128, "Tokens, at most.")
+_MIN_FREQUENCY = flags.DEFINE_integer(
+    "min_frequency", 0, "A pair of pieces is joined if it occurs this often."
+)
+_DO_LOWER_CASE = flags.DEFINE_bool(
+    "do_lower_case", False, "Lower-case the text and strip accents."
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an existing vocabulary.")
+
+
+def main(arguments: list[str]) -> None:
+    """Read flags, train, write, say what came out."""
+    command_line.refuse_arguments(arguments)
+    path = _OUTPUT_FILE.value
+    vocabulary_training.check_output(path, _OVERWRITE.value)
+    files = corpus.find_files(_INPUT_FILE.value)
+    tokens = vocabulary_training.train_vocabulary(
+        files, _VOCAB_SIZE.value, _MIN_FREQUENCY.value, _DO_LOWER_CASE.value
+    )
+    vocabulary_training.write_vocabulary(tokens, path)
+    print(f"Vocabulary: {path}, {len(tokens)} tokens.")
+    if len(tokens) < _VOCAB_SIZE.value:
+        print(
+            f"The text gives no more than {len(tokens)} of the {_VOCAB_SIZE.value} "
+            "tokens asked for."
+        )
+
+
+if __name__ == "__main__":
+    command_line.run_command(main, "an existing vocabulary")

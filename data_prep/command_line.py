@@ -1,0 +1,89 @@
+"""Run a command's main: one sentence instead of a traceback, and clean interruption."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+
+from absl import app
+from absl import logging as absl_logging
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
+
+
+def run_command(
+    main: Callable[[list[str]], None], kept_on_interrupt: str = "what is finished"
+) -> None:
+    """Parse flags, run `main` and exit.
+
+    A `ValueError`, `OSError`, `FloatingPointError` (a loss that is not finite) or
+    TensorFlow error ends the command with `NAME: error: SENTENCE` on standard error and
+    exit code 1. Ctrl-C ends it with one
+    line that says what is kept and how to go on, and exit code 130.
+
+    Args:
+        main: takes the arguments that are not flags, as `absl.app.run` passes them,
+            the program's name first.
+        kept_on_interrupt: what a rerun finds again, for the line after Ctrl-C, such as
+            "finished shards".
+    """
+    name = _command_name()
+    # Libraries' INFO lines would bury ours; `--verbosity=0` shows them again.
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+
+    def guarded(arguments: list[str]) -> None:
+        try:
+            main(arguments)
+        except KeyboardInterrupt:
+            print(
+                f"\n{name}: interrupted; {kept_on_interrupt} stays. To go on: "
+                f"{command_again()}",
+                file=sys.stderr,
+            )
+            sys.exit(INTERRUPTED)
+        except (ValueError, OSError, FloatingPointError, *_file_errors()) as error:
+            print(f"{name}: error: {describe_error(error)}", file=sys.stderr)
+            sys.exit(1)
+
+    app.run(guarded)
+
+
+def refuse_arguments(arguments: list[str]) -> None:
+    """Raise ValueError where a word on the command line belongs to no flag."""
+    if len(arguments) > 1:
+        raise ValueError(
+            f"Argument {arguments[1]!r} belongs to no flag: write --name=value, and "
+            "quote a value with spaces or wildcards."
+        )
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error as one line for a user."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f" {error.filename!r}" if error.filename else ""
+        return f"{error.strerror}:{place} Check the path, its rights and free space."
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def _file_errors() -> tuple[type[BaseException], ...]:
+    # Imported late: `--help` and flag errors should not wait for TensorFlow.
+    import tensorflow as tf
+
+    return (tf.errors.OpError,)
+
+
+def _module() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else ""
+
+
+def _command_name() -> str:
+    return _module().rpartition(".")[2] or sys.argv[0].rpartition("/")[2]
+
+
+def command_again() -> str:
+    """Return the command line that runs this command again, quoted for a shell."""
+    start = ["python", "-m", _module()] if _module() else [sys.argv[0]]
+    return shlex.join([*start, *sys.argv[1:]])

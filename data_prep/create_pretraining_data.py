@@ -1,0 +1,168 @@
+"""Command: raw text -> TFRecords for BERT pretraining with whole-word masking."""
+
+import os
+import sys
+import time
+
+from absl import flags
+
+from data_prep import command_line, corpus, outputs, pipeline, schema, segmentation
+from data_prep import manifest as manifest_lib
+from data_prep import settings as settings_lib
+from data_prep import vocab as vocab_lib
+
+_INPUT_FILE = flags.DEFINE_string(
+    "input_file",
+    None,
+    "Text file, glob or comma list: UTF-8, one sentence a line, a blank line between "
+    "documents.",
+    required=True,
+)
+_OUTPUT_FILE = flags.DEFINE_string(
+    "output_file",
+    None,
+    "Record file, such as out/train.tfrecord, or a comma list, one shard each.",
+    required=True,
+)
+_VOCAB_FILE = flags.DEFINE_string(
+    "vocab_file", None, "The vocabulary that BERT is trained on.", required=True
+)
+_DO_LOWER_CASE = flags.DEFINE_bool(
+    "do_lower_case", True, "Lower-case the text and strip accents (uncased models)."
+)
+_DO_WHOLE_WORD_MASK = flags.DEFINE_bool(
+    "do_whole_word_mask", False, "Mask whole words instead of single tokens."
+)
+_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens per sequence.")
+_MAX_PREDICTIONS_PER_SEQ = flags.DEFINE_integer(
+    "max_predictions_per_seq", 20, "Masked tokens per sequence, at most."
+)
+_RANDOM_SEED = flags.DEFINE_integer("random_seed", 12345, "Decides every draw.")
+_DUPE_FACTOR = flags.DEFINE_integer(
+    "dupe_factor", 10, "Times the text is used, each time with other masks."
+)
+_MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens masked.")
+_SHORT_SEQ_PROB = flags.DEFINE_float(
+    "short_seq_prob", 0.1, "Share of documents cut into shorter sequences."
+)
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", 1, "Record files to write.")
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", None, "Processes, by default one a core; the result is the same."
+)
+_SEGMENTER = flags.DEFINE_enum(
+    "segmenter",
+    "rjieba",
+    segmentation.SEGMENTERS,
+    "What finds the words: rjieba or jieba (Chinese), whitespace (the text is already "
+    "segmented), none (WordPiece's own words, as google-research/bert).",
+)
+_FEATURE_NAMES = flags.DEFINE_enum(
+    "feature_names",
+    "google",
+    list(schema.RECORD_NAMES),
+    "Spelling of the features: google-research/bert or TF Model Garden v2.",
+)
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Remove an output that other flags or inputs made."
+)
+
+_UNKNOWN_WARNING_SHARE = 0.01
+
+
+def main(arguments: list[str]) -> None:
+    """Read flags, make the records, say what came out."""
+    command_line.refuse_arguments(arguments)
+    start = time.monotonic()
+    settings = _read_settings()
+    settings.check()
+    if _NUM_WORKERS.value is not None and _NUM_WORKERS.value < 1:
+        raise ValueError(
+            f"--num_workers={_NUM_WORKERS.value} cannot work: it must be 1 or more."
+        )
+    planned = outputs.plan_outputs(_OUTPUT_FILE.value, _NUM_SHARDS.value)
+    vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
+    files = corpus.find_files(_INPUT_FILE.value)
+    job = pipeline.Job(files, vocabulary, settings, planned)
+    workers = _NUM_WORKERS.value or len(os.sched_getaffinity(0))
+    manifest = pipeline.run(job, workers, _OVERWRITE.value)
+    _print_summary(manifest, planned, time.monotonic() - start)
+    _print_warnings(manifest, settings, vocabulary)
+
+
+def _read_settings() -> settings_lib.Settings:
+    return settings_lib.Settings(
+        max_seq_length=_MAX_SEQ_LENGTH.value,
+        max_predictions_per_seq=_MAX_PREDICTIONS_PER_SEQ.value,
+        random_seed=_RANDOM_SEED.value,
+        dupe_factor=_DUPE_FACTOR.value,
+        masked_lm_prob=_MASKED_LM_PROB.value,
+        short_seq_prob=_SHORT_SEQ_PROB.value,
+        do_lower_case=_DO_LOWER_CASE.value,
+        do_whole_word_mask=_DO_WHOLE_WORD_MASK.value,
+        segmenter=_SEGMENTER.value,
+        feature_names=_FEATURE_NAMES.value,
+    )
+
+
+def _print_summary(
+    manifest: manifest_lib.Manifest, planned: outputs.Outputs, seconds: float
+) -> None:
+    counts = manifest.counts
+    sequences = counts["sequences"]
+    print(
+        f"Text: {counts['files']} files, {counts['documents']} documents, "
+        f"{counts['sentences']} sentences, {counts['characters']} characters, "
+        f"{counts['tokens']} tokens ({_percent(counts, 'unknown_tokens', 'tokens')} "
+        "[UNK])."
+    )
+    print(
+        f"Records: {sequences} sequences, "
+        f"{counts['sequence_tokens'] / sequences:.1f} tokens and "
+        f"{counts['masked_tokens'] / sequences:.2f} masked tokens each, "
+        f"{_percent(counts, 'random_next', 'sequences')} random next, "
+        f"budget filled in {_percent(counts, 'budgets_filled', 'sequences')}."
+    )
+    last = f" ... {planned.shards[-1]}" if len(planned.shards) > 1 else ""
+    print(f"Shards: {planned.shards[0]}{last}")
+    print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
+    print(f"Done in {seconds:.1f} s.")
+
+
+def _print_warnings(
+    manifest: manifest_lib.Manifest,
+    settings: settings_lib.Settings,
+    vocabulary: vocab_lib.Vocabulary,
+) -> None:
+    counts = manifest.counts
+    warnings = []
+    if counts["unknown_tokens"] > _UNKNOWN_WARNING_SHARE * counts["tokens"]:
+        advice = "the vocabulary does not suit the text"
+        has_upper = any(
+            c.isupper() for t in vocabulary.tokens for c in t if t[0] != "["
+        )
+        if not settings.do_lower_case and not has_upper:
+            advice = "the vocabulary has no upper-case letter, so use --do_lower_case"
+        share = _percent(counts, "unknown_tokens", "tokens")
+        warnings.append(f"{share} of the tokens are [UNK]: {advice}.")
+    needed = settings.missing_predictions()
+    if needed:
+        warnings.append(
+            f"--max_predictions_per_seq={settings.max_predictions_per_seq} is less "
+            f"than --masked_lm_prob={settings.masked_lm_prob} needs: {needed}."
+        )
+    empty = [shard["file"] for shard in manifest.shards if not shard["sequences"]]
+    if empty:
+        warnings.append(
+            f"{len(empty)} of {len(manifest.shards)} shards hold no sequence, such as "
+            f"{empty[0]}: the text has few documents, so use fewer --num_shards."
+        )
+    for warning in warnings:
+        print(f"create_pretraining_data: warning: {warning}", file=sys.stderr)
+
+
+def _percent(counts: dict[str, int], part: str, whole: str) -> str:
+    return f"{100 * counts[part] / max(1, counts[whole]):.2f} %"
+
+
+if __name__ == "__main__":
+    command_line.run_command(main, "every finished part of the output")

@@ -1,0 +1,152 @@
+"""One group of documents -> its records: the function that every runner calls."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data_prep import documents as documents_lib
+from data_prep import (
+    instances,
+    masking,
+    schema,
+    segmentation,
+    sequences,
+    tfrecords,
+    vocab,
+)
+from data_prep.settings import Settings
+
+# Sequences that are masked and encoded at a time.
+_BLOCK_SEQUENCES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Some finished records, what to add to the counts, share of the group done."""
+
+    records: list[bytes]
+    counts: dict[str, int]
+    done: float
+
+
+class GroupRecordMaker:
+    """Turns groups into records; holds what is costly to build.
+
+    Args:
+        settings: checked settings.
+        vocabulary: the WordPiece vocabulary.
+    """
+
+    def __init__(self, settings: Settings, vocabulary: vocab.Vocabulary):
+        self._settings = settings
+        self._vocabulary = vocabulary
+        self._document_tokenizer = documents_lib.DocumentTokenizer(
+            vocabulary,
+            settings.do_lower_case,
+            segmentation.build_segmenter(settings.segmenter),
+            settings.max_text_tokens,
+        )
+
+    def make(self, documents: Sequence[str], group: int) -> Iterator[Block]:
+        """Yield one group's records, shuffled, in blocks.
+
+        Args:
+            documents: the group's texts, in the order of their hashes.
+            group: the group's number; with the seed it decides every draw.
+        """
+        settings = self._settings
+        tokenized = self._document_tokenizer.tokenize(documents)
+        yield Block([], tokenized.counts, 0.0)
+        spans, is_random_next, counts = self._pack(tokenized, group)
+        yield Block([], counts, 0.0)
+        # The stream after those of the copies: shuffling and masks.
+        rng = self._generator(group, settings.dupe_factor)
+        order = rng.permutation(len(spans))
+        known = sequences.mark_known_words(
+            tokenized.tokens, tokenized.word_starts, self._vocabulary.unk_id
+        )
+        for first in range(0, len(order), _BLOCK_SEQUENCES):
+            rows = order[first : first + _BLOCK_SEQUENCES]
+            built = sequences.build_sequences(
+                tokenized,
+                spans[rows],
+                known,
+                settings.max_seq_length,
+                self._vocabulary,
+            )
+            done = (first + len(rows)) / len(order)
+            yield Block(*self._mask(built, is_random_next[rows], rng), done)
+
+    def _pack(self, tokenized: documents_lib.TokenizedDocuments, group: int):
+        """Return (spans, is_random_next, counts) of all copies."""
+        clause_ends = self._document_tokenizer.ends_clause(tokenized.tokens)
+        packed = [
+            instances.make_pairs(
+                tokenized,
+                clause_ends,
+                self._settings.max_text_tokens,
+                self._settings.short_seq_prob,
+                self._generator(group, copy),
+            )
+            for copy in range(self._settings.dupe_factor)
+        ]
+        counts = {
+            "truncated_tokens": sum(pairs.truncated_tokens for pairs in packed),
+            "dropped_tokens": sum(pairs.dropped_tokens for pairs in packed),
+        }
+        spans = np.concatenate([pairs.spans for pairs in packed])
+        return spans, np.concatenate([p.is_random_next for p in packed]), counts
+
+    def _mask(self, built, is_random_next, rng: np.random.Generator):
+        """Return (records, counts) of some sequences."""
+        settings = self._settings
+        word_starts, maskable = built.word_starts, built.maskable
+        if not settings.do_whole_word_mask:
+            word_starts = np.ones_like(word_starts)
+            # Only [UNK] itself is out of reach, not the word around it.
+            maskable = self._text_tokens(built)
+        budgets = masking.count_budgets(
+            built.lengths, settings.masked_lm_prob, settings.max_predictions_per_seq
+        )
+        chosen = masking.choose_words(word_starts, maskable, budgets, rng)
+        masked = masking.apply_masks(
+            built, chosen, settings.max_predictions_per_seq, self._vocabulary, rng
+        )
+        records = tfrecords.encode_examples(
+            _features(built, masked, is_random_next), settings.feature_names
+        )
+        counts = {
+            "sequences": len(records),
+            "random_next": int(is_random_next.sum()),
+            "sequence_tokens": int(built.lengths.sum()),
+            "masked_tokens": int(masked.num_predictions.sum()),
+            "budget_tokens": int(budgets.sum()),
+            "budgets_filled": int((masked.num_predictions == budgets).sum()),
+        }
+        return records, counts
+
+    def _text_tokens(self, built: sequences.Sequences) -> np.ndarray:
+        vocabulary = self._vocabulary
+        special = (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id)
+        # No text ever yields a special id other than [UNK]: see tokenization.
+        return ~np.isin(built.input_ids, (*special, vocabulary.unk_id))
+
+    def _generator(self, group: int, stream: int) -> np.random.Generator:
+        seed = np.random.SeedSequence([self._settings.random_seed, group, stream])
+        return np.random.default_rng(seed)
+
+
+def _features(built, masked, is_random_next) -> dict[str, np.ndarray]:
+    length = built.input_ids.shape[1]
+    predictions = masked.positions.shape[1]
+    in_use = np.arange(predictions) < masked.num_predictions[:, None]
+    return {
+        schema.INPUT_IDS: masked.input_ids,
+        schema.INPUT_MASK: (np.arange(length) < built.lengths[:, None]),
+        schema.SEGMENT_IDS: built.segment_ids,
+        schema.MASKED_LM_POSITIONS: masked.positions,
+        schema.MASKED_LM_IDS: masked.labels,
+        schema.MASKED_LM_WEIGHTS: in_use.astype(np.float32),
+        schema.NEXT_SENTENCE_LABELS: is_random_next[:, None].astype(np.uint8),
+    }

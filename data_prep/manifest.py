@@ -1,0 +1,124 @@
+"""The manifest beside record files: what made them and what they hold.
+
+It is written last, so records with a manifest are complete.
+"""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+FORMAT_VERSION = 1
+SUFFIX = ".manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Contents of NAME.manifest.json; the fields are its keys, `path` apart.
+
+    Attributes:
+        feature_names: key of `schema.RECORD_NAMES`, the spelling on disk.
+        max_seq_length: tokens per sequence.
+        max_predictions_per_seq: masked positions per sequence.
+        sentence_task: "nsp".
+        do_lower_case: how the text was tokenized.
+        vocab_file: file name of the vocabulary's copy beside the manifest.
+        vocab_size: its tokens.
+        vocab_sha256: of its bytes.
+        segmenter: what found the words.
+        do_whole_word_mask: words or tokens were masked.
+        dupe_factor: copies of the corpus, each masked anew.
+        masked_lm_prob: share of tokens to mask.
+        short_seq_prob: share of documents cut into shorter sequences.
+        random_seed: of every draw.
+        inputs: of each text file its path, bytes and sha256.
+        counts: sums over the shards, and files.
+        shards: of each record file its name, sequences, bytes, sha256 and counts.
+        format_version: of this file.
+        path: where the manifest was read from; not in the file.
+    """
+
+    feature_names: str
+    max_seq_length: int
+    max_predictions_per_seq: int
+    sentence_task: str
+    do_lower_case: bool
+    vocab_file: str
+    vocab_size: int
+    vocab_sha256: str
+    segmenter: str
+    do_whole_word_mask: bool
+    dupe_factor: int
+    masked_lm_prob: float
+    short_seq_prob: float
+    random_seed: int
+    inputs: list[dict[str, Any]]
+    counts: dict[str, int]
+    shards: list[dict[str, Any]]
+    format_version: int = FORMAT_VERSION
+    path: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def vocab_path(self) -> str:
+        """Full path of the vocabulary's copy."""
+        return os.path.join(os.path.dirname(self.path), self.vocab_file)
+
+
+def read_manifest(path: str) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ValueError: it is no manifest of this format.
+    """
+    with tf.io.gfile.GFile(path, "r") as file:
+        text = file.read()
+    try:
+        content = json.loads(text)
+        version = content["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Manifest {path!r} is not readable: make the records again with "
+            "--overwrite."
+        ) from error
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"Manifest {path!r} has format {version}, this version reads "
+            f"{FORMAT_VERSION}: make the records again."
+        )
+    known = {field.name for field in dataclasses.fields(Manifest)} - {"path"}
+    missing = known - set(content)
+    if missing:
+        raise ValueError(
+            f"Manifest {path!r} lacks {', '.join(sorted(missing))}: make the records "
+            "again."
+        )
+    return Manifest(**{name: content[name] for name in known}, path=path)
+
+
+def find_manifest(record_file: str) -> Manifest | None:
+    """Return the manifest in a record file's folder that lists it, or None."""
+    folder, name = os.path.split(record_file)
+    for path in sorted(tf.io.gfile.glob(os.path.join(folder, "*" + SUFFIX))):
+        manifest = read_manifest(path)
+        if any(shard["file"] == name for shard in manifest.shards):
+            return manifest
+    return None
+
+
+def write_manifest(manifest: Manifest) -> None:
+    """Write a manifest to its path: temporary name, then rename."""
+    content = dataclasses.asdict(manifest)
+    del content["path"]
+    write_json(
+        manifest.path, {"format_version": content.pop("format_version")} | content
+    )
+
+
+def write_json(path: str, content: dict[str, Any]) -> None:
+    """Write JSON so that a reader finds the old file or the new one, never half."""
+    partial = path + ".partial"
+    with tf.io.gfile.GFile(partial, "w") as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    tf.io.gfile.rename(partial, path, overwrite=True)

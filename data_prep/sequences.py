@@ -1,0 +1,79 @@
+"""Sentence pairs -> rows of token ids: [CLS] A [SEP] B [SEP] and padding."""
+
+import dataclasses
+
+import numpy as np
+
+from data_prep import documents as documents_lib
+from data_prep import instances, vocab
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """Unmasked sequences of fixed length.
+
+    Attributes:
+        input_ids: int32 [sequences, max_seq_length], [PAD] behind the end.
+        segment_ids: uint8 [sequences, max_seq_length], 1 for B and its [SEP].
+        lengths: int64 [sequences], tokens before the padding.
+        word_starts: bool [sequences, max_seq_length]; special tokens and each padding
+            token begin a word of their own, so no word reaches over one.
+        maskable: bool [sequences, max_seq_length], false for special tokens, padding
+            and every token of a word that holds [UNK], which is never a label.
+    """
+
+    input_ids: np.ndarray
+    segment_ids: np.ndarray
+    lengths: np.ndarray
+    word_starts: np.ndarray
+    maskable: np.ndarray
+
+
+def mark_known_words(tokens: np.ndarray, word_starts: np.ndarray, unk_id: int):
+    """Return bool [tokens], false for tokens of words that hold [UNK]."""
+    begins = np.flatnonzero(word_starts[:-1])
+    if not len(begins):
+        return np.zeros(0, bool)
+    known = np.logical_and.reduceat(tokens != unk_id, begins)
+    return np.repeat(known, np.diff(np.append(begins, len(tokens))))
+
+
+def build_sequences(
+    documents: documents_lib.TokenizedDocuments,
+    spans: np.ndarray,
+    known: np.ndarray,
+    max_seq_length: int,
+    vocabulary: vocab.Vocabulary,
+) -> Sequences:
+    """Lay out pairs.
+
+    Args:
+        documents: where the spans point.
+        spans: int64 [sequences, 4], see `instances.Pairs`; A and B together have at
+            most max_seq_length - 3 tokens.
+        known: bool [tokens], see `mark_known_words`.
+        max_seq_length: tokens of a row.
+        vocabulary: names the special ids.
+    """
+    length_a = (spans[:, 1] - spans[:, 0])[:, None]
+    length_b = (spans[:, 3] - spans[:, 2])[:, None]
+    lengths = length_a + length_b + instances.SPECIAL_TOKENS
+    column = np.arange(max_seq_length)
+    in_a = (column >= 1) & (column <= length_a)
+    in_b = (column >= length_a + 2) & (column <= length_a + length_b + 1)
+    source = np.where(in_a, spans[:, :1] + column - 1, 0)
+    np.copyto(source, spans[:, 2:3] + column - length_a - 2, where=in_b)
+    text = in_a | in_b
+    input_ids = documents.tokens[source]
+    input_ids[~text] = vocabulary.pad_id
+    input_ids[:, 0] = vocabulary.cls_id
+    rows = np.arange(len(spans))[:, None]
+    input_ids[rows, length_a + 1] = vocabulary.sep_id
+    input_ids[rows, lengths - 1] = vocabulary.sep_id
+    return Sequences(
+        input_ids,
+        ((column >= length_a + 2) & (column < lengths)).astype(np.uint8),
+        lengths[:, 0],
+        documents.word_starts[source] | ~text,
+        known[source] & text,
+    )

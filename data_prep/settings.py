@@ -1,0 +1,65 @@
+"""What decides the bytes of the records, apart from text and vocabulary."""
+
+import dataclasses
+import math
+
+from data_prep import instances, schema, segmentation
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Flags of create_pretraining_data that change the records.
+
+    Names and meaning are google-research/bert's where it has the flag.
+    """
+
+    max_seq_length: int = 128
+    max_predictions_per_seq: int = 20
+    random_seed: int = 12345
+    dupe_factor: int = 10
+    masked_lm_prob: float = 0.15
+    short_seq_prob: float = 0.1
+    do_lower_case: bool = True
+    do_whole_word_mask: bool = False
+    segmenter: str = "rjieba"
+    feature_names: str = "google"
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of A and B together."""
+        return self.max_seq_length - instances.SPECIAL_TOKENS
+
+    def check(self) -> None:
+        """Raise ValueError for a value that cannot work, with the flag's name."""
+        smallest = instances.SPECIAL_TOKENS + 2
+        rules = (
+            ("max_seq_length", self.max_seq_length >= smallest, f"{smallest} or more"),
+            ("max_predictions_per_seq", self.max_predictions_per_seq >= 1, "1 or more"),
+            ("random_seed", 0 <= self.random_seed < 1 << 63, "0 or more, below 2^63"),
+            ("dupe_factor", self.dupe_factor >= 1, "1 or more"),
+            ("masked_lm_prob", 0 < self.masked_lm_prob <= 1, "over 0 and at most 1"),
+            ("short_seq_prob", 0 <= self.short_seq_prob <= 1, "from 0 to 1"),
+        )
+        for name, holds, rule in rules:
+            if not holds:
+                raise ValueError(
+                    f"--{name}={getattr(self, name)} cannot work: it must be {rule}."
+                )
+        choices = (
+            ("segmenter", segmentation.SEGMENTERS),
+            ("feature_names", tuple(schema.RECORD_NAMES)),
+        )
+        for name, known in choices:
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"--{name}={getattr(self, name)} is unknown: choose one of "
+                    f"{', '.join(known)}."
+                )
+
+    def missing_predictions(self) -> int | None:
+        """Return the max_predictions_per_seq that masked_lm_prob needs, if it is more.
+
+        With fewer, full sequences are masked less than asked for.
+        """
+        needed = math.ceil(self.max_seq_length * self.masked_lm_prob - 0.5)
+        return needed if needed > self.max_predictions_per_seq else None

@@ -1,0 +1,113 @@
+"""Arrays -> serialized tf.train.Example records, and record files.
+
+All records of a file have the same features in the same order, so they are encoded
+column by column for many records at a time: protocol buffer bytes are laid out in a
+matrix, varints in as many columns as the longest takes, and the unused bytes are then
+dropped. The bytes are what `tf.train.Example.SerializeToString` could write: canonical
+varints, packed lists, features sorted by name.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import schema
+
+# Tags of tf.train.Example's protocol buffers: field number << 3 | wire type 2.
+_FEATURES, _ENTRY, _KEY, _VALUE, _LIST = 0x0A, 0x0A, 0x0A, 0x12, 0x0A
+_FLOAT_LIST, _INT64_LIST = 0x12, 0x1A
+
+
+class _Bytes:
+    """A matrix of bytes of which each row uses only the marked ones.
+
+    Attributes:
+        data: uint8 [rows, width].
+        used: bool [rows, width].
+        lengths: int64 [rows], used bytes.
+    """
+
+    def __init__(self, data: np.ndarray, used: np.ndarray):
+        self.data, self.used = data, used
+        self.lengths = used.sum(axis=1)
+
+
+def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list[bytes]:
+    """Serialize records.
+
+    Args:
+        features: our name -> array [records, values]; unsigned or non-negative
+            integers, or float32 for `schema.FLOAT_FEATURES`.
+        feature_names: key of `schema.RECORD_NAMES`.
+
+    Returns:
+        One serialized tf.train.Example for each record.
+    """
+    names = schema.RECORD_NAMES[feature_names]
+    entries = []
+    for name in sorted(features, key=names.__getitem__):
+        values = features[name]
+        if name in schema.FLOAT_FEATURES:
+            raw = np.ascontiguousarray(values, "<f4").view(np.uint8)
+            packed, kind = _Bytes(raw, np.ones(raw.shape, bool)), _FLOAT_LIST
+        else:
+            packed, kind = _encode_varints(values), _INT64_LIST
+        feature = _wrap(kind, _wrap(_LIST, packed))
+        key = names[name].encode()
+        head = _repeat(bytes([_KEY, len(key)]) + key, len(values))
+        entries.append(_wrap(_ENTRY, _join([head, _wrap(_VALUE, feature)])))
+    record = _wrap(_FEATURES, _join(entries))
+    flat = record.data[record.used].tobytes()
+    ends = np.cumsum(record.lengths)
+    starts = ends - record.lengths
+    return [flat[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def write_records(path: str, batches) -> int:
+    """Write an iterable of lists of serialized records; return how many."""
+    written = 0
+    with tf.io.TFRecordWriter(path) as writer:
+        for batch in batches:
+            for record in batch:
+                writer.write(record)
+            written += len(batch)
+    return written
+
+
+def _encode_varints(values: np.ndarray) -> _Bytes:
+    """Encode non-negative integers [rows, n], seven bits a byte, low bits first."""
+    values = np.asarray(values)
+    assert values.size == 0 or values.min() >= 0, "varints here are non-negative"
+    width = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
+    if width == 1:
+        return _Bytes(values.astype(np.uint8), np.ones(values.shape, bool))
+    values = values.astype(np.uint64 if width > 4 else np.uint32)
+    data = np.empty((*values.shape, width), np.uint8)
+    used = np.empty(data.shape, bool)
+    used[..., 0] = True
+    for place in range(width):
+        rest = values >> values.dtype.type(7 * (place + 1))
+        more = rest > 0
+        data[..., place] = (values >> values.dtype.type(7 * place)) & 0x7F
+        data[..., place] |= more.astype(np.uint8) << 7
+        if place + 1 < width:
+            used[..., place + 1] = more
+    rows = len(values)
+    return _Bytes(data.reshape(rows, -1), used.reshape(rows, -1))
+
+
+def _wrap(tag: int, content: _Bytes) -> _Bytes:
+    """Put a tag and the content's length in front."""
+    lengths = _encode_varints(content.lengths[:, None])
+    return _join([_repeat(bytes([tag]), len(content.data)), lengths, content])
+
+
+def _repeat(text: bytes, rows: int) -> _Bytes:
+    data = np.broadcast_to(np.frombuffer(text, np.uint8), (rows, len(text)))
+    return _Bytes(data, np.ones(data.shape, bool))
+
+
+def _join(parts: list[_Bytes]) -> _Bytes:
+    return _Bytes(
+        np.concatenate([part.data for part in parts], axis=1),
+        np.concatenate([part.used for part in parts], axis=1),
+    )
