@@ -1,6 +1,8 @@
 """Choose a tf.distribute strategy: a TPU, several GPU hosts, GPUs, or one device."""
 
 import os
+import socket
+import urllib.parse
 
 import tensorflow as tf
 
@@ -30,6 +32,7 @@ def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
 
 def _connect_to_tpu(tpu: str) -> tf.distribute.Strategy:
     try:
+        _check_address(tpu)
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
         if tpu != "local":
             tf.config.experimental_connect_to_cluster(resolver)
@@ -44,3 +47,13 @@ def _connect_to_tpu(tpu: str) -> tf.distribute.Strategy:
             f"{first_line}). Check the name, that it is READY, and that this is a TPU "
             "VM with tensorflow-tpu; leave --tpu out to train on GPUs or a CPU."
         ) from error
+
+
+def _check_address(tpu: str) -> None:
+    """Raise OSError if nothing listens at a grpc:// address.
+
+    TensorFlow itself would try such an address for ever.
+    """
+    if tpu.startswith("grpc://"):
+        address = urllib.parse.urlsplit(tpu)
+        socket.create_connection((address.hostname, address.port), timeout=20).close()

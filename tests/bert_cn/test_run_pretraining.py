@@ -1,0 +1,178 @@
+"""The real command, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.bert_cn import records
+from tests.conftest import REPOSITORY
+
+MODULE = "bert_cn.run_pretraining"
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory, small_config) -> str:
+    path = tmp_path_factory.mktemp("config") / "bert_config.json"
+    path.write_text(small_config.to_json(), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def vocab_file(tmp_path_factory) -> str:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += [chr(0x4E00 + i) for i in range(records.VOCAB_SIZE - len(tokens))]
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def arguments(config_file, record_files, tmp_path) -> dict[str, str]:
+    return {
+        "bert_config_file": config_file,
+        "input_file": ",".join(record_files),
+        "output_dir": str(tmp_path / "run"),
+        "max_seq_length": records.LENGTH,
+        "max_predictions_per_seq": records.PREDICTIONS,
+        "train_batch_size": 8,
+        "num_train_steps": 6,
+        "num_warmup_steps": 2,
+        "do_train": "true",
+    }
+
+
+def as_flags(arguments: dict) -> list[str]:
+    return [f"--{name}={value}" for name, value in arguments.items()]
+
+
+def test_training_twice_trains_once_and_leaves_what_it_says(
+    run_command, arguments, vocab_file, tmp_path
+):
+    arguments |= {"vocab_file": vocab_file, "do_lower_case": "false", "do_eval": "true"}
+    done = run_command(MODULE, *as_flags(arguments))
+    assert done.returncode == 0, done.stderr
+    assert "step 1/6  loss" in done.stdout
+    assert "step 6/6  loss" in done.stdout
+    names = set(os.listdir(tmp_path / "run"))
+    assert names >= {
+        "bert_config.json",
+        "vocab.txt",
+        "tokenizer_config.json",
+        "checkpoint",
+        "ckpt-6.index",
+        "eval_results.txt",
+        "loss_curve.png",
+        "tensorboard",
+    }
+    results = (tmp_path / "run" / "eval_results.txt").read_text()
+    assert "global_step = 6\n" in results
+
+    again = run_command(MODULE, *as_flags(arguments))
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to train: the checkpoint is at step 6" in again.stdout
+    assert (tmp_path / "run" / "eval_results.txt").read_text() == results
+
+
+@pytest.mark.slow
+def test_killed_and_rerun_ends_with_the_weights_of_the_unbroken_run(
+    run_command, arguments, tmp_path
+):
+    arguments |= {
+        "num_train_steps": 400,
+        "save_checkpoints_steps": 50,
+        "iterations_per_loop": 5,
+    }
+    unbroken = arguments | {"output_dir": str(tmp_path / "unbroken")}
+    assert run_command(MODULE, *as_flags(unbroken)).returncode == 0
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", MODULE, *as_flags(arguments)],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "ckpt-50.index").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "run" / "ckpt-400.index").exists()
+
+    done = run_command(MODULE, *as_flags(arguments))
+    assert done.returncode == 0, done.stderr
+    assert "Going on from step" in done.stdout
+    one, other = (
+        tf.train.load_checkpoint(str(tmp_path / name / "ckpt-400"))
+        for name in ("unbroken", "run")
+    )
+    names = [
+        name
+        for name in one.get_variable_to_shape_map()
+        # The graph of objects is no state, and only the killed run counted other saves.
+        if "OBJECT_GRAPH" not in name and not name.startswith("save_counter")
+    ]
+    assert len(names) > 100
+    for name in names:
+        np.testing.assert_array_equal(one.get_tensor(name), other.get_tensor(name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "saying"),
+    [
+        ({"input_file": "nowhere-*.tfrecord"}, ("nowhere-*", "matches no file")),
+        ({"max_seq_length": 64}, ("max_seq_length=64", "max_position_embeddings=16")),
+        ({"max_seq_length": 8}, ("max_seq_length 16", "--max_seq_length=8")),
+        ({"bert_config_file": "none.json"}, ("none.json", "--bert_config_file")),
+        ({"do_train": "false"}, ("Nothing to do", "--do_train")),
+        ({"tpu": "grpc://127.0.0.1:1"}, ("--tpu=grpc://127.0.0.1:1", "no TPU")),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_flag_is_refused(assert_refused, arguments, changes, saying):
+    assert_refused(MODULE, *as_flags(arguments | changes), saying=saying)
+
+
+def test_vocabulary_of_another_size_is_refused(
+    assert_refused, arguments, vocab_file, tmp_path
+):
+    larger = tmp_path / "larger.txt"
+    with open(vocab_file, encoding="utf-8") as file:
+        larger.write_text(file.read() + "多\n", encoding="utf-8")
+    arguments["vocab_file"] = str(larger)
+    assert_refused(
+        MODULE, *as_flags(arguments), saying=("has 41 tokens", "vocab_size 40")
+    )
+
+
+def test_output_folder_of_another_model_is_refused_and_kept(
+    assert_refused, run_command, arguments, small_config, tmp_path
+):
+    done = run_command(MODULE, *as_flags(arguments))
+    assert done.returncode == 0, done.stderr
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*-6.*")}
+    values = json.loads(small_config.to_json()) | {"num_hidden_layers": 1}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(values))
+    arguments["bert_config_file"] = str(other)
+    assert_refused(
+        MODULE,
+        *as_flags(arguments),
+        saying=("num_hidden_layers=2", "num_hidden_layers=1", "another one"),
+    )
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*-6.*")}
+
+
+def test_wrong_flag_is_refused_with_a_suggestion(run_command, arguments):
+    done = run_command(MODULE, *as_flags(arguments), "--learning_rat=1")
+    assert done.returncode != 0
+    assert "learning_rat'. Did you mean: learning_rate" in done.stderr
+    assert "Traceback" not in done.stderr
