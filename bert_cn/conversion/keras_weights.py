@@ -62,7 +62,9 @@ def canonical_from_model(
     return {
         weight.name: np.ascontiguousarray(
             weight_map.from_layout(
-                np.asarray(variables[weight.keras], np.float32),
+                keras.ops.convert_to_numpy(variables[weight.keras]).astype(
+                    np.float32, copy=False
+                ),
                 weight.keras_layout,
                 weight.shape,
             )

@@ -26,6 +26,8 @@ _TRAINING_STATE = re.compile(
 )
 # A variable of a trackable (TF2) checkpoint, which is none of ours here.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# TensorFlow's reader says IndexError for a file that is too short.
+_READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 def find_prefix(path: str) -> str | None:
@@ -62,7 +64,7 @@ def is_name_based(prefix: str) -> bool:
 def _open(prefix: str):
     try:
         return tf.compat.v1.train.NewCheckpointReader(prefix)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except _READ_ERRORS as error:
         raise _damaged(prefix, error) from error
 
 
@@ -103,7 +105,7 @@ def read(path: str) -> pretrained.PretrainedBert:
             if reader.has_tensor("global_step")
             else None
         )
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except _READ_ERRORS as error:
         raise _damaged(prefix, error) from error
     return pretrained.PretrainedBert(
         config=config,

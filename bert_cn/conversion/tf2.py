@@ -30,7 +30,13 @@ _ENCODER_LAYER, _NSP_LAYER, _MLM_LAYER = "bert", "nsp___cls", "mlm___cls"
 _SHARED = "bert/embeddings/"
 # An HDF5 attribute holds 64 KiB; Keras splits longer lists into name0, name1, ...
 _MAX_ATTRIBUTE_BYTES = 64512
-# In a name, what stands before the layers is the model's name: tf_bert_model/, ...
+# The first part of every name; transformers drops it when reading.
+_MODEL_NAMES = {
+    "BertForPreTraining": "tf_bert_for_pre_training",
+    "BertForMaskedLM": "tf_bert_for_masked_lm",
+    "BertForNextSentencePrediction": "tf_bert_for_next_sentence_prediction",
+    "BertModel": "tf_bert_model",
+}
 _BEFORE_LAYER = re.compile(
     r"^.*?(?=(bert/(embeddings|encoder|pooler)|nsp___cls|mlm___cls)/)"
 )
@@ -91,16 +97,17 @@ def _read_datasets(path: str) -> dict[str, np.ndarray]:
 def write(bert: pretrained.PretrainedBert, folder: str) -> None:
     """Write tf_model.h5, config.json and tokenizer files into a local folder."""
     table = weight_map.list_weights(bert.config, bert.parts)
+    model_name = _MODEL_NAMES[transformers_config.architecture(bert)]
     arrays = {
-        f"{weight.tf2}:0": weight_map.to_layout(
+        f"{model_name}/{weight.tf2}:0": weight_map.to_layout(
             bert.weights[weight.name], weight.tf2_layout, weight.shape
         )
         for weight in table
     }
-    shared = [name for name in arrays if name.startswith(_SHARED)]
+    shared = [name for name in arrays if name.startswith(f"{model_name}/{_SHARED}")]
     layers = {_ENCODER_LAYER: [], _NSP_LAYER: [], _MLM_LAYER: []}
     for name in arrays:
-        layers[name.split("/")[0]].append(name)
+        layers[name.split("/")[1]].append(name)
     if bert.has(Part.MLM):
         layers[_MLM_LAYER] += shared
     layers = {layer: names for layer, names in layers.items() if names}

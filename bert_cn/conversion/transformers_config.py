@@ -70,7 +70,7 @@ def build_config(bert: pretrained.PretrainedBert) -> dict:
     values = dataclasses.asdict(bert.config)
     return {
         **values,
-        "architectures": [_architecture(bert)],
+        "architectures": [architecture(bert)],
         "dtype": "float32",
         "hidden_act": _TO_TRANSFORMERS[bert.config.hidden_act],
         "layer_norm_eps": modeling.LAYER_NORM_EPSILON,
@@ -83,7 +83,8 @@ def build_config(bert: pretrained.PretrainedBert) -> dict:
     }
 
 
-def _architecture(bert: pretrained.PretrainedBert) -> str:
+def architecture(bert: pretrained.PretrainedBert) -> str:
+    """Return the name of transformers' class with exactly these parts and a pooler."""
     if bert.has(Part.MLM):
         return "BertForPreTraining" if bert.has(Part.NSP) else "BertForMaskedLM"
     return "BertForNextSentencePrediction" if bert.has(Part.NSP) else "BertModel"

@@ -211,6 +211,14 @@ _HEAD_ROWS = (
         "bert/pooler/dense",
         "pooled_dense",
     ),
+    _Row(
+        Part.MLM,
+        "cls/predictions/output_bias",
+        "V",
+        "cls.predictions.bias",
+        "mlm___cls/predictions/bias",
+        "masked_lm_head/output_bias",
+    ),
     *_dense(
         Part.MLM,
         "HH",
@@ -225,14 +233,6 @@ _HEAD_ROWS = (
         "cls.predictions.transform.LayerNorm",
         "mlm___cls/predictions/transform/LayerNorm",
         "masked_lm_head/layer_norm",
-    ),
-    _Row(
-        Part.MLM,
-        "cls/predictions/output_bias",
-        "V",
-        "cls.predictions.bias",
-        "mlm___cls/predictions/bias",
-        "masked_lm_head/output_bias",
     ),
     _Row(
         Part.NSP,
@@ -335,7 +335,7 @@ def check_weights(
     ]
     if missing or left_over:
         raise ValueError(
-            f"{source} is not a BERT of {config.num_hidden_layers} layers: "
+            f"{source} is no BERT of {config.num_hidden_layers} layers: "
             f"{describe_names('missing', missing)}, "
             f"{describe_names('left over', left_over)}. Name the checkpoint's own "
             "configuration, or the folder of another checkpoint."
@@ -344,8 +344,8 @@ def check_weights(
         if array.shape != table[name].shape:
             raise ValueError(
                 f"{source}: {name} has shape {list(array.shape)}, but the "
-                f"configuration beside it asks for {list(table[name].shape)}: "
-                "checkpoint and configuration are of different models, so put the right one there."
+                f"configuration beside it asks for {list(table[name].shape)}: they are "
+                "of different models, so put the right configuration there."
             )
     return tuple(part for part in ALL_PARTS if part in parts)
 

@@ -28,7 +28,9 @@ def test_table_names_each_weight_once(column):
     table = weight_map.list_weights(CONFIG)
 
     # 5 embeddings, 16 a layer, 2 pooler, 5 masked LM, 2 next sentence.
-    assert len({getattr(weight, column) for weight in table}) == len(table) == 5 + 48 + 9
+    assert (
+        len({getattr(weight, column) for weight in table}) == len(table) == 5 + 48 + 9
+    )
 
 
 def test_table_equals_variables_of_the_keras_model(model):
@@ -87,7 +89,9 @@ def test_heads_of_the_attention_are_columns_of_the_kernel(model):
     query = weights["bert/encoder/layer_1/attention/self/query/kernel"]
     split = variables["transformer_layer_1/self_attention_layer/query/kernel"]
     output = weights["bert/encoder/layer_1/attention/output/dense/kernel"]
-    merged = variables["transformer_layer_1/self_attention_layer/attention_output/kernel"]
+    merged = variables[
+        "transformer_layer_1/self_attention_layer/attention_output/kernel"
+    ]
 
     # Head 2 of three heads of four columns.
     np.testing.assert_array_equal(split[:, 2, :], query[:, 8:12])
@@ -128,7 +132,9 @@ def test_pretrained_refuses_weights_left_over_and_missing():
     weights["bert/encoder/layer_7/odd"] = np.zeros(1, np.float32)
     del weights["bert/embeddings/LayerNorm/beta"]
 
-    with pytest.raises(ValueError, match=r"missing 1 \(bert/embed.*left over 1 \(bert/"):
+    with pytest.raises(
+        ValueError, match=r"missing 1 \(bert/embed.*left over 1 \(bert/"
+    ):
         pretrained.PretrainedBert(config=CONFIG, weights=weights, source="here")
 
 

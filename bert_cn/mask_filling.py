@@ -1,0 +1,95 @@
+"""Which tokens a pretrained model puts in place of [MASK]."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from bert_cn import modeling
+from bert_cn.conversion import keras_weights, pretrained, tokenizer_files
+from bert_cn.conversion.weight_map import Part
+from data_prep import schema, tokenization
+from data_prep import vocab as vocab_lib
+
+
+def check_checkpoint(bert: pretrained.PretrainedBert) -> None:
+    """Raise ValueError if the checkpoint lacks what filling in needs."""
+    if not bert.has(Part.MLM):
+        raise ValueError(
+            f"{bert.source} has no {Part.MLM}, so it cannot fill in {vocab_lib.MASK}: "
+            "name a pretrained checkpoint that kept it."
+        )
+    if bert.vocabulary is None:
+        raise ValueError(
+            f"{bert.source} has no vocabulary: name its vocab.txt by --vocab_file."
+        )
+
+
+def encode_text(text: str, bert: pretrained.PretrainedBert) -> np.ndarray:
+    """Return the token ids of [CLS] text [SEP], int32 [tokens].
+
+    Raises:
+        ValueError: there are more tokens than the model has positions.
+    """
+    vocabulary = bert.vocabulary
+    tokenizer = tokenization.Tokenizer(vocabulary, tokenizer_files.lower_case(bert))
+    pieces = text.split(vocab_lib.MASK)
+    tokens = tokenizer.tokenize(pieces)
+    ids = [vocabulary.cls_id]
+    for number in range(len(pieces)):
+        if number:
+            ids.append(vocabulary.mask_id)
+        start, end = tokens.line_starts[number : number + 2]
+        ids.extend(tokens.ids[start:end])
+    ids.append(vocabulary.sep_id)
+    longest = bert.config.max_position_embeddings
+    if len(ids) > longest:
+        raise ValueError(
+            f"The text {text[:20]!r}... has {len(ids)} tokens with [CLS] and [SEP], "
+            f"but the model has {longest} positions: shorten it."
+        )
+    return np.array(ids, np.int32)
+
+
+def build_model(bert: pretrained.PretrainedBert) -> keras.Model:
+    """Build the model without dropout and fill in the weights that a filler needs."""
+    config = dataclasses.replace(
+        bert.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    model = modeling.build_pretraining_model(config)
+    keras_weights.assign_to_model(model, bert.weights, bert.parts)
+    return model
+
+
+def fill(
+    model: keras.Model,
+    token_ids: np.ndarray,
+    bert: pretrained.PretrainedBert,
+    top_k: int,
+) -> list[list[tuple[int, float]]]:
+    """Return, for each [MASK] in turn, (token id, probability) of the likeliest tokens.
+
+    Args:
+        model: from `build_model`.
+        token_ids: int32 [tokens] with [MASK] in it.
+        bert: whose vocabulary says which id [MASK] is.
+        top_k: tokens for each [MASK].
+    """
+    positions = np.flatnonzero(token_ids == bert.vocabulary.mask_id).astype(np.int32)
+    outputs = model(
+        {
+            schema.INPUT_IDS: token_ids[None],
+            schema.INPUT_MASK: np.ones_like(token_ids)[None],
+            schema.SEGMENT_IDS: np.zeros_like(token_ids)[None],
+            schema.MASKED_LM_POSITIONS: positions[None],
+        },
+        training=False,
+    )
+    probabilities = keras.ops.softmax(outputs[modeling.MLM_LOGITS][0], axis=-1)
+    probabilities, ids = keras.ops.top_k(
+        probabilities, min(top_k, len(bert.vocabulary))
+    )
+    return [
+        [(int(token), float(share)) for token, share in zip(*row, strict=True)]
+        for row in zip(np.asarray(ids), np.asarray(probabilities), strict=True)
+    ]

@@ -1,0 +1,71 @@
+"""The same random input for our model and for every client."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bert_cn import modeling
+from bert_cn.conversion import keras_weights
+
+MOST_DIFFERENCE = 1e-4
+
+
+@dataclasses.dataclass
+class ModelInput:
+    """int32 [batch, length] each; the second sequence is padded."""
+
+    token_ids: np.ndarray
+    mask: np.ndarray
+    segment_ids: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def model_input():
+    generator = np.random.default_rng(5)
+    mask = np.ones((2, 16), np.int32)
+    mask[1, 11:] = 0
+    segment_ids = np.zeros((2, 16), np.int32)
+    segment_ids[:, 7:] = 1
+    token_ids = generator.integers(0, 30, (2, 16), dtype=np.int32)
+    return ModelInput(token_ids * mask, mask, segment_ids * mask)
+
+
+@pytest.fixture(scope="session")
+def compute_outputs(model_input):
+    """Our Keras model's outputs, the MLM logits at every position."""
+
+    def compute(bert) -> dict[str, np.ndarray]:
+        model = modeling.build_pretraining_model(bert.config)
+        keras_weights.assign_to_model(model, bert.weights, bert.parts)
+        positions = np.tile(np.arange(16, dtype=np.int32), (2, 1))
+        outputs = model(
+            {
+                "input_ids": model_input.token_ids,
+                "input_mask": model_input.mask,
+                "segment_ids": model_input.segment_ids,
+                "masked_lm_positions": positions,
+            },
+            training=False,
+        )
+        return {name: np.asarray(array) for name, array in outputs.items()}
+
+    return compute
+
+
+@pytest.fixture(scope="session")
+def assert_close(model_input):
+    """Check that the largest difference over positions that are no padding is small."""
+
+    def check(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]):
+        assert theirs, "nothing to compare"
+        for name, array in theirs.items():
+            difference = np.abs(ours[name] - np.asarray(array))
+            if array.ndim == 3:
+                difference = difference[model_input.mask == 1]
+            print(f"{name}: largest absolute difference {difference.max():.1e}")
+            assert difference.max() <= MOST_DIFFERENCE, name
+            # Outputs of no size would agree with anything.
+            assert np.abs(ours[name]).max() > 0.1, name
+
+    return check
