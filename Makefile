@@ -38,7 +38,7 @@ clean-demo:
 
 demo: $(INSTALLED) clean-demo
 	$(RUN) -m data_prep.build_vocab --input_file='data_prep/sample_corpus/*.txt' \
-	    --output_file=$(DEMO)/vocab.txt --vocab_size=3000
+	    --output_file=$(DEMO)/vocab.txt --vocab_size=4000
 	$(RUN) -m data_prep.create_pretraining_data --flagfile=configs/demo/data.flags
 	$(RUN) -m bert_cn.run_pretraining --flagfile=configs/demo/pretrain.flags
 	for format in tf1 tf2 keras pt; do \

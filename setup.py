@@ -10,7 +10,7 @@ TEST = ["pytest>=8.4", "ruff>=0.14"]
 setup(
     name="bert_cn",
     version="0.1.0",
-    description="Pretrain Chinese BERT with Whole Word Masking, from text to checkpoints",
+    description="Chinese BERT with Whole Word Masking, from text to checkpoints",
     long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -8,6 +8,7 @@ A training output folder holds
 so that conversion and filling in masks need nothing but the folder.
 """
 
+import dataclasses
 import json
 import os
 
@@ -154,7 +155,8 @@ def write_description(
         text = json.dumps({"do_lower_case": do_lower_case}) + "\n"
         _write_text(output_dir, TOKENIZER_CONFIG_FILE, text)
     if manifests:
-        _write_text(output_dir, MANIFEST_FILE, manifests[0].to_json())
+        path = os.path.join(output_dir, MANIFEST_FILE)
+        manifest_lib.write_manifest(dataclasses.replace(manifests[0], path=path))
 
 
 def _check_same_config(path: str, config: config_lib.BertConfig) -> None:

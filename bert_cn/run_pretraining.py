@@ -15,13 +15,13 @@ from absl import flags
 from bert_cn import checkpoints as checkpoints_lib
 from bert_cn import config as config_lib
 from bert_cn import (
+    initialization,
     input_pipeline,
     modeling,
     optimization,
     reporting,
     train_loop,
 )
-from bert_cn.conversion import formats, weight_map
 from data_prep import command_line
 from data_prep import vocab as vocab_lib
 from tpu import strategy as strategy_lib
@@ -117,7 +117,7 @@ def main(arguments: list[str]) -> None:
     eval_files = (
         _load_files(_EVAL_INPUT_FILE) if _EVAL_INPUT_FILE.value else train_files
     )
-    _describe_run(config, train_files, eval_files)
+    vocabulary = _describe_run(config, train_files, eval_files)
 
     keras.utils.set_random_seed(_RANDOM_SEED.value)
     strategy = strategy_lib.build_strategy(_TPU.value)
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> None:
     checkpoints = checkpoints_lib.TrainingCheckpoints(
         model, optimizer, _OUTPUT_DIR.value, _MAX_CHECKPOINTS.value
     )
-    _load_weights(model, config, checkpoints)
+    _load_weights(model, config, vocabulary, checkpoints)
 
     finished = True
     if _DO_TRAIN.value:
@@ -182,7 +182,7 @@ def _load_files(flag: flags.FlagHolder) -> input_pipeline.RecordFiles:
 
 def _describe_run(
     config: config_lib.BertConfig, *files: input_pipeline.RecordFiles
-) -> None:
+) -> vocab_lib.Vocabulary | None:
     """Check vocabulary against config; write what lies beside the checkpoints."""
     manifests = tuple(manifest for some in files for manifest in some.manifests)
     vocabulary = _load_vocabulary(manifests)
@@ -197,6 +197,7 @@ def _describe_run(
     checkpoints_lib.write_description(
         _OUTPUT_DIR.value, config, vocabulary, lower, manifests
     )
+    return vocabulary
 
 
 def _load_vocabulary(manifests) -> vocab_lib.Vocabulary | None:
@@ -214,7 +215,7 @@ def _load_vocabulary(manifests) -> vocab_lib.Vocabulary | None:
     return vocab_lib.load_vocabulary(*paths.values()) if paths else None
 
 
-def _load_weights(model, config, checkpoints) -> None:
+def _load_weights(model, config, vocabulary, checkpoints) -> None:
     """Load weights in this order of preference.
 
     1. The newest checkpoint of --output_dir: a run that was interrupted goes on.
@@ -225,9 +226,11 @@ def _load_weights(model, config, checkpoints) -> None:
         step = checkpoints.restore_latest()
         print(f"Restored {checkpoints.latest} (step {step}).")
     elif _INIT_CHECKPOINT.value:
-        pretrained = formats.read_checkpoint(_INIT_CHECKPOINT.value)
-        weight_map.assign_to_model(model, pretrained.weights)
-        print(f"Started from {_INIT_CHECKPOINT.value}.")
+        missing = initialization.load_init_checkpoint(
+            model, config, vocabulary, _INIT_CHECKPOINT.value
+        )
+        fresh = f" Drawn anew: {', '.join(missing)}." if missing else ""
+        print(f"Started from {_INIT_CHECKPOINT.value}.{fresh}")
     elif not _DO_TRAIN.value:
         raise ValueError(
             f"{_OUTPUT_DIR.value!r} holds no checkpoint to evaluate: train first, or "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bert_cn.conversion import formats
 from tests.bert_cn import records
 from tests.conftest import REPOSITORY
 
@@ -80,6 +81,24 @@ def test_training_twice_trains_once_and_leaves_what_it_says(
     assert (tmp_path / "run" / "eval_results.txt").read_text() == results
 
 
+def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_path):
+    first = run_command(MODULE, *as_flags(arguments))
+    assert first.returncode == 0, first.stderr
+    init = {"output_dir": tmp_path / "second", "init_checkpoint": tmp_path / "run"}
+    # A learning rate of 0 leaves the weights as they were.
+    start = arguments | init | {"learning_rate": 0, "random_seed": 7}
+    second = run_command(MODULE, *as_flags(start))
+    assert second.returncode == 0, second.stderr
+    assert f"Started from {tmp_path / 'run'}." in second.stdout
+    one, other = (
+        formats.read_checkpoint(str(tmp_path / name)).weights
+        for name in ("run", "second")
+    )
+    assert one.keys() == other.keys()
+    for name, weight in one.items():
+        np.testing.assert_array_equal(weight, other[name])
+
+
 @pytest.mark.slow
 def test_killed_and_rerun_ends_with_the_weights_of_the_unbroken_run(
     run_command, arguments, tmp_path
@@ -133,6 +152,7 @@ def test_killed_and_rerun_ends_with_the_weights_of_the_unbroken_run(
         ({"max_seq_length": 8}, ("max_seq_length 16", "--max_seq_length=8")),
         ({"bert_config_file": "none.json"}, ("none.json", "--bert_config_file")),
         ({"do_train": "false"}, ("Nothing to do", "--do_train")),
+        ({"init_checkpoint": "nothing"}, ("nothing", "No checkpoint is recognised")),
         ({"tpu": "grpc://127.0.0.1:1"}, ("--tpu=grpc://127.0.0.1:1", "no TPU")),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
