@@ -64,6 +64,6 @@ def _check_vocabulary(
         if old != new:
             raise ValueError(
                 f"--init_checkpoint={path} was trained with another vocabulary: id "
-                f"{index} is {old!r} there and {new!r} in the records. Make the records "
-                "with the checkpoint's vocab.txt."
+                f"{index} is {old!r} there and {new!r} in the records. Make the "
+                "records with the checkpoint's vocab.txt."
             )
