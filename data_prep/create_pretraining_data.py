@@ -47,7 +47,10 @@ _SHORT_SEQ_PROB = flags.DEFINE_float(
 )
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 1, "Record files to write.")
 _NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", None, "Processes, by default one a core; the result is the same."
+    "num_workers",
+    None,
+    "Processes, by default one a core (one in all where there is little to do); the "
+    "result is the same.",
 )
 _SEGMENTER = flags.DEFINE_enum(
     "segmenter",
@@ -67,6 +70,9 @@ _OVERWRITE = flags.DEFINE_bool(
 )
 
 _UNKNOWN_WARNING_SHARE = 0.01
+# Below this much text, copies counted, starting more processes takes longer than it
+# saves.
+_ONE_PROCESS_BYTES = 16e6
 
 
 def main(arguments: list[str]) -> None:
@@ -75,16 +81,11 @@ def main(arguments: list[str]) -> None:
     start = time.monotonic()
     settings = _read_settings()
     settings.check()
-    if _NUM_WORKERS.value is not None and _NUM_WORKERS.value < 1:
-        raise ValueError(
-            f"--num_workers={_NUM_WORKERS.value} cannot work: it must be 1 or more."
-        )
     planned = outputs.plan_outputs(_OUTPUT_FILE.value, _NUM_SHARDS.value)
     vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
     files = corpus.find_files(_INPUT_FILE.value)
     job = pipeline.Job(files, vocabulary, settings, planned)
-    workers = _NUM_WORKERS.value or len(os.sched_getaffinity(0))
-    manifest = pipeline.run(job, workers, _OVERWRITE.value)
+    manifest = pipeline.run(job, _choose_workers(job), _OVERWRITE.value)
     _print_summary(manifest, planned, time.monotonic() - start)
     _print_warnings(manifest, settings, vocabulary)
 
@@ -102,6 +103,18 @@ def _read_settings() -> settings_lib.Settings:
         segmenter=_SEGMENTER.value,
         feature_names=_FEATURE_NAMES.value,
     )
+
+
+def _choose_workers(job: pipeline.Job) -> int:
+    if _NUM_WORKERS.value is None:
+        if job.corpus_bytes * job.settings.dupe_factor < _ONE_PROCESS_BYTES:
+            return 1
+        return os.cpu_count() or 1
+    if _NUM_WORKERS.value < 1:
+        raise ValueError(
+            f"--num_workers={_NUM_WORKERS.value} cannot work: it must be 1 or more."
+        )
+    return _NUM_WORKERS.value
 
 
 def _print_summary(
