@@ -4,7 +4,8 @@
         --output_dir=out/tiny_pt
 
 Formats: tf1 (google-research/bert), tf2 (tf_model.h5 of transformers 4), keras
-(KerasHub preset), pt (transformers with PyTorch). The input may also be a training output folder.
+(KerasHub preset), pt (transformers with PyTorch). The input may also be a training
+output folder.
 """
 
 import sys
@@ -57,8 +58,7 @@ def main(arguments: list[str]) -> None:
         )
     formats.check_output(_OUTPUT_FORMAT.value, _OUTPUT_DIR.value, _OVERWRITE.value)
     bert = _read()
-    warning = formats.describe_loss(bert, _OUTPUT_FORMAT.value)
-    if warning:
+    for warning in formats.describe_losses(bert, _OUTPUT_FORMAT.value):
         print(f"warning: {warning}", file=sys.stderr)
     started = time.monotonic()
     formats.write_checkpoint(

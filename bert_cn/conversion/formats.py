@@ -179,8 +179,8 @@ def _is_ours(name: str) -> bool:
     return any(name in entry.files for entry in _FORMATS)
 
 
-def describe_loss(bert: pretrained.PretrainedBert, output_format: str) -> str | None:
-    """Return what the format's own software computes otherwise, or None."""
+def describe_losses(bert: pretrained.PretrainedBert, output_format: str) -> list[str]:
+    """Return what the format's own software computes otherwise, a sentence each."""
     if output_format == "keras":
-        return keras_preset.describe_loss(bert)
-    return tf1.describe_loss(bert) if output_format == "tf1" else None
+        return keras_preset.describe_losses(bert)
+    return tf1.describe_losses(bert) if output_format == "tf1" else []

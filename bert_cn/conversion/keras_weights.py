@@ -62,9 +62,7 @@ def canonical_from_model(
     return {
         weight.name: np.ascontiguousarray(
             weight_map.from_layout(
-                keras.ops.convert_to_numpy(variables[weight.keras]).astype(
-                    np.float32, copy=False
-                ),
+                variables[weight.keras].value.numpy().astype(np.float32, copy=False),
                 weight.keras_layout,
                 weight.shape,
             )

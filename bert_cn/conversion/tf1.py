@@ -118,16 +118,16 @@ def read(path: str) -> pretrained.PretrainedBert:
     )
 
 
-def describe_loss(bert: pretrained.PretrainedBert) -> str | None:
-    """Return what google-research/bert will compute otherwise, or None."""
+def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
+    """Return what google-research/bert will compute otherwise than this model."""
     if bert.config.hidden_act == config_lib.GELU_TANH:
-        return None
-    return (
+        return []
+    return [
         "google-research/bert always computes the tanh approximation of GELU, and this "
         "model was trained with the exact one: each activation moves by up to 5e-4, "
         "outputs by more. bert_config.json says gelu_erf, which its modeling.py "
         "refuses; write gelu there to accept the difference."
-    )
+    ]
 
 
 def write(bert: pretrained.PretrainedBert, folder: str) -> None:

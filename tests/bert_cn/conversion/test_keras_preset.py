@@ -54,3 +54,17 @@ def test_preset_saved_by_keras_hub_alone_is_read(build_bert, tmp_path):
     assert all(np.array_equal(bert.weights[k], v) for k, v in back.weights.items())
     assert back.vocabulary.tokens == bert.vocabulary.tokens
     assert back.do_lower_case is False
+
+
+def test_case_folding_of_keras_hub_is_kept_off_chinese_text(build_bert, tmp_path):
+    bert = build_bert()
+    bert.do_lower_case = True
+    formats.write_checkpoint(bert, "keras", str(tmp_path / "out"))
+
+    tokenizer = keras_hub.models.BertTokenizer.from_preset(str(tmp_path / "out"))
+
+    expected = [bert.vocabulary.ids[token] for token in ("中", "，", "bert")]
+    assert np.asarray(tokenizer("中，BERT".lower())).tolist() == expected
+    (warning,) = formats.describe_losses(bert, "keras")
+    assert "lower-case text yourself" in warning
+    assert formats.read_checkpoint(str(tmp_path / "out")).do_lower_case is True
