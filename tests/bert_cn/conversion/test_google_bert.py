@@ -1,0 +1,101 @@
+"""The tf1 folder in google-research/bert's own modeling.py, under TensorFlow 1.15."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from bert_cn.conversion import formats
+
+_INTERPRETER = "BERT_CN_TF1_PYTHON"
+
+# Of this process's environment; TensorFlow 2 sets the second, and 1.15 obeys it.
+_OURS = ("PYTHONPATH", "TF2_BEHAVIOR")
+
+# Runs under TensorFlow 1.15: build Google's graph and heads (run_pretraining.py of
+# bert-tensorflow imports no further), map the checkpoint as Google does, run, save; and
+# restore the same checkpoint through its .meta.
+_CLIENT = """
+import json, sys
+import numpy as np, tensorflow as tf
+tf.compat.v1.logging.set_verbosity("ERROR")
+from bert import modeling, tokenization
+tf.compat.v1.flags.FLAGS(["client"])
+folder, inputs, results = sys.argv[1:]
+arrays = np.load(inputs)
+config = modeling.BertConfig.from_json_file(folder + "/bert_config.json")
+checkpoint = folder + "/bert_model.ckpt"
+model = modeling.BertModel(
+    config, False, tf.constant(arrays["token_ids"]), tf.constant(arrays["mask"]),
+    tf.constant(arrays["segment_ids"]))
+hidden = config.hidden_size
+with tf.variable_scope("cls/predictions"):
+    with tf.variable_scope("transform"):
+        x = tf.layers.dense(model.get_sequence_output(), hidden,
+                            activation=modeling.get_activation(config.hidden_act))
+        x = modeling.layer_norm(x)
+    bias = tf.get_variable("output_bias", [config.vocab_size])
+    mlm = tf.einsum("blh,vh->blv", x, model.get_embedding_table()) + bias
+with tf.variable_scope("cls/seq_relationship"):
+    weights = tf.get_variable("output_weights", [2, hidden])
+    nsp_bias = tf.get_variable("output_bias", [2])
+    nsp = tf.matmul(model.get_pooled_output(), weights, transpose_b=True) + nsp_bias
+variables = tf.trainable_variables()
+mapped, names = modeling.get_assignment_map_from_checkpoint(variables, checkpoint)
+tf.train.init_from_checkpoint(checkpoint, mapped)
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    values = session.run({
+        "sequence_output": model.get_sequence_output(),
+        "pooled_output": model.get_pooled_output(),
+        "mlm_logits": mlm, "nsp_logits": nsp})
+np.savez(results, **values)
+with tf.Graph().as_default(), tf.Session() as session:
+    saver = tf.train.import_meta_graph(checkpoint + ".meta")
+    saver.restore(session, checkpoint)
+    restored = len(tf.global_variables())
+tokenizer = tokenization.FullTokenizer(folder + "/vocab.txt", do_lower_case=False)
+print(json.dumps({
+    "version": tf.__version__,
+    "not_mapped": [v.op.name for v in variables if v.op.name not in mapped],
+    "not_used": [n for n, _ in tf.train.list_variables(checkpoint) if n not in mapped],
+    "restored": restored,
+    "ids": tokenizer.convert_tokens_to_ids(tokenizer.tokenize("\\u4e2d\\u56fd bert")),
+}))
+"""
+
+
+@pytest.mark.tensorflow1
+def test_google_bert_loads_tf1_and_gives_our_outputs(
+    build_bert, compute_outputs, model_input, assert_close, tmp_path
+):
+    interpreter = os.environ.get(_INTERPRETER)
+    if not interpreter:
+        pytest.skip(
+            f"set {_INTERPRETER} to the python of an environment made by: python3.7 -m "
+            "venv tf1 && tf1/bin/pip install tensorflow==1.15.5 'protobuf<3.21' six && "
+            "tf1/bin/pip install --no-deps bert-tensorflow==1.0.4"
+        )
+    bert = build_bert()
+    formats.write_checkpoint(bert, "tf1", str(tmp_path / "tf1"))
+    np.savez(tmp_path / "inputs.npz", **vars(model_input))
+    paths = (tmp_path / "tf1", tmp_path / "inputs.npz", tmp_path / "results.npz")
+
+    done = subprocess.run(
+        [interpreter, "-c", _CLIENT, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={k: v for k, v in os.environ.items() if k not in _OURS},
+    )
+
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["version"] == "1.15.5"
+    assert said["not_mapped"] == said["not_used"] == []
+    assert said["restored"] == 46
+    assert said["ids"] == [bert.vocabulary.ids[t] for t in ("中", "国", "bert")]
+    assert_close(compute_outputs(bert), dict(np.load(tmp_path / "results.npz")))
