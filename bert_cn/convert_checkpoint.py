@@ -42,6 +42,12 @@ _DO_LOWER_CASE = flags.DEFINE_bool(
     None,
     "Whether the tokenizer lower-cases; without the flag, what the input says.",
 )
+_XLA_DEVICE = flags.DEFINE_bool(
+    "xla_device", None, "Write this xla_device into transformers' config.json."
+)
+_LICENSE = flags.DEFINE_string(
+    "license", "", "The licence for the model card, such as apache-2.0."
+)
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Replace an older conversion in --output_dir."
 )
@@ -75,11 +81,12 @@ def _read() -> pretrained.PretrainedBert:
     started = time.monotonic()
     entry = formats.find_format(_INPUT.value, _INPUT_FORMAT.value)
     print(f"Reading {_INPUT.value}: {entry.description}.", flush=True)
-    bert = entry.read(_INPUT.value)
+    bert = formats.read_checkpoint(_INPUT.value, entry.name)
     if _VOCAB_FILE.value:
         bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
     if _DO_LOWER_CASE.value is not None:
         bert.do_lower_case = _DO_LOWER_CASE.value
+    bert.xla_device, bert.license_name = _XLA_DEVICE.value, _LICENSE.value
     step = "" if bert.global_step is None else f" at step {bert.global_step}"
     print(
         f"Read {len(bert.weights)} weights ({bert.count_parameters():,} parameters: "

@@ -92,7 +92,7 @@ def write_folder(
         output_dir: the folder to make.
         write: called with the path of an empty local folder that it fills.
         overwrite: whether a folder with files in it may be replaced.
-        may_replace: says of a name in the old folder whether it may be deleted.
+        may_replace: says of a path in the old folder whether it may be deleted.
 
     Raises:
         ValueError: the folder has files and overwrite is off, or a file in it is none
@@ -137,7 +137,7 @@ def check_output_folder(
             f"--output_dir {output_dir!r} is not empty ({names[0]} is in it): name "
             "another folder, or pass --overwrite to replace it."
         )
-    foreign = [name for name in names if not may_replace(name)]
+    foreign = [name for name in names if not may_replace(join(output_dir, name))]
     if foreign:
         raise ValueError(
             f"--output_dir {output_dir!r} holds {foreign[0]}, which no conversion "

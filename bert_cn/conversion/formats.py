@@ -2,11 +2,15 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
+
+import tensorflow as tf
 
 from bert_cn.conversion import (
     folders,
     keras_preset,
+    model_card,
     pretrained,
     pt,
     tf1,
@@ -129,7 +133,11 @@ def read_checkpoint(path: str, input_format: str = AUTO) -> pretrained.Pretraine
     Raises:
         ValueError: nothing is recognised there, or its reader refuses it.
     """
-    return find_format(path, input_format).read(path)
+    bert = find_format(path, input_format).read(path)
+    if not bert.training_notes:
+        folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path)
+        bert.training_notes = model_card.read_training_notes(folder)
+    return bert
 
 
 def write_checkpoint(
@@ -150,10 +158,14 @@ def write_checkpoint(
         ValueError: the format is unknown or cannot hold the model, or the folder is not
             empty.
     """
-    write = _writer(output_format).write
-    folders.write_folder(
-        output_dir, lambda folder: write(bert, folder), overwrite, _is_ours
-    )
+    entry = _writer(output_format)
+
+    def write(folder: str) -> None:
+        entry.write(bert, folder)
+        losses = describe_losses(bert, output_format)
+        model_card.write(bert, output_format, losses, folder)
+
+    folders.write_folder(output_dir, write, overwrite, _is_ours)
 
 
 def check_output(output_format: str, output_dir: str, overwrite: bool) -> None:
@@ -175,7 +187,10 @@ def _writer(output_format: str) -> Format:
     )
 
 
-def _is_ours(name: str) -> bool:
+def _is_ours(path: str) -> bool:
+    name = os.path.basename(path)
+    if name == model_card.CARD_FILE:
+        return model_card.is_our_card(path)
     return any(name in entry.files for entry in _FORMATS)
 
 

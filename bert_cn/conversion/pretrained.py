@@ -23,6 +23,10 @@ class PretrainedBert:
         do_lower_case: whether text is lower-cased before tokenization; None where the
             input does not say.
         global_step: training steps behind it, where known.
+        training_notes: Markdown for the model card on how it was trained.
+        license_name: for the model card; "" if unknown.
+        xla_device: written to transformers' config.json if not None. Models trained on
+            a TPU with transformers before 3.2 needed it.
     """
 
     config: config_lib.BertConfig
@@ -32,6 +36,9 @@ class PretrainedBert:
     vocab_bytes: bytes | None = None
     do_lower_case: bool | None = None
     global_step: int | None = None
+    training_notes: str = ""
+    license_name: str = ""
+    xla_device: bool | None = None
 
     def __post_init__(self):
         self.parts = weight_map.check_weights(self.weights, self.config, self.source)

@@ -7,6 +7,7 @@ from bert_cn import config as config_lib
 from bert_cn.conversion import (
     folders,
     keras_weights,
+    model_card,
     pretrained,
     tf1,
     tokenizer_files,
@@ -36,5 +37,6 @@ def read(path: str) -> pretrained.PretrainedBert:
         weights=keras_weights.canonical_from_model(model),
         source=path,
         global_step=step,
+        training_notes=model_card.describe_training(path, step),
         **tokenizer_files.read_tokenizer_files(path),
     )

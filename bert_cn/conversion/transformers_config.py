@@ -67,9 +67,10 @@ def read_config(path: str) -> config_lib.BertConfig:
 
 def build_config(bert: pretrained.PretrainedBert) -> dict:
     """Return the content of a config.json that says what the weights compute."""
-    values = dataclasses.asdict(bert.config)
+    xla_device = {} if bert.xla_device is None else {"xla_device": bert.xla_device}
     return {
-        **values,
+        **dataclasses.asdict(bert.config),
+        **xla_device,
         "architectures": [architecture(bert)],
         "dtype": "float32",
         "hidden_act": _TO_TRANSFORMERS[bert.config.hidden_act],

@@ -113,6 +113,7 @@ def test_tf1_files_are_those_of_a_google_release(build_bert, tmp_path):
     formats.write_checkpoint(build_bert(), "tf1", str(tmp_path / "out"))
 
     assert sorted(os.listdir(tmp_path / "out")) == [
+        "README.md",
         "bert_config.json",
         "bert_model.ckpt.data-00000-of-00001",
         "bert_model.ckpt.index",
@@ -192,6 +193,11 @@ def test_overwrite_replaces_an_older_conversion_only(build_bert, tmp_path):
         formats.write_checkpoint(bert, "tf1", str(folder), overwrite=True)
     assert (folder / "thesis.docx").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["out"]
+
+    (folder / "thesis.docx").unlink()
+    (folder / "README.md").write_text("my own")
+    with pytest.raises(ValueError, match=r"holds README\.md"):
+        formats.write_checkpoint(bert, "tf1", str(folder), overwrite=True)
 
 
 def test_config_json_says_what_is_computed(build_bert, tmp_path):

@@ -1,0 +1,156 @@
+"""README.md of a written folder: what the model is, where from, how to load it."""
+
+import os
+
+import tensorflow as tf
+
+from bert_cn import config as config_lib
+from bert_cn.conversion import folders, pretrained, tokenizer_files
+
+CARD_FILE = "README.md"
+# The notes on training travel from card to card between these two lines.
+_NOTES_START = "<!-- training notes -->"
+_NOTES_END = "<!-- end of training notes -->"
+_MANIFEST_FILE = "data_manifest.json"
+_EVAL_RESULTS_FILE = "eval_results.txt"
+
+_HOW_TO_LOAD = {
+    "tf1": """\
+With google-research/bert (TensorFlow 1.15), give its commands
+
+    --init_checkpoint=FOLDER/bert_model.ckpt --bert_config_file=FOLDER/bert_config.json
+    --vocab_file=FOLDER/vocab.txt --do_lower_case={do_lower_case}
+""",
+    "tf2": """\
+With transformers 4 and TensorFlow (transformers 5 has no TensorFlow models):
+
+    from transformers import AutoTokenizer, TFAutoModel
+    tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+    model = TFAutoModel.from_pretrained("FOLDER")
+""",
+    "keras": """\
+With KerasHub:
+
+    import keras_hub
+    backbone = keras_hub.models.BertBackbone.from_preset("FOLDER")
+    tokenizer = keras_hub.models.BertTokenizer.from_preset("FOLDER")
+
+KerasHub's backbone has no pretraining heads; they are in heads.weights.h5, one HDF5
+dataset for each variable of google-research/bert.
+""",
+    "pt": """\
+With transformers and PyTorch:
+
+    from transformers import AutoModel, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+    model = AutoModel.from_pretrained("FOLDER")
+""",
+}
+_ACTIVATIONS = {
+    config_lib.GELU_TANH: "GELU, tanh approximation (as google-research/bert)",
+    config_lib.GELU_EXACT: "GELU, exact",
+}
+
+
+def describe_training(folder: str, step: int | None) -> str:
+    """Return notes on training, Markdown, from a training output folder."""
+    lines = [] if step is None else [f"- Steps: {step}"]
+    if folders.exists(folder, _MANIFEST_FILE):
+        manifest = folders.read_json(folders.join(folder, _MANIFEST_FILE))
+        lines += _describe_data(manifest)
+    if folders.exists(folder, _EVAL_RESULTS_FILE):
+        with tf.io.gfile.GFile(folders.join(folder, _EVAL_RESULTS_FILE), "r") as file:
+            results = file.read().splitlines()
+        lines += [f"- Evaluation: {line}" for line in results if line.strip()]
+    return "\n".join(lines)
+
+
+def _describe_data(manifest: dict) -> list[str]:
+    counts = manifest.get("counts", {})
+    figures = ", ".join(
+        f"{counts[name]:,} {name}"
+        for name in ("files", "documents", "sentences", "characters", "tokens")
+        if name in counts
+    )
+    settings = ", ".join(
+        f"{name}={manifest[name]}"
+        for name in (
+            *("do_whole_word_mask", "segmenter", "max_seq_length"),
+            *("max_predictions_per_seq", "dupe_factor", "masked_lm_prob"),
+            *("short_seq_prob", "sentence_task", "random_seed"),
+        )
+        if name in manifest
+    )
+    return [
+        f"- Data: {figures}",
+        f"- Sequences: {counts.get('sequences', 0):,} ({settings})",
+        f"- Vocabulary: sha256 {manifest.get('vocab_sha256', 'unknown')}",
+    ]
+
+
+def read_training_notes(folder: str) -> str:
+    """Return the notes in the card of a folder; "" where there is none of ours."""
+    if not folders.exists(folder, CARD_FILE):
+        return ""
+    with tf.io.gfile.GFile(folders.join(folder, CARD_FILE), "rb") as file:
+        text = file.read().decode("utf-8", "replace")
+    _, start, rest = text.partition(_NOTES_START)
+    notes, end, _ = rest.partition(_NOTES_END)
+    return notes.strip() if start and end else ""
+
+
+def is_our_card(path: str) -> bool:
+    """Say whether a README.md was written here."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return _NOTES_START.encode() in file.read()
+
+
+def write(
+    bert: pretrained.PretrainedBert, output_format: str, losses: list[str], folder: str
+) -> None:
+    """Write README.md into a local folder.
+
+    Args:
+        bert: the model.
+        output_format: the format of the folder.
+        losses: what the format's software computes otherwise.
+        folder: where the weights already are.
+    """
+    with open(os.path.join(folder, CARD_FILE), "w", encoding="utf-8") as file:
+        file.write(_build_card(bert, output_format, losses))
+
+
+def _build_card(
+    bert: pretrained.PretrainedBert, output_format: str, losses: list[str]
+) -> str:
+    config = bert.config
+    lower_case = "unknown"
+    if bert.vocabulary is not None:
+        lower_case = str(tokenizer_files.lower_case(bert)).lower()
+    how = _HOW_TO_LOAD[output_format].format(do_lower_case=lower_case)
+    differences = "".join(f"- {loss}\n" for loss in losses)
+    return f"""\
+---
+license: {bert.license_name or "unknown"}
+tags: [bert, fill-mask]
+---
+# BERT, {config.num_hidden_layers} layers, hidden {config.hidden_size}
+
+- Layers {config.num_hidden_layers}, hidden {config.hidden_size}, heads \
+{config.num_attention_heads}, feed-forward {config.intermediate_size}, positions \
+{config.max_position_embeddings}, vocabulary {config.vocab_size}
+- Parameters: {bert.count_parameters():,} ({", ".join(bert.parts)})
+- Activation: {_ACTIVATIONS[config.hidden_act]}
+- do_lower_case: {lower_case}
+
+## Training
+{_NOTES_START}
+{bert.training_notes or "Nothing is recorded."}
+{_NOTES_END}
+
+## How to load it
+{how}
+## What to know
+- Words of more than 200 characters become [UNK], as in google-research/bert.
+- transformers' tokenizers read "[MASK]" and the other special tokens in text as tokens.
+{differences}"""
