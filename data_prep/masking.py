@@ -18,6 +18,8 @@ from data_prep import sequences as sequences_lib
 from data_prep import vocab
 
 MASK_SHARE, KEEP_SHARE = 0.8, 0.1
+# Further tries for the few sequences whose budget one random order does not fill.
+_MORE_DRAWS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,26 +72,22 @@ def choose_words(
         bool [rows, columns], the chosen tokens: never more than the budget, less only
         if no words of fitting lengths are there.
     """
-    rows, columns = word_starts.shape
     lengths = _word_lengths(word_starts)
     # A word longer than the whole budget can never be chosen.
     candidates = word_starts & maskable & (lengths <= budgets[:, None])
-    order, valid = _shuffle(candidates, rng)
-    row = np.arange(rows)[:, None]
-    sizes = np.where(valid, lengths[row, order], 0)
-    before = np.cumsum(sizes, axis=1) - sizes
-    taken = valid & (before < budgets[:, None])
-    excess = (sizes * taken).sum(axis=1) - budgets
-    over = np.flatnonzero(excess > 0)
-    if len(over):
-        taken[over] = _give_back(taken[over], sizes[over], excess[over])
-    begins = np.zeros((rows, columns), bool)
-    begins[np.nonzero(taken)[0], order[taken]] = True
+    begins = _draw_words(candidates, lengths, budgets, rng)
+    for _ in range(_MORE_DRAWS):
+        # Another order may come out even where this one did not.
+        short = np.flatnonzero((begins * lengths).sum(axis=1) < budgets)
+        if not len(short):
+            break
+        again = _draw_words(candidates[short], lengths[short], budgets[short], rng)
+        fuller = (again * lengths[short]).sum(axis=1) == budgets[short]
+        begins[short[fuller]] = again[fuller]
     # Spread from each word's first token over the word.
-    first = np.maximum.accumulate(
-        np.where(word_starts, np.arange(columns), 0), axis=1, dtype=np.int64
-    )
-    return begins[row, first]
+    columns = np.arange(word_starts.shape[1])
+    first = np.maximum.accumulate(np.where(word_starts, columns, 0), axis=1)
+    return np.take_along_axis(begins, first, axis=1)
 
 
 def apply_masks(
@@ -124,6 +122,26 @@ def apply_masks(
     positions[rows, place] = columns
     all_labels[rows, place] = labels
     return MaskedSequences(input_ids, positions, all_labels, num_predictions)
+
+
+def _draw_words(
+    candidates: np.ndarray,
+    lengths: np.ndarray,
+    budgets: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return bool [rows, columns], true at the first tokens of the words drawn."""
+    order, valid = _shuffle(candidates, rng)
+    sizes = np.where(valid, np.take_along_axis(lengths, order, axis=1), 0)
+    before = np.cumsum(sizes, axis=1) - sizes
+    taken = valid & (before < budgets[:, None])
+    excess = (sizes * taken).sum(axis=1) - budgets
+    over = np.flatnonzero(excess > 0)
+    if len(over):
+        taken[over] = _give_back(taken[over], sizes[over], excess[over])
+    begins = np.zeros(candidates.shape, bool)
+    begins[np.nonzero(taken)[0], order[taken]] = True
+    return begins
 
 
 def _word_lengths(word_starts: np.ndarray) -> np.ndarray:

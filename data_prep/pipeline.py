@@ -169,7 +169,8 @@ def _check_same_inputs(job: Job, old: list[dict[str, Any]], where: str) -> None:
                 f"{where!r}): {advice}"
             )
         changed = entry["bytes"] != file.bytes
-        if not changed and tf.io.gfile.stat(file.path).mtime_nsec > made_at:
+        # The times count whole seconds.
+        if not changed and tf.io.gfile.stat(file.path).mtime_nsec >= made_at:
             changed = entry["sha256"] != _hash_file(file.path)
         if changed:
             raise ValueError(
@@ -267,6 +268,7 @@ def _finish_shard(job: Job, work: group_workers.GroupJob, shard: int) -> dict[st
     size = 0
     # A TFRecord file is a plain run of records, so parts can be put end to end.
     with tf.io.gfile.GFile(path + ".partial", "wb") as output:
+        output.write(b"")  # GFile makes no file before the first write.
         for group in job.groups_of(shard):
             counts.update(work.read_counts(group))
             with open(work.part_path(group), "rb") as part:

@@ -1,0 +1,253 @@
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from data_prep import corpus, group_workers, manifest, outputs, pipeline, vocab
+from data_prep import grouping as grouping_lib
+from data_prep.settings import Settings
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
+COMMAND = "data_prep.create_pretraining_data"
+SETTINGS = Settings(do_whole_word_mask=True, dupe_factor=2)
+
+
+@pytest.fixture(scope="module")
+def vocab_file(tmp_path_factory):
+    letters = set("".join(p.read_text(encoding="utf-8") for p in SAMPLE.glob("*.txt")))
+    tokens = [*vocab.REQUIRED_TOKENS, *sorted(letters - set(" \n"))]
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_bytes("".join(token + "\n" for token in tokens).encode())
+    return str(path)
+
+
+@pytest.fixture
+def make_job(tmp_path, vocab_file):
+    def make(settings=SETTINGS, num_shards=3, inputs=f"{SAMPLE}/*.txt", out="out"):
+        return pipeline.Job(
+            corpus.find_files(inputs),
+            vocab.load_vocabulary(vocab_file),
+            settings,
+            outputs.plan_outputs(str(tmp_path / out / "train.tfrecord"), num_shards),
+        )
+
+    return make
+
+
+def hashes(job_or_folder) -> dict[str, str]:
+    folder = job_or_folder
+    if isinstance(folder, pipeline.Job):
+        folder = pathlib.Path(folder.outputs.manifest).parent
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.tfrecord*"))
+    }
+
+
+def test_manifest_tells_what_is_there(make_job):
+    job = make_job()
+    written = pipeline.run(job, 1, False)
+    found = manifest.find_manifest(job.outputs.shards[1])
+    assert found == written
+    assert {shard["file"]: shard["sha256"] for shard in found.shards} == hashes(job)
+    assert found.counts["files"] == 4
+    texts = [t for f in job.files for t, _ in corpus.read_documents(f.path)]
+    lines = [line for text in texts for line in text.split("\n")]
+    assert found.counts["documents"] == len(texts)
+    assert found.counts["sentences"] == len(lines)
+    assert found.counts["characters"] == sum(map(len, lines))
+    assert found.counts["sequences"] == sum(s["sequences"] for s in found.shards)
+    copy = pathlib.Path(found.vocab_path).read_bytes()
+    assert hashlib.sha256(copy).hexdigest() == found.vocab_sha256
+    assert not os.path.exists(job.outputs.work_folder)
+
+
+def test_bytes_do_not_depend_on_workers_or_groups_of_a_file(make_job, tmp_path):
+    one = make_job(out="one")
+    pipeline.run(one, 1, False)
+    two = make_job(out="two")
+    pipeline.run(two, 2, False)
+    assert hashes(one) == hashes(two)
+    # The same documents in one file and in another order.
+    texts = [t for f in one.files for t, _ in corpus.read_documents(f.path)]
+    random.Random(0).shuffle(texts)
+    path = tmp_path / "all.txt"
+    path.write_text("\n\n\n".join(texts) + "\n", encoding="utf-8")
+    shuffled = make_job(inputs=str(path), out="three")
+    pipeline.run(shuffled, 1, False)
+    assert hashes(one) == hashes(shuffled)
+
+
+def test_shards_are_made_of_several_groups(make_job, monkeypatch):
+    monkeypatch.setattr(grouping_lib, "GROUP_BYTES", 40_000)
+    job = make_job(num_shards=2)
+    assert job.groups_per_shard > 2
+    written = pipeline.run(job, 1, False)
+    assert {shard["file"]: shard["sha256"] for shard in written.shards} == hashes(job)
+
+
+def test_only_missing_shards_are_made_again(make_job, monkeypatch):
+    job = make_job()
+    pipeline.run(job, 1, False)
+    before = hashes(job)
+    os.remove(job.outputs.shards[1])
+    pathlib.Path(job.outputs.shards[2]).write_bytes(b"half")
+    made = []
+    make_part = group_workers.make_part
+    monkeypatch.setattr(
+        group_workers,
+        "make_part",
+        lambda *args: made.append(args[2]) or make_part(*args),
+    )
+    pipeline.run(job, 1, False)
+    assert made == [1, 2]
+    assert hashes(job) == before
+    pipeline.run(job, 1, False)
+    assert made == [1, 2]
+
+
+def test_finished_parts_of_a_broken_run_are_used(make_job, monkeypatch):
+    whole = make_job(out="whole")
+    pipeline.run(whole, 1, False)
+    job = make_job()
+    make_part = group_workers.make_part
+
+    def fail_at_last(*args):
+        if args[2] == 2:
+            raise OSError(28, "No space left on device")
+        make_part(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group_workers, "make_part", fail_at_last)
+        with pytest.raises(OSError, match="No space left"):
+            pipeline.run(job, 1, False)
+    assert not os.path.exists(job.outputs.manifest)
+    pipeline.run(job, 1, False)
+    assert hashes(job) == hashes(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"random_seed": 1}, "begun with random_seed=12345, now it is 1"),
+        ({"dupe_factor": 1}, "begun with dupe_factor=2, now it is 1"),
+        ({"segmenter": "none"}, "begun with segmenter=rjieba, now it is none"),
+    ],
+)
+def test_other_flags_over_an_output_are_refused(make_job, changes, message):
+    job = make_job()
+    pipeline.run(job, 1, False)
+    before = hashes(job)
+    other = make_job(Settings(**{**SETTINGS.__dict__, **changes}))
+    with pytest.raises(ValueError, match=message):
+        pipeline.run(other, 1, False)
+    assert hashes(job) == before
+    pipeline.run(other, 1, True)
+    assert hashes(job) != before
+
+
+def test_other_number_of_shards_is_refused_and_overwritten(make_job):
+    job = make_job()
+    pipeline.run(job, 1, False)
+    fewer = make_job(num_shards=2)
+    with pytest.raises(ValueError, match="begun with shards="):
+        pipeline.run(fewer, 1, False)
+    pipeline.run(fewer, 1, True)
+    assert [name[-14:] for name in hashes(job)] == ["f-00002.tfrecord"[-14:]] * 2
+
+
+def test_changed_inputs_are_refused(make_job, tmp_path):
+    inputs = tmp_path / "in"
+    shutil.copytree(SAMPLE, inputs)
+    job = make_job(inputs=f"{inputs}/*.txt")
+    pipeline.run(job, 1, False)
+    path = inputs / "news.txt"
+    data = path.read_bytes()
+    path.write_bytes(data + b"\n")
+    with pytest.raises(ValueError, match=r"news.txt' has changed since"):
+        pipeline.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+    # Same size, other text.
+    path.write_bytes(data.replace("的".encode(), "地".encode(), 1))
+    with pytest.raises(ValueError, match=r"news.txt' has changed since"):
+        pipeline.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+    # Touched only.
+    path.write_bytes(data)
+    pipeline.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"also read .*news.txt'"):
+        pipeline.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+
+
+def test_foreign_output_is_not_overwritten(make_job):
+    job = make_job(num_shards=1)
+    os.makedirs(os.path.dirname(job.outputs.manifest))
+    pathlib.Path(job.outputs.shards[0]).write_bytes(b"precious")
+    with pytest.raises(ValueError, match="exists and no manifest says what made it"):
+        pipeline.run(job, 1, False)
+    assert pathlib.Path(job.outputs.shards[0]).read_bytes() == b"precious"
+
+
+def test_text_without_a_sequence_is_refused(make_job, tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("好\n", encoding="utf-8")
+    job = make_job(inputs=str(path), num_shards=1)
+    with pytest.raises(ValueError, match="gave no sequence"):
+        pipeline.run(job, 1, False)
+    assert not os.path.exists(job.outputs.manifest)
+
+
+def start_command(vocab_file: str, folder: pathlib.Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            COMMAND,
+            f"--input_file={SAMPLE}/*.txt",
+            f"--output_file={folder}/train.tfrecord",
+            f"--vocab_file={vocab_file}",
+            "--num_shards=6",
+            "--dupe_factor=30",
+            "--num_workers=2",
+            "--do_whole_word_mask",
+        ],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(
+    tmp_path, vocab_file
+):
+    whole = tmp_path / "whole"
+    begin = time.monotonic()
+    assert start_command(vocab_file, whole).wait() == 0
+    seconds = time.monotonic() - begin
+    assert len(hashes(whole)) == 6
+    draw = random.Random(20)
+    for attempt in range(int(os.environ.get("BERT_CN_KILLS", "6"))):
+        folder = tmp_path / f"killed{attempt}"
+        process = start_command(vocab_file, folder)
+        time.sleep(seconds * draw.uniform(0.25, 1.0))
+        # The main process alone: its workers must notice by themselves.
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.5)
+        assert start_command(vocab_file, folder).wait() == 0
+        assert hashes(folder) == hashes(whole)
+        text = (folder / "train.manifest.json").read_text(encoding="utf-8")
+        assert json.loads(text) == json.loads(
+            (whole / "train.manifest.json").read_text(encoding="utf-8")
+        )
+        shutil.rmtree(folder)

@@ -1,0 +1,32 @@
+import pytest
+
+from data_prep.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_seq_length": 4}, "--max_seq_length=4 cannot work: it must be 5 or more"),
+        ({"max_predictions_per_seq": 0}, "--max_predictions_per_seq=0 cannot work"),
+        ({"dupe_factor": 0}, "--dupe_factor=0 cannot work: it must be 1 or more"),
+        ({"masked_lm_prob": 0.0}, "--masked_lm_prob=0.0 cannot work"),
+        ({"short_seq_prob": 1.5}, "--short_seq_prob=1.5 cannot work"),
+        ({"random_seed": -1}, "--random_seed=-1 cannot work: it must be 0 or more"),
+        ({"segmenter": "ltp"}, "--segmenter=ltp is unknown: choose one of rjieba"),
+        ({"feature_names": "v1"}, "--feature_names=v1 is unknown: choose one of goo"),
+    ],
+)
+def test_bad_values_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**changes).check()
+
+
+def test_defaults_are_fine():
+    Settings().check()
+
+
+def test_missing_predictions_are_counted_as_the_budget_is():
+    assert Settings().missing_predictions() is None
+    assert Settings(max_predictions_per_seq=19).missing_predictions() is None
+    assert Settings(max_predictions_per_seq=18).missing_predictions() == 19
+    assert Settings(max_seq_length=512).missing_predictions() == 77
