@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data_prep import documents as documents_lib
-from data_prep import segmentation
+from data_prep import segmentation, tokenization, vocab
 
 GOLDEN = "使用语言模型来预测下一个词的probability。"
 
@@ -108,3 +108,32 @@ def test_no_documents_give_empty_arrays(tokenize):
     _, tokenized = tokenize([], ["模"])
     assert len(tokenized.tokens) == 0
     assert tokenized.counts["documents"] == 0
+
+
+@pytest.mark.shared_data
+@pytest.mark.slow
+def test_every_word_of_real_text_is_one_group(shared_folder):
+    vocabulary = vocab.load_vocabulary(
+        str(shared_folder / "data/vocab/chinese_L-12_H-768_A-12/vocab.txt")
+    )
+    path = shared_folder / "data/zh_wiki_simplified/cmrc_train_trial.txt"
+    lines = path.read_bytes().decode("utf-8").split("\n")
+    documents = [line for line in lines if line.strip()]
+    segmenter = segmentation.build_segmenter("rjieba")
+    tokenized = documents_lib.DocumentTokenizer(
+        vocabulary, True, segmenter, 10_000
+    ).tokenize(documents)
+    offsets = tokenization.Tokenizer(vocabulary, True).tokenize(documents)
+    group = np.cumsum(tokenized.word_starts[:-1])
+    words = whole = 0
+    for number, document in enumerate(documents):
+        first, last = offsets.line_starts[number : number + 2]
+        word_of = np.cumsum(segmenter(document))[offsets.char_starts[first:last]]
+        borders = np.flatnonzero(np.diff(word_of, prepend=-1, append=-1))
+        for begin, end in zip(borders, borders[1:], strict=False):
+            ids = offsets.ids[first + begin : first + end]
+            if end - begin > 1 and vocabulary.unk_id not in ids:
+                words += 1
+                whole += len(set(group[first + begin : first + end].tolist())) == 1
+    assert words > 390_000
+    assert whole == words
