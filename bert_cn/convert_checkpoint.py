@@ -13,8 +13,15 @@ import time
 
 from absl import flags
 
-from bert_cn.conversion import formats, pretrained, tokenizer_files
+from bert_cn.conversion import formats, pretrained, tokenizer_files, weight_map
+from bert_cn.conversion.weight_map import Part
 from data_prep import command_line
+
+_PARTS_BY_NAME = {
+    "encoder": (Part.ENCODER, Part.POOLER),
+    "mlm": (Part.ENCODER, Part.POOLER, Part.MLM),
+    "pretraining": weight_map.ALL_PARTS,
+}
 
 _INPUT = flags.DEFINE_string(
     "input",
@@ -41,6 +48,21 @@ _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case",
     None,
     "Whether the tokenizer lower-cases; without the flag, what the input says.",
+)
+_BERT_CONFIG_FILE = flags.DEFINE_string(
+    "bert_config_file", "", "For a TF1 checkpoint without a bert_config.json beside it."
+)
+_PARTS = flags.DEFINE_enum(
+    "parts",
+    None,
+    tuple(_PARTS_BY_NAME),
+    "What to keep: the encoder with its pooler, with the masked-LM head too, or all of "
+    "a pretraining model; without the flag, what the input has.",
+)
+_ALLOW_PARTIAL = flags.DEFINE_bool(
+    "allow_partial",
+    False,
+    "Leave out weights that no BERT has, and heads that lack weights.",
 )
 _XLA_DEVICE = flags.DEFINE_bool(
     "xla_device", None, "Write this xla_device into transformers' config.json."
@@ -81,7 +103,12 @@ def _read() -> pretrained.PretrainedBert:
     started = time.monotonic()
     entry = formats.find_format(_INPUT.value, _INPUT_FORMAT.value)
     print(f"Reading {_INPUT.value}: {entry.description}.", flush=True)
-    bert = formats.read_checkpoint(_INPUT.value, entry.name)
+    options = pretrained.ReadOptions(_BERT_CONFIG_FILE.value, _ALLOW_PARTIAL.value)
+    bert = formats.read_checkpoint(_INPUT.value, entry.name, options)
+    if bert.left_out:
+        print(weight_map.describe_names("Left out", bert.left_out, most=20))
+    if _PARTS.value is not None:
+        bert.keep_parts(_PARTS_BY_NAME[_PARTS.value])
     if _VOCAB_FILE.value:
         bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
     if _DO_LOWER_CASE.value is not None:

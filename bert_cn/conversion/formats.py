@@ -29,14 +29,14 @@ class Format:
     Attributes:
         name: as in --input_format and --output_format.
         description: in words, for messages.
-        read: path -> PretrainedBert; raises ValueError.
+        read: path, options -> PretrainedBert; raises ValueError.
         write: writes into an empty local folder; None for a format that is only read.
         files: names that `write` makes.
     """
 
     name: str
     description: str
-    read: Callable[[str], pretrained.PretrainedBert]
+    read: Callable[[str, pretrained.ReadOptions], pretrained.PretrainedBert]
     write: Callable[[pretrained.PretrainedBert, str], None] | None = None
     files: tuple[str, ...] = ()
 
@@ -123,17 +123,29 @@ def find_format(path: str, input_format: str = AUTO) -> Format:
     return FORMATS[input_format]
 
 
-def read_checkpoint(path: str, input_format: str = AUTO) -> pretrained.PretrainedBert:
+def read_checkpoint(
+    path: str,
+    input_format: str = AUTO,
+    options: pretrained.ReadOptions | None = None,
+) -> pretrained.PretrainedBert:
     """Read a checkpoint of any format.
 
     Args:
         path: a folder, or for TF1 also a prefix; local or any that `tf.io.gfile` opens.
         input_format: one of `INPUT_FORMATS`, or "auto" to recognise it.
+        options: see `ReadOptions`.
 
     Raises:
         ValueError: nothing is recognised there, or its reader refuses it.
     """
-    bert = find_format(path, input_format).read(path)
+    options = options or pretrained.ReadOptions()
+    entry = find_format(path, input_format)
+    if options.bert_config_file and entry.name != "tf1":
+        raise ValueError(
+            f"--bert_config_file is for TF1 checkpoints, and {path!r} is a "
+            f"{entry.description}, which has its own: leave the flag out."
+        )
+    bert = entry.read(path, options)
     if not bert.training_notes:
         folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path)
         bert.training_notes = model_card.read_training_notes(folder)

@@ -53,7 +53,7 @@ def is_preset_config(values: dict) -> bool:
     return "registered_name" in values and "class_name" in values
 
 
-def read(path: str) -> pretrained.PretrainedBert:
+def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
     """Read a KerasHub preset folder of a BertBackbone.
 
     Raises:
@@ -78,7 +78,11 @@ def read(path: str) -> pretrained.PretrainedBert:
         weights = keras_weights.canonical_from_model(backbone, _BACKBONE_PARTS)
         weights |= _read_heads(local, path)
     return pretrained.PretrainedBert(
-        config=config, weights=weights, source=path, **_read_tokenizer(path)
+        config=config,
+        weights=weights,
+        source=path,
+        allow_partial=options.allow_partial,
+        **_read_tokenizer(path),
     )
 
 

@@ -9,6 +9,19 @@ from bert_cn.conversion import weight_map
 from data_prep import vocab as vocab_lib
 
 
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """What a reader is told beside the path.
+
+    Attributes:
+        bert_config_file: for a TF1 checkpoint, whose folder has none or another one.
+        allow_partial: see `PretrainedBert`.
+    """
+
+    bert_config_file: str = ""
+    allow_partial: bool = False
+
+
 @dataclasses.dataclass
 class PretrainedBert:
     """A pretrained BERT between two formats.
@@ -25,8 +38,11 @@ class PretrainedBert:
         global_step: training steps behind it, where known.
         training_notes: Markdown for the model card on how it was trained.
         license_name: for the model card; "" if unknown.
-        xla_device: written to transformers' config.json if not None. Models trained on
-            a TPU with transformers before 3.2 needed it.
+        xla_device: written to transformers' config.json if not None, for users of old
+            releases that ask for it.
+        allow_partial: leave out what does not fit, instead of refusing it: weights that
+            no BERT has, and parts other than the encoder that lack some weight.
+        left_out: the names of those.
     """
 
     config: config_lib.BertConfig
@@ -39,8 +55,14 @@ class PretrainedBert:
     training_notes: str = ""
     license_name: str = ""
     xla_device: bool | None = None
+    allow_partial: dataclasses.InitVar[bool] = False
+    left_out: list[str] = dataclasses.field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self, allow_partial: bool):
+        if allow_partial:
+            self.weights, self.left_out = weight_map.select_whole_parts(
+                self.weights, self.config
+            )
         self.parts = weight_map.check_weights(self.weights, self.config, self.source)
         self._check_vocabulary()
 
@@ -65,6 +87,22 @@ class PretrainedBert:
                 f"{self.config.vocab_size}: name the vocabulary that the model was "
                 "trained with by --vocab_file."
             )
+
+    def keep_parts(self, parts: tuple[weight_map.Part, ...]) -> None:
+        """Leave out all other parts.
+
+        Raises:
+            ValueError: one of the parts is not there.
+        """
+        missing = [part for part in parts if part not in self.parts]
+        if missing:
+            raise ValueError(
+                f"{self.source} has no {missing[0]}, only {', '.join(self.parts)}: ask "
+                "for fewer --parts, or name another checkpoint."
+            )
+        table = weight_map.list_weights(self.config, parts)
+        self.weights = {weight.name: self.weights[weight.name] for weight in table}
+        self.parts = parts
 
     def has(self, part: weight_map.Part) -> bool:
         """Say whether the checkpoint has this part."""

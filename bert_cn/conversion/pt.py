@@ -46,7 +46,7 @@ def _import_torch():
     return torch
 
 
-def read(path: str) -> pretrained.PretrainedBert:
+def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
     """Read a transformers folder; safetensors are preferred, nothing is unpickled.
 
     A `pytorch_model.bin` is read by torch with weights_only=True, which builds tensors
@@ -76,6 +76,7 @@ def read(path: str) -> pretrained.PretrainedBert:
         config=config,
         weights=weights,
         source=path,
+        allow_partial=options.allow_partial,
         **tokenizer_files.read_tokenizer_files(path),
     )
 

@@ -24,6 +24,7 @@ FILES = (
 _TRAINING_STATE = re.compile(
     r"(^|/)(global_step|beta[12]_power|(adam|lamb)_[mv]|Adam(_1)?|LAMB(_1)?)$"
 )
+_WORD_EMBEDDINGS = "embeddings/word_embeddings"
 # A variable of a trackable (TF2) checkpoint, which is none of ours here.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # TensorFlow's reader says IndexError for a file that is too short.
@@ -76,7 +77,7 @@ def _damaged(prefix: str, error: Exception) -> ValueError:
     )
 
 
-def read(path: str) -> pretrained.PretrainedBert:
+def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
     """Read a TF1 checkpoint and the bert_config.json and vocab.txt beside it.
 
     Optimizer slots and the step are left out of the weights.
@@ -91,7 +92,7 @@ def read(path: str) -> pretrained.PretrainedBert:
             f"folder/{CHECKPOINT_NAME}."
         )
     folder = os.path.dirname(prefix)
-    config = config_lib.load_config(folders.join(folder, CONFIG_FILE))
+    config = config_lib.load_config(_find_config(folder, options))
     reader = _open(prefix)
     names = [
         name
@@ -109,13 +110,48 @@ def read(path: str) -> pretrained.PretrainedBert:
         raise _damaged(prefix, error) from error
     return pretrained.PretrainedBert(
         config=config,
-        weights={
-            name: np.asarray(array, np.float32) for name, array in weights.items()
-        },
+        weights=_modern_names(
+            {name: np.asarray(array, np.float32) for name, array in weights.items()}
+        ),
         source=prefix,
+        allow_partial=options.allow_partial,
         global_step=step,
         **tokenizer_files.read_tokenizer_files(folder),
     )
+
+
+def _find_config(folder: str, options: pretrained.ReadOptions) -> str:
+    path = options.bert_config_file or folders.join(folder, CONFIG_FILE)
+    if not folders.exists(path):
+        raise ValueError(
+            f"{path} is not there, and without it the checkpoint's sizes are unknown: "
+            "put the model's bert_config.json there (convert_checkpoint also takes "
+            "--bert_config_file)."
+        )
+    return path
+
+
+def _modern_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Put a model that was built under another scope under "bert/" and "cls/".
+
+    The scope is what stands before `embeddings/word_embeddings`: `bert` in Google's
+    checkpoints, `bert/bert` or `module/bert` where somebody wrapped it, or a name of
+    the model's own.
+    """
+    scopes = [
+        name.removesuffix(_WORD_EMBEDDINGS)
+        for name in weights
+        if name.endswith(_WORD_EMBEDDINGS)
+    ]
+    if len(scopes) != 1:
+        return weights
+    scope = re.escape(scopes[0])
+    outer = re.escape(scopes[0].removesuffix("bert/"))
+    renamed = {}
+    for name, array in weights.items():
+        name = re.sub(rf"^{scope}(?=(embeddings|encoder|pooler)/)", "bert/", name)
+        renamed[re.sub(rf"^{outer}(?=cls/)", "", name)] = array
+    return renamed
 
 
 def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:

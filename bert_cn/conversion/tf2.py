@@ -42,7 +42,7 @@ _BEFORE_LAYER = re.compile(
 )
 
 
-def read(path: str) -> pretrained.PretrainedBert:
+def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
     """Read a transformers folder with a tf_model.h5.
 
     Raises:
@@ -66,6 +66,7 @@ def read(path: str) -> pretrained.PretrainedBert:
         config=config,
         weights=weights,
         source=path,
+        allow_partial=options.allow_partial,
         **tokenizer_files.read_tokenizer_files(path),
     )
 

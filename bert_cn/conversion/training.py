@@ -22,7 +22,7 @@ def is_output_dir(path: str) -> bool:
     return prefix is not None and not tf1.is_name_based(prefix)
 
 
-def read(path: str) -> pretrained.PretrainedBert:
+def read(path: str, _: pretrained.ReadOptions) -> pretrained.PretrainedBert:
     """Read the newest checkpoint of a training output folder.
 
     Raises:

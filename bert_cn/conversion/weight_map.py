@@ -338,7 +338,7 @@ def check_weights(
             f"{source} is no BERT of {config.num_hidden_layers} layers: "
             f"{describe_names('missing', missing)}, "
             f"{describe_names('left over', left_over)}. Name the checkpoint's own "
-            "configuration, or the folder of another checkpoint."
+            "configuration, or convert what fits by --allow_partial."
         )
     for name, array in weights.items():
         if array.shape != table[name].shape:
@@ -348,6 +348,22 @@ def check_weights(
                 "of different models, so put the right configuration there."
             )
     return tuple(part for part in ALL_PARTS if part in parts)
+
+
+def select_whole_parts(
+    weights: dict[str, np.ndarray], config: config_lib.BertConfig
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the weights of the parts that are whole, and the names of the others.
+
+    The encoder is always selected, so that `check_weights` says what it lacks.
+    """
+    selected = {}
+    for part in ALL_PARTS:
+        names = [weight.name for weight in list_weights(config, (part,))]
+        there = {name: weights[name] for name in names if name in weights}
+        if part is Part.ENCODER or len(there) == len(names):
+            selected |= there
+    return selected, [name for name in weights if name not in selected]
 
 
 def describe_names(what: str, names: Sequence[str], most: int = 3) -> str:

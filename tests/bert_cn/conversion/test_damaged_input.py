@@ -32,7 +32,7 @@ def test_tf1_without_config(write):
     folder = write("tf1")
     (folder / "bert_config.json").unlink()
 
-    with pytest.raises(ValueError, match=r"bert_config.json' cannot be read"):
+    with pytest.raises(ValueError, match=r"bert_config.json is not there"):
         formats.read_checkpoint(str(folder))
 
 
