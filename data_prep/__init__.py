@@ -5,4 +5,3 @@ import os
 # Before TensorFlow is imported anywhere: its start-up notices are of no use to someone
 # who prepares data, and hide the progress line. A user's own setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The data stage computes on the CPU; training may hold the GPUs at the same time.

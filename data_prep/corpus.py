@@ -48,7 +48,9 @@ def find_files(patterns: str) -> list[InputFile]:
         )
     paths: set[str] = set()
     for pattern in listed:
-        found = tf.io.gfile.glob(pattern)
+        # A file's own name may hold brackets.
+        literal = tf.io.gfile.exists(pattern)
+        found = [pattern] if literal else tf.io.gfile.glob(pattern)
         if not found:
             raise ValueError(
                 f"--input_file {pattern!r} matches no file: check the path, and quote "

@@ -100,8 +100,11 @@ def read_manifest(path: str) -> Manifest:
 def find_manifest(record_file: str) -> Manifest | None:
     """Return the manifest in a record file's folder that lists it, or None."""
     folder, name = os.path.split(record_file)
-    for path in sorted(tf.io.gfile.glob(os.path.join(folder, "*" + SUFFIX))):
-        manifest = read_manifest(path)
+    # Listed, not globbed: the folder's name may hold brackets.
+    for entry in sorted(tf.io.gfile.listdir(folder or ".")):
+        if not entry.endswith(SUFFIX):
+            continue
+        manifest = read_manifest(os.path.join(folder, entry))
         if any(shard["file"] == name for shard in manifest.shards):
             return manifest
     return None

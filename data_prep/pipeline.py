@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from typing import Any
@@ -25,6 +26,7 @@ from data_prep.progress import Progress
 from data_prep.settings import Settings
 
 _PLAN = "plan.json"
+_WORK_FILES = re.compile(r"(plan|group-|shard-)[\w.-]*")
 _COPY_BYTES = 4 << 20
 
 
@@ -85,7 +87,7 @@ def run(job: Job, num_workers: int, overwrite: bool) -> manifest_lib.Manifest:
     shards = _finished_shards(job, earlier)
     missing = [shard for shard in range(len(shards)) if shards[shard] is None]
     if earlier is not None and not missing:
-        shutil.rmtree(job.outputs.work_folder, ignore_errors=True)
+        _remove_work_folder(job.outputs.work_folder)
         return earlier
     plan = _prepare(job, earlier)
     for shard, entry in _make_shards(job, missing, num_workers):
@@ -101,13 +103,14 @@ def run(job: Job, num_workers: int, overwrite: bool) -> manifest_lib.Manifest:
     manifest = _build_manifest(job, plan["inputs"], dict(counts), shards)
     _copy_vocabulary(job)
     manifest_lib.write_manifest(manifest)
-    shutil.rmtree(job.outputs.work_folder, ignore_errors=True)
+    _remove_work_folder(job.outputs.work_folder)
     return manifest
 
 
 def remove_output(job: Job) -> None:
     """Remove whatever an earlier run left under the job's names."""
     outputs = job.outputs
+    _remove_work_folder(outputs.work_folder)
     paths = {*outputs.shards, outputs.vocabulary, outputs.manifest}
     if tf.io.gfile.exists(outputs.manifest):
         # First, so that no reader takes what is left for complete.
@@ -118,7 +121,6 @@ def remove_output(job: Job) -> None:
     for path in paths:
         if tf.io.gfile.exists(path):
             tf.io.gfile.remove(path)
-    shutil.rmtree(outputs.work_folder, ignore_errors=True)
 
 
 def _find_earlier(job: Job) -> manifest_lib.Manifest | None:
@@ -213,7 +215,7 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     if os.path.exists(plan_path):
         with open(plan_path, encoding="utf-8") as file:
             return json.load(file)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove_work_folder(folder)
     tf.io.gfile.makedirs(os.path.dirname(job.outputs.manifest) or ".")
     os.makedirs(folder)
     progress = Progress("reading", job.corpus_bytes)
@@ -306,6 +308,19 @@ def _build_manifest(job: Job, inputs, counts, shards) -> manifest_lib.Manifest:
         shards=shards,
         path=job.outputs.manifest,
     )
+
+
+def _remove_work_folder(folder: str) -> None:
+    """Remove the work folder; ValueError if it holds what this module never wrote."""
+    if not os.path.isdir(folder):
+        return
+    for name in os.listdir(folder):
+        if not _WORK_FILES.fullmatch(name):
+            raise ValueError(
+                f"{folder!r} is needed for work but holds {name!r}: move that, or name "
+                "another --output_file."
+            )
+    shutil.rmtree(folder)
 
 
 def _copy_vocabulary(job: Job) -> None:

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("package", help="folder with Google's tokenization.py")
     parser.add_argument("files", nargs="*", help="text files to compare instead")
     parser.add_argument("--vocab_file", default=str(GOLDEN / "vocab.txt"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     google = load_google(arguments.package)
     if arguments.files:
         compare(google, arguments.vocab_file, arguments.files)

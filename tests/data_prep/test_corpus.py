@@ -79,6 +79,12 @@ def test_files_are_found_once_and_sorted(tmp_path):
     assert [file.bytes for file in files] == [1, 1]
 
 
+def test_brackets_in_a_name_are_no_glob(tmp_path):
+    path = tmp_path / "a[1].txt"
+    path.write_text("x")
+    assert [file.path for file in corpus.find_files(str(path))] == [str(path)]
+
+
 def test_inputs_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "empty.txt").touch()
     with pytest.raises(ValueError, match="matches no file"):

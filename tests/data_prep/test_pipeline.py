@@ -196,6 +196,17 @@ def test_foreign_output_is_not_overwritten(make_job):
     assert pathlib.Path(job.outputs.shards[0]).read_bytes() == b"precious"
 
 
+def test_foreign_folder_in_the_place_of_work_is_kept(make_job):
+    job = make_job(num_shards=1)
+    os.makedirs(job.outputs.work_folder)
+    thesis = pathlib.Path(job.outputs.work_folder) / "thesis.tex"
+    thesis.write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"is needed for work but holds 'thesis"):
+            pipeline.run(job, 1, overwrite)
+    assert thesis.read_text() == "precious"
+
+
 def test_text_without_a_sequence_is_refused(make_job, tmp_path):
     path = tmp_path / "one.txt"
     path.write_text("好\n", encoding="utf-8")
