@@ -8,6 +8,7 @@ The order of a run, which is also the order of a resumed one:
 5. write the vocabulary's copy, then the manifest; remove the work folder.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -115,8 +116,10 @@ def remove_output(job: Job) -> None:
     if tf.io.gfile.exists(outputs.manifest):
         # First, so that no reader takes what is left for complete.
         folder = os.path.dirname(outputs.manifest)
-        shards = manifest_lib.read_manifest(outputs.manifest).shards
-        paths.update(os.path.join(folder, shard["file"]) for shard in shards)
+        # An unreadable manifest lists nothing that could be removed.
+        with contextlib.suppress(ValueError):
+            shards = manifest_lib.read_manifest(outputs.manifest).shards
+            paths.update(os.path.join(folder, shard["file"]) for shard in shards)
         tf.io.gfile.remove(outputs.manifest)
     for path in paths:
         if tf.io.gfile.exists(path):

@@ -196,6 +196,17 @@ def test_foreign_output_is_not_overwritten(make_job):
     assert pathlib.Path(job.outputs.shards[0]).read_bytes() == b"precious"
 
 
+def test_unreadable_manifest_is_refused_then_overwritten(make_job):
+    job = make_job(num_shards=1)
+    pipeline.run(job, 1, False)
+    before = hashes(job)
+    pathlib.Path(job.outputs.manifest).write_text("{")
+    with pytest.raises(ValueError, match="is not readable: make the records again"):
+        pipeline.run(job, 1, False)
+    pipeline.run(job, 1, True)
+    assert hashes(job) == before
+
+
 def test_foreign_folder_in_the_place_of_work_is_kept(make_job):
     job = make_job(num_shards=1)
     os.makedirs(job.outputs.work_folder)
