@@ -11,11 +11,19 @@ output folder.
 import sys
 import time
 
+import numpy as np
 from absl import flags
 
-from bert_cn.conversion import formats, pretrained, tokenizer_files, weight_map
+from bert_cn.conversion import (
+    formats,
+    pretrained,
+    surgery,
+    tokenizer_files,
+    weight_map,
+)
 from bert_cn.conversion.weight_map import Part
 from data_prep import command_line
+from data_prep import vocab as vocab_lib
 
 _PARTS_BY_NAME = {
     "encoder": (Part.ENCODER, Part.POOLER),
@@ -43,6 +51,18 @@ _VOCAB_FILE = flags.DEFINE_string(
     "vocab_file",
     "",
     "The vocab.txt, where the input has none or another shall be used.",
+)
+_RESIZE_EMBEDDINGS = flags.DEFINE_bool(
+    "resize_embeddings",
+    False,
+    "Fit the model to --vocab_file, of whatever size: tokens of both vocabularies keep "
+    "their rows, new tokens get rows as the initializer draws them.",
+)
+_RANDOM_SEED = flags.DEFINE_integer(
+    "random_seed", 12345, "Decides the rows that --resize_embeddings draws."
+)
+_KEEP_LAYERS = flags.DEFINE_list(
+    "keep_layers", None, "Numbers of the layers to keep, from 0, such as 0,1,2."
 )
 _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case",
@@ -107,13 +127,7 @@ def _read() -> pretrained.PretrainedBert:
     bert = formats.read_checkpoint(_INPUT.value, entry.name, options)
     if bert.left_out:
         print(weight_map.describe_names("Left out", bert.left_out, most=20))
-    if _PARTS.value is not None:
-        bert.keep_parts(_PARTS_BY_NAME[_PARTS.value])
-    if _VOCAB_FILE.value:
-        bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
-    if _DO_LOWER_CASE.value is not None:
-        bert.do_lower_case = _DO_LOWER_CASE.value
-    bert.xla_device, bert.license_name = _XLA_DEVICE.value, _LICENSE.value
+    bert = _change(bert)
     step = "" if bert.global_step is None else f" at step {bert.global_step}"
     print(
         f"Read {len(bert.weights)} weights ({bert.count_parameters():,} parameters: "
@@ -121,6 +135,52 @@ def _read() -> pretrained.PretrainedBert:
     )
     _print_tokenizer(bert)
     return bert
+
+
+def _change(bert: pretrained.PretrainedBert) -> pretrained.PretrainedBert:
+    """Do what the flags ask for between reading and writing."""
+    if _PARTS.value is not None:
+        bert.keep_parts(_PARTS_BY_NAME[_PARTS.value])
+    if _KEEP_LAYERS.value is not None:
+        bert = surgery.keep_layers(bert, _parse_layers(_KEEP_LAYERS.value))
+        print(f"Kept layers {','.join(_KEEP_LAYERS.value)}.")
+    if _RESIZE_EMBEDDINGS.value:
+        bert = _resize(bert)
+    elif _VOCAB_FILE.value:
+        bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
+    if _DO_LOWER_CASE.value is not None:
+        bert.do_lower_case = _DO_LOWER_CASE.value
+    bert.xla_device, bert.license_name = _XLA_DEVICE.value, _LICENSE.value
+    return bert
+
+
+def _parse_layers(values: list[str]) -> list[int]:
+    try:
+        return [int(value) for value in values]
+    except ValueError as error:
+        raise ValueError(
+            "--keep_layers must be numbers with commas between, such as 0,1,2. "
+            f"Received: {','.join(values)}."
+        ) from error
+
+
+def _resize(bert: pretrained.PretrainedBert) -> pretrained.PretrainedBert:
+    if not _VOCAB_FILE.value:
+        raise ValueError(
+            "--resize_embeddings fits the model to another vocabulary: name it by "
+            "--vocab_file."
+        )
+    vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
+    rng = np.random.default_rng(_RANDOM_SEED.value)
+    resized = surgery.resize_vocabulary(bert, vocabulary, rng)
+    kept, _ = surgery.find_kept_rows(bert.vocabulary, vocabulary)
+    print(
+        f"Resized the vocabulary from {len(bert.vocabulary):,} to {len(vocabulary):,} "
+        f"tokens: {len(kept):,} keep their rows, {len(vocabulary) - len(kept):,} are "
+        f"drawn with --random_seed={_RANDOM_SEED.value}, "
+        f"{len(bert.vocabulary) - len(kept):,} are dropped."
+    )
+    return resized
 
 
 def _print_tokenizer(bert: pretrained.PretrainedBert) -> None:

@@ -85,7 +85,8 @@ class PretrainedBert:
                 f"Vocabulary {self.vocabulary.path!r} has {len(self.vocabulary)} "
                 f"tokens, but the model in {self.source} has "
                 f"{self.config.vocab_size}: name the vocabulary that the model was "
-                "trained with by --vocab_file."
+                "trained with by --vocab_file, or fit the model to this one by "
+                "convert_checkpoint --resize_embeddings."
             )
 
     def keep_parts(self, parts: tuple[weight_map.Part, ...]) -> None:

@@ -1,0 +1,154 @@
+"""Another vocabulary, fewer layers: which rows and layers stay, which are new."""
+
+import numpy as np
+import pytest
+
+from bert_cn.conversion import formats, surgery, tokenizer_files
+from bert_cn.conversion.weight_map import Part
+from data_prep import vocab as vocab_lib
+
+WORDS = "bert/embeddings/word_embeddings"
+BIAS = "cls/predictions/output_bias"
+
+
+@pytest.fixture
+def larger(vocab_file, tmp_path):
+    """The vocabulary backwards with 300 new tokens in front, and without "中"."""
+    tokens = vocab_file.read_text(encoding="utf-8").split()
+    tokens = [*(f"new{i}" for i in range(300)), *reversed(tokens)]
+    tokens.remove("中")
+    path = tmp_path / "larger.txt"
+    path.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    return vocab_lib.load_vocabulary(str(path))
+
+
+def test_tokens_of_both_vocabularies_keep_their_rows(build_bert, larger):
+    bert = build_bert()
+
+    resized = surgery.resize_vocabulary(bert, larger, np.random.default_rng(1))
+
+    assert resized.config.vocab_size == len(larger) == 341
+    assert resized.weights[WORDS].shape == (341, 12)
+    for token in ("[PAD]", "[MASK]", "国", "##bility", ">"):
+        new, old = larger.ids[token], bert.vocabulary.ids[token]
+        assert new != old
+        for name in (WORDS, BIAS):
+            assert np.array_equal(resized.weights[name][new], bert.weights[name][old])
+    assert resized.vocab_bytes == larger.data
+    for name in bert.weights.keys() - {WORDS, BIAS}:
+        assert np.array_equal(resized.weights[name], bert.weights[name])
+    assert bert.config.vocab_size == 42
+    assert "41 of 341 tokens kept their rows" in resized.training_notes
+
+
+def test_new_rows_are_as_the_initializer_draws_them(build_bert, larger):
+    bert = build_bert(initializer_range=0.05)
+
+    resized = surgery.resize_vocabulary(bert, larger, np.random.default_rng(1))
+    again = surgery.resize_vocabulary(bert, larger, np.random.default_rng(1))
+    other = surgery.resize_vocabulary(bert, larger, np.random.default_rng(2))
+
+    rows = resized.weights[WORDS][:300]
+    # A normal cut off at two deviations has 0.88 of its deviation.
+    assert np.abs(rows).max() <= 0.1
+    assert rows.std() == pytest.approx(0.88 * 0.05, rel=0.05)
+    assert abs(rows.mean()) < 0.004
+    assert not resized.weights[BIAS][:300].any()
+    assert np.array_equal(rows, again.weights[WORDS][:300])
+    assert not np.array_equal(rows, other.weights[WORDS][:300])
+
+
+def test_model_without_head_or_vocabulary(build_bert, larger):
+    bert = build_bert(parts=(Part.ENCODER, Part.POOLER))
+    rng = np.random.default_rng(1)
+
+    assert BIAS not in surgery.resize_vocabulary(bert, larger, rng).weights
+
+    bert.vocabulary = bert.vocab_bytes = None
+    with pytest.raises(ValueError, match=r"has no vocab.txt, so which row belongs"):
+        surgery.resize_vocabulary(bert, larger, rng)
+
+
+def test_kept_layers_are_numbered_anew(build_bert):
+    bert = build_bert(num_hidden_layers=4)
+
+    kept = surgery.keep_layers(bert, [1, 3])
+
+    assert kept.config.num_hidden_layers == 2
+    for new, old in ((0, 1), (1, 3)):
+        for name in ("attention/self/query/kernel", "output/LayerNorm/beta"):
+            assert np.array_equal(
+                kept.weights[f"bert/encoder/layer_{new}/{name}"],
+                bert.weights[f"bert/encoder/layer_{old}/{name}"],
+            )
+    assert len(kept.weights) == len(bert.weights) - 2 * 16
+    assert "Layers kept after that: 1,3 of 4" in kept.training_notes
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], "must name layers from 0 to 1, .*Received: none"),
+        ([0, 2], "must name layers from 0 to 1, .*Received: 0,2"),
+        ([-1], "must name layers from 0 to 1, .*Received: -1"),
+        ([1, 0], "must ascend, each layer once.*Received: 1,0"),
+        ([1, 1], "must ascend, each layer once.*Received: 1,1"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused(layers, message, build_bert):
+    with pytest.raises(ValueError, match=message):
+        surgery.keep_layers(build_bert(), layers)
+
+
+def test_command_resizes_and_drops_layers(run_command, build_bert, larger, tmp_path):
+    bert = build_bert()
+    formats.write_checkpoint(bert, "tf1", str(tmp_path / "in"))
+
+    done = run_command(
+        "bert_cn.convert_checkpoint",
+        f"--input={tmp_path / 'in'}",
+        f"--output_dir={tmp_path / 'out'}",
+        "--output_format=tf2",
+        "--resize_embeddings",
+        f"--vocab_file={larger.path}",
+        "--random_seed=3",
+        "--keep_layers=1",
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (
+        "Resized the vocabulary from 42 to 341 tokens: 41 keep their rows, 300 are "
+        "drawn with --random_seed=3, 1 are dropped." in done.stdout
+    )
+    assert "Kept layers 1." in done.stdout
+    back = formats.read_checkpoint(str(tmp_path / "out"))
+    expected = surgery.resize_vocabulary(
+        surgery.keep_layers(bert, [1]), larger, np.random.default_rng(3)
+    )
+    assert np.array_equal(back.weights[WORDS], expected.weights[WORDS])
+    assert back.vocabulary.tokens == larger.tokens
+    assert tokenizer_files.lower_case(back) is False
+    assert "Vocabulary replaced after that" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flag", "saying"),
+    [
+        ("--resize_embeddings", "name it by --vocab_file"),
+        ("--keep_layers=first", "--keep_layers must be numbers with commas between"),
+    ],
+)
+def test_command_refuses_flags_that_make_no_sense(
+    flag, saying, assert_refused, build_bert, tmp_path
+):
+    formats.write_checkpoint(build_bert(), "tf1", str(tmp_path / "in"))
+
+    assert_refused(
+        "bert_cn.convert_checkpoint",
+        f"--input={tmp_path / 'in'}",
+        f"--output_dir={tmp_path / 'out'}",
+        "--output_format=tf2",
+        flag,
+        saying=(saying,),
+    )
+    assert not (tmp_path / "out").exists()
