@@ -25,7 +25,7 @@ _SUMS = (
     "next_sentence_count",
 )
 NUM_SUMS = len(_SUMS)
-MLM_COUNT = _SUMS.index("masked_lm_count")
+MLM_LOSS_SUM, NSP_LOSS_SUM = 0, 3
 NSP_COUNT = _SUMS.index("next_sentence_count")
 
 # google-research/bert's run_pretraining.py adds this to the number of masked tokens, so
@@ -69,19 +69,30 @@ def _weighted_sums(logits, labels, weights):
     )
 
 
-def compute_loss(sums: tf.Tensor, global_sums: tf.Tensor) -> tf.Tensor:
-    """Return this replica's share of the loss: the shares add up to the global loss.
+def count_labels(features: dict) -> tf.Tensor:
+    """Return how many masked tokens and records of a batch count, float32 [2].
 
-    Both parts are divided by *global* counts, so the gradient, summed over replicas, is
-    that of the whole batch on one device.
+    Known before the forward pass, so that the parts of a batch can be divided by the
+    counts of the whole.
+    """
+    return tf.stack(
+        [
+            tf.reduce_sum(tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)),
+            tf.reduce_sum(tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)),
+        ]
+    )
+
+
+def compute_loss(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Return one part's share of the loss: the shares add up to the loss of the batch.
 
     Args:
-        sums: float32 [NUM_SUMS] of this replica.
-        global_sums: float32 [NUM_SUMS] over all replicas.
+        sums: float32 [NUM_SUMS] of a part: of one replica, or of one of several
+            accumulated batches.
+        counts: `count_labels` of the whole batch, over all replicas.
     """
-    mlm_count = tf.stop_gradient(global_sums[MLM_COUNT])
-    nsp_count = tf.stop_gradient(global_sums[NSP_COUNT])
-    return sums[0] / (mlm_count + _COUNT_EPSILON) + sums[3] / tf.maximum(nsp_count, 1.0)
+    mlm_loss = sums[MLM_LOSS_SUM] / (counts[0] + _COUNT_EPSILON)
+    return mlm_loss + sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
 
 
 def summarize(sums) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """One training step, the loop around it, and evaluation."""
 
 import dataclasses
+import functools
 import math
 import signal
 import threading
@@ -77,24 +78,27 @@ class Trainer:
     def _train_step(self, features):
         """Make one update on one replica; returns its float32 [NUM_SUMS]."""
         replicas = tf.distribute.get_replica_context()
-        with tf.GradientTape() as tape:
-            sums = self._forward(features, training=True)
-            global_sums = replicas.all_reduce(
-                tf.distribute.ReduceOp.SUM, tf.stop_gradient(sums)
-            )
-            loss = objectives.compute_loss(sums, global_sums)
-        variables = self.model.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        reduce_sum = functools.partial(replicas.all_reduce, tf.distribute.ReduceOp.SUM)
+        counts = reduce_sum(objectives.count_labels(features))
+        gradients, sums = self._compute_gradients(features, counts)
         # Sum first, clip then: Keras's own order would clip each replica's part.
-        gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients, _ = optimization.clip_gradients(gradients)
+        gradients, _ = optimization.clip_gradients(reduce_sum(gradients))
+        variables = self.model.trainable_variables
 
         def apply(_, *gradients):
             self._optimizer.apply(gradients, variables)
 
         replicas.merge_call(apply, args=gradients)
         return sums
+
+    def _compute_gradients(self, features, counts):
+        """Return dense gradients of this replica's share of the loss, and its sums."""
+        with tf.GradientTape() as tape:
+            sums = self._forward(features, training=True)
+            loss = objectives.compute_loss(sums, counts)
+        variables = [variable.value for variable in self.model.trainable_variables]
+        gradients = tape.gradient(loss, variables)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
 
     @tf.function(reduce_retracing=True)
     def train_steps(self, iterator, num_steps: tf.Tensor) -> tf.Tensor:

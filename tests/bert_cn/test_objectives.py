@@ -49,14 +49,14 @@ def test_padding_record_counts_for_nothing():
     assert metrics["masked_lm_loss"] == pytest.approx(math.log(4 / 3), rel=1e-4)
 
 
-def test_replica_losses_add_up_to_the_loss_of_the_whole_batch():
-    whole = objectives.compute_sums(OUTPUTS, FEATURES)
-    parts = []
+def test_shares_of_the_loss_add_up_to_the_loss_of_the_whole_batch():
+    metrics = objectives.summarize(objectives.compute_sums(OUTPUTS, FEATURES).numpy())
+    counts = objectives.count_labels(FEATURES)
+    np.testing.assert_array_equal(counts, [3.0, 2.0])
+    shares = []
     for row in range(2):
         outputs = {name: value[row : row + 1] for name, value in OUTPUTS.items()}
         features = {name: value[row : row + 1] for name, value in FEATURES.items()}
-        parts.append(objectives.compute_sums(outputs, features))
-    losses = [objectives.compute_loss(part, sum(parts)) for part in parts]
-    np.testing.assert_allclose(
-        sum(losses), objectives.compute_loss(whole, whole), rtol=1e-6
-    )
+        sums = objectives.compute_sums(outputs, features)
+        shares.append(float(objectives.compute_loss(sums, counts)))
+    assert sum(shares) == pytest.approx(metrics["loss"], rel=1e-6)
