@@ -4,8 +4,8 @@
         --output_dir=out/tiny_pt
 
 Formats: tf1 (google-research/bert), tf2 (tf_model.h5 of transformers 4), keras
-(KerasHub preset), pt (transformers with PyTorch). The input may also be a training
-output folder.
+(KerasHub preset), pt (transformers with PyTorch), sentence_transformers (the encoder
+with mean pooling). The input may also be a training output folder.
 """
 
 import sys

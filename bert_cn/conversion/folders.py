@@ -11,7 +11,7 @@ import tensorflow as tf
 
 # The file that every reader of a format asks for first; written last, so that a folder
 # on a remote file system without it is recognisably unfinished.
-_LAST_WRITTEN = ("bert_config.json", "config.json")
+_LAST_WRITTEN = ("bert_config.json", "config.json", "modules.json")
 
 
 def is_remote(path: str) -> bool:
@@ -54,8 +54,8 @@ def read_json(path: str) -> dict:
     return values
 
 
-def write_json(path: str, values: dict) -> None:
-    """Write a JSON object to a local file."""
+def write_json(path: str, values: dict | list) -> None:
+    """Write a JSON value to a local file."""
     with open(path, "w", encoding="utf-8") as file:
         json.dump(values, file, indent=2, ensure_ascii=False, sort_keys=True)
         file.write("\n")
@@ -111,7 +111,7 @@ def write_folder(
     try:
         write(temporary)
         # mkdtemp makes folders that only their owner may enter.
-        os.chmod(temporary, 0o777 & ~_umask())
+        make_readable(temporary)
         if os.path.isdir(output_dir):
             old = tempfile.mkdtemp(prefix=f".{name}.old-", dir=parent)
             os.rename(output_dir, os.path.join(old, name))
@@ -145,10 +145,11 @@ def check_output_folder(
         )
 
 
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
+def make_readable(path: str) -> None:
+    """Give a local file or folder the rights that a new one of the user has."""
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(path, (0o777 if os.path.isdir(path) else 0o666) & ~umask)
 
 
 def _upload(local: str, output_dir: str) -> None:

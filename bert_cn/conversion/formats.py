@@ -13,6 +13,7 @@ from bert_cn.conversion import (
     model_card,
     pretrained,
     pt,
+    sentence_transformer,
     tf1,
     tf2,
     training,
@@ -63,6 +64,13 @@ _FORMATS = (
     Format(
         "pt", "transformers folder with PyTorch weights", pt.read, pt.write, pt.FILES
     ),
+    Format(
+        "sentence_transformers",
+        "sentence-transformers folder with mean pooling",
+        sentence_transformer.read,
+        sentence_transformer.write,
+        sentence_transformer.FILES,
+    ),
 )
 FORMATS = {entry.name: entry for entry in _FORMATS}
 INPUT_FORMATS = tuple(FORMATS)
@@ -77,6 +85,8 @@ def recognise_format(path: str) -> Format:
     """
     if training.is_output_dir(path):
         return FORMATS["training"]
+    if sentence_transformer.is_sentence_transformer(path):
+        return FORMATS["sentence_transformers"]
     config_path = folders.join(path, transformers_config.CONFIG_FILE)
     if folders.exists(config_path):
         values = folders.read_json(config_path)
@@ -208,6 +218,9 @@ def _is_ours(path: str) -> bool:
 
 def describe_losses(bert: pretrained.PretrainedBert, output_format: str) -> list[str]:
     """Return what the format's own software computes otherwise, a sentence each."""
-    if output_format == "keras":
-        return keras_preset.describe_losses(bert)
-    return tf1.describe_losses(bert) if output_format == "tf1" else []
+    describe = {
+        "keras": keras_preset.describe_losses,
+        "sentence_transformers": sentence_transformer.describe_losses,
+        "tf1": tf1.describe_losses,
+    }.get(output_format)
+    return describe(bert) if describe else []

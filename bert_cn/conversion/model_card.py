@@ -45,6 +45,12 @@ With transformers and PyTorch:
     tokenizer = AutoTokenizer.from_pretrained("FOLDER")
     model = AutoModel.from_pretrained("FOLDER")
 """,
+    "sentence_transformers": """\
+With sentence-transformers (an embedding is the mean over a sentence's tokens):
+
+    from sentence_transformers import SentenceTransformer
+    embeddings = SentenceTransformer("FOLDER").encode(sentences)
+""",
 }
 _ACTIVATIONS = {
     config_lib.GELU_TANH: "GELU, tanh approximation (as google-research/bert)",

@@ -162,20 +162,29 @@ def write(bert: pretrained.PretrainedBert, folder: str) -> None:
         ValueError: PyTorch is not installed.
     """
     torch = _import_torch()
-    tensors = build_state(bert)
-    safetensors.numpy.save_file(
-        tensors, os.path.join(folder, SAFETENSORS_FILE), metadata={"format": "pt"}
-    )
+    tensors = write_safetensors(bert, folder)
     state = {name: torch.from_numpy(array) for name, array in tensors.items()}
     if bert.has(Part.MLM):
         state[_DECODER_WEIGHT] = state[_WORD_EMBEDDINGS]
         state[_DECODER_BIAS] = state[_OUTPUT_BIAS]
     torch.save(state, os.path.join(folder, BIN_FILE))
+
+
+def write_safetensors(
+    bert: pretrained.PretrainedBert, folder: str
+) -> dict[str, np.ndarray]:
+    """Write what `write` writes but the .bin; returns the tensors."""
+    tensors = build_state(bert)
+    path = os.path.join(folder, SAFETENSORS_FILE)
+    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
+    # safetensors makes files that only their owner may read.
+    folders.make_readable(path)
     folders.write_json(
         os.path.join(folder, transformers_config.CONFIG_FILE),
         transformers_config.build_config(bert),
     )
     tokenizer_files.write_transformers_files(bert, folder)
+    return tensors
 
 
 def build_state(bert: pretrained.PretrainedBert) -> dict[str, np.ndarray]:

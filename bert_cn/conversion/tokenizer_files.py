@@ -30,8 +30,9 @@ def read_tokenizer_files(folder: str) -> dict:
     """Read what a folder says about its tokenizer.
 
     Returns:
-        The `PretrainedBert` fields vocabulary, vocab_bytes (None without a vocab.txt)
-        and do_lower_case (None where no file says).
+        The `PretrainedBert` fields vocabulary, vocab_bytes (both None where there is
+        neither a vocab.txt nor a tokenizer.json of WordPiece) and do_lower_case (None
+        where no file says).
 
     Raises:
         ValueError: the vocabulary or a JSON file is damaged.
@@ -40,7 +41,7 @@ def read_tokenizer_files(folder: str) -> dict:
     if tf.io.gfile.exists(path):
         fields = read_vocabulary(path)
     else:
-        fields = {"vocabulary": None, "vocab_bytes": None}
+        fields = _read_vocabulary_of_tokenizer(folder)
     return {**fields, "do_lower_case": _read_do_lower_case(folder)}
 
 
@@ -56,6 +57,33 @@ def read_vocabulary(path: str) -> dict:
     vocabulary = vocab_lib.load_vocabulary(path)
     with tf.io.gfile.GFile(path, "rb") as file:
         return {"vocabulary": vocabulary, "vocab_bytes": file.read()}
+
+
+def _read_vocabulary_of_tokenizer(folder: str) -> dict:
+    """Take the vocabulary from tokenizer.json; transformers 5 writes no vocab.txt."""
+    fields = {"vocabulary": None, "vocab_bytes": None}
+    path = folders.join(folder, TOKENIZER_FILE)
+    if not folders.exists(path):
+        return fields
+    values = folders.read_json(path)
+    model = values.get("model") or {}
+    if model.get("type") != "WordPiece":
+        return fields
+    ids = {token: int(index) for token, index in model.get("vocab", {}).items()}
+    for token in values.get("added_tokens") or []:
+        ids[token["content"]] = token["id"]
+    tokens = tuple(sorted(ids, key=ids.get))
+    numbered = [ids[token] for token in tokens] == list(range(len(ids)))
+    if not numbered or not set(vocab_lib.REQUIRED_TOKENS) <= ids.keys():
+        raise ValueError(
+            f"{path} holds no BERT vocabulary, whose ids are 0, 1, 2, ... and which has "
+            f"{' '.join(vocab_lib.REQUIRED_TOKENS)}: put the vocab.txt beside it."
+        )
+    data = "".join(f"{token}\n" for token in tokens).encode()
+    return {
+        "vocabulary": vocab_lib.Vocabulary(tokens, path, data),
+        "vocab_bytes": data,
+    }
 
 
 def _read_do_lower_case(folder: str) -> bool | None:
