@@ -45,7 +45,7 @@ demo: $(INSTALLED) clean-demo
 	    $(RUN) -m bert_cn.convert_checkpoint --input=$(DEMO)/model \
 	        --output_format=$$format --output_dir=$(DEMO)/$$format || exit 1; \
 	done
-	$(RUN) -m bert_cn.fill_mask --checkpoint=$(DEMO)/pt '图书馆周末[MASK]放到晚上九点。'
+	$(RUN) -m bert_cn.fill_mask --checkpoint=$(DEMO)/pt '今天天气很好[MASK]我们一起去公园。'
 	@echo
 	@echo "Loss curve:   $(DEMO)/model/loss_curve.png"
 	@echo "TensorBoard:  $(VENV)/bin/tensorboard --logdir=$(DEMO)/model/tensorboard"
