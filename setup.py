@@ -24,6 +24,7 @@ setup(
         "keras-nlp==0.32.*",
         "absl-py>=2.1",
         "h5py>=3.12",
+        "huggingface_hub>=0.26",
         "jieba>=0.42.1",
         "matplotlib>=3.9",
         "numpy>=1.26",

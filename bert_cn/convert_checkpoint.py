@@ -17,6 +17,7 @@ from absl import flags
 from bert_cn.conversion import (
     formats,
     pretrained,
+    pt,
     surgery,
     tokenizer_files,
     weight_map,
@@ -84,6 +85,9 @@ _ALLOW_PARTIAL = flags.DEFINE_bool(
     False,
     "Leave out weights that no BERT has, and heads that lack weights.",
 )
+_MAX_SHARD_SIZE = flags.DEFINE_string(
+    "max_shard_size", "5GB", "The most that one file of a pt folder may hold."
+)
 _XLA_DEVICE = flags.DEFINE_bool(
     "xla_device", None, "Write this xla_device into transformers' config.json."
 )
@@ -105,12 +109,17 @@ def main(arguments: list[str]) -> None:
             f"--output_format is missing: one of {', '.join(formats.OUTPUT_FORMATS)}."
         )
     formats.check_output(_OUTPUT_FORMAT.value, _OUTPUT_DIR.value, _OVERWRITE.value)
+    pt.check_shard_size(_MAX_SHARD_SIZE.value)
     bert = _read()
     for warning in formats.describe_losses(bert, _OUTPUT_FORMAT.value):
         print(f"warning: {warning}", file=sys.stderr)
     started = time.monotonic()
     formats.write_checkpoint(
-        bert, _OUTPUT_FORMAT.value, _OUTPUT_DIR.value, _OVERWRITE.value
+        bert,
+        _OUTPUT_FORMAT.value,
+        _OUTPUT_DIR.value,
+        _OVERWRITE.value,
+        pretrained.WriteOptions(_MAX_SHARD_SIZE.value),
     )
     print(
         f"Wrote {_OUTPUT_DIR.value} "

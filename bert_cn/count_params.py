@@ -8,6 +8,7 @@ figure of published tables; "pretraining" adds both heads, the tied output matri
 counted once.
 """
 
+import math
 import os
 
 import tensorflow as tf
@@ -78,11 +79,11 @@ def _name(path: str) -> str:
 
 
 def print_checkpoint(path: str) -> None:
-    """Print the parameters of each part of a checkpoint, counted on its arrays."""
+    """Print the parameters of each part of a checkpoint, counted on its own weights."""
     bert = formats.read_checkpoint(path)
     counts = dict.fromkeys(bert.parts, 0)
     for weight in weight_map.list_weights(bert.config, bert.parts):
-        counts[weight.part] += bert.weights[weight.name].size
+        counts[weight.part] += math.prod(bert.weights.shapes[weight.name])
     config = bert.config
     print(
         f"{path}: {config.num_hidden_layers} layers, hidden {config.hidden_size}, "

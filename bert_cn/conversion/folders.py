@@ -66,7 +66,8 @@ def local_copy(folder: str, names: Iterable[str]) -> Iterator[str]:
     """Give a local folder with these files, for libraries that open local paths only.
 
     A local folder is given as it is; of a remote one the files that exist are copied
-    to a temporary folder, which is removed at the end.
+    to a temporary folder, which is removed at the end (a file that is still open then
+    can be read on).
     """
     if not is_remote(folder):
         yield folder or "."

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fnmatch
 import os
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ from bert_cn.conversion import (
 )
 
 AUTO = "auto"
+Reader = Callable[[str, pretrained.ReadOptions], pretrained.PretrainedBert]
+Writer = Callable[[pretrained.PretrainedBert, str, pretrained.WriteOptions], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Format:
         description: in words, for messages.
         read: path, options -> PretrainedBert; raises ValueError.
         write: writes into an empty local folder; None for a format that is only read.
-        files: names that `write` makes.
+        files: names that `write` makes, `*` for anything.
     """
 
     name: str
     description: str
-    read: Callable[[str, pretrained.ReadOptions], pretrained.PretrainedBert]
-    write: Callable[[pretrained.PretrainedBert, str], None] | None = None
+    read: Reader
+    write: Writer | None = None
     files: tuple[str, ...] = ()
 
 
@@ -167,6 +170,7 @@ def write_checkpoint(
     output_format: str,
     output_dir: str,
     overwrite: bool = False,
+    options: pretrained.WriteOptions | None = None,
 ) -> None:
     """Write a folder of one format, whole or not at all.
 
@@ -175,6 +179,7 @@ def write_checkpoint(
         output_format: one of `OUTPUT_FORMATS`.
         output_dir: the folder to make; local or any that `tf.io.gfile` opens.
         overwrite: replace the folder if it holds an older conversion.
+        options: see `WriteOptions`.
 
     Raises:
         ValueError: the format is unknown or cannot hold the model, or the folder is not
@@ -183,7 +188,7 @@ def write_checkpoint(
     entry = _writer(output_format)
 
     def write(folder: str) -> None:
-        entry.write(bert, folder)
+        entry.write(bert, folder, options or pretrained.WriteOptions())
         losses = describe_losses(bert, output_format)
         model_card.write(bert, output_format, losses, folder)
 
@@ -213,13 +218,18 @@ def _is_ours(path: str) -> bool:
     name = os.path.basename(path)
     if name == model_card.CARD_FILE:
         return model_card.is_our_card(path)
-    return any(name in entry.files for entry in _FORMATS)
+    return any(
+        fnmatch.fnmatchcase(name, pattern)
+        for entry in _FORMATS
+        for pattern in entry.files
+    )
 
 
 def describe_losses(bert: pretrained.PretrainedBert, output_format: str) -> list[str]:
     """Return what the format's own software computes otherwise, a sentence each."""
     describe = {
         "keras": keras_preset.describe_losses,
+        "pt": pt.describe_losses,
         "sentence_transformers": sentence_transformer.describe_losses,
         "tf1": tf1.describe_losses,
     }.get(output_format)

@@ -76,7 +76,7 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
             ) from error
         config = _read_config(path, backbone)
         weights = keras_weights.canonical_from_model(backbone, _BACKBONE_PARTS)
-        weights |= _read_heads(local, path)
+        weights = weights.replace(_read_heads(local, path))
     return pretrained.PretrainedBert(
         config=config,
         weights=weights,
@@ -106,7 +106,7 @@ def _read_heads(local: str, path: str) -> dict[str, np.ndarray]:
 
     def visit(name: str, item) -> None:
         if isinstance(item, h5py.Dataset):
-            heads[name] = np.asarray(item, np.float32)
+            heads[name] = np.asarray(item, np.float32)  # Small beside the encoder.
 
     try:
         with h5py.File(file_name, "r") as file:
@@ -165,7 +165,9 @@ def _is_chinese(vocabulary: vocab_lib.Vocabulary) -> bool:
     return han * 10 >= len(vocabulary)
 
 
-def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+def write(
+    bert: pretrained.PretrainedBert, folder: str, _: pretrained.WriteOptions
+) -> None:
     """Write a preset, the heads and the vocabulary into a local folder.
 
     Raises:

@@ -1,13 +1,13 @@
 """Weights out of and into a Keras model, by way of the table in `weight_map`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import keras
 import keras_hub
 import numpy as np
 
 from bert_cn import config as config_lib
-from bert_cn.conversion import weight_map
+from bert_cn.conversion import lazy_weights, weight_map
 
 _ENCODER_NAME = "bert"  # In `modeling.build_pretraining_model`.
 
@@ -44,36 +44,39 @@ def config_of(model: keras.Model) -> config_lib.BertConfig:
 def canonical_from_model(
     model: keras.Model,
     parts: Iterable[weight_map.Part] = weight_map.ALL_PARTS,
-) -> dict[str, np.ndarray]:
-    """Read the weights of a Keras model.
+) -> lazy_weights.LazyWeights:
+    """Read the weights of a Keras model, each when it is asked for.
 
     Args:
         model: from `modeling.build_pretraining_model`, or its encoder.
         parts: the parts that the model has; an encoder has ENCODER and POOLER.
 
     Returns:
-        Canonical name -> float32 array.
+        Canonical name -> float32 array; the model lives as long as this does.
 
     Raises:
         ValueError: the model's variables are not exactly those of the parts.
     """
     variables = _keras_variables(model)
     table = _matched(weight_map.list_weights(config_of(model), parts), variables)
-    return {
-        weight.name: np.ascontiguousarray(
-            weight_map.from_layout(
-                variables[weight.keras].value.numpy().astype(np.float32, copy=False),
-                weight.keras_layout,
-                weight.shape,
-            )
-        )
-        for weight in table
-    }
+    return lazy_weights.LazyWeights(
+        {weight.name: _lazy(weight, variables[weight.keras]) for weight in table}
+    )
+
+
+def _lazy(
+    weight: weight_map.Weight, variable: keras.Variable
+) -> lazy_weights.LazyWeight:
+    def load() -> np.ndarray:
+        array = variable.value.numpy()
+        return weight_map.from_layout(array, weight.keras_layout, weight.shape)
+
+    return lazy_weights.LazyWeight(weight.shape, load)
 
 
 def assign_to_model(
     model: keras.Model,
-    weights: dict[str, np.ndarray],
+    weights: Mapping[str, np.ndarray],
     parts: Iterable[weight_map.Part] = weight_map.ALL_PARTS,
 ) -> None:
     """Put canonical weights into a Keras model.

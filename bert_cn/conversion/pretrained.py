@@ -1,11 +1,13 @@
 """PretrainedBert: what a checkpoint of any format holds, in one form."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from bert_cn import config as config_lib
-from bert_cn.conversion import weight_map
+from bert_cn.conversion import lazy_weights, weight_map
 from data_prep import vocab as vocab_lib
 
 
@@ -22,14 +24,26 @@ class ReadOptions:
     allow_partial: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class WriteOptions:
+    """What a writer is told beside the model and the folder.
+
+    Attributes:
+        max_shard_size: the most that one safetensors or .bin file may hold: "5GB".
+    """
+
+    max_shard_size: str = "5GB"
+
+
 @dataclasses.dataclass
 class PretrainedBert:
     """A pretrained BERT between two formats.
 
     Attributes:
         config: sizes and activation.
-        weights: canonical name (google-research/bert's variable) -> float32 array. All
-            weights of the encoder, and of each other part all or none.
+        weights: canonical name (google-research/bert's variable) -> float32 array, a
+            `LazyWeights` once it is here: each access may read a file. All weights of
+            the encoder, and of each other part all or none.
         source: where it was read from, for messages.
         vocabulary: the checked vocabulary, or None where the input has none.
         vocab_bytes: the bytes of its vocab.txt, which travel unchanged.
@@ -46,7 +60,7 @@ class PretrainedBert:
     """
 
     config: config_lib.BertConfig
-    weights: dict[str, np.ndarray]
+    weights: Mapping[str, np.ndarray | lazy_weights.LazyWeight]
     source: str
     vocabulary: vocab_lib.Vocabulary | None = None
     vocab_bytes: bytes | None = None
@@ -59,11 +73,15 @@ class PretrainedBert:
     left_out: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self, allow_partial: bool):
+        self.weights = lazy_weights.LazyWeights(self.weights)
         if allow_partial:
-            self.weights, self.left_out = weight_map.select_whole_parts(
+            kept, self.left_out = weight_map.select_whole_parts(
                 self.weights, self.config
             )
-        self.parts = weight_map.check_weights(self.weights, self.config, self.source)
+            self.weights = self.weights.select({name: name for name in kept})
+        self.parts = weight_map.check_weights(
+            self.weights.shapes, self.config, self.source
+        )
         self._check_vocabulary()
 
     def set_vocabulary(
@@ -102,7 +120,9 @@ class PretrainedBert:
                 "for fewer --parts, or name another checkpoint."
             )
         table = weight_map.list_weights(self.config, parts)
-        self.weights = {weight.name: self.weights[weight.name] for weight in table}
+        self.weights = self.weights.select(
+            {weight.name: weight.name for weight in table}
+        )
         self.parts = parts
 
     def has(self, part: weight_map.Part) -> bool:
@@ -111,7 +131,7 @@ class PretrainedBert:
 
     def count_parameters(self) -> int:
         """Return the number of parameters, the tied output matrix counted once."""
-        return sum(array.size for array in self.weights.values())
+        return sum(math.prod(shape) for shape in self.weights.shapes.values())
 
 
 def guess_lower_case(vocabulary: vocab_lib.Vocabulary) -> bool:

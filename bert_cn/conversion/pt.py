@@ -1,20 +1,27 @@
 """transformers folders with PyTorch weights: model.safetensors, pytorch_model.bin."""
 
+import functools
+import importlib.util
+import math
 import os
 import re
+import zipfile
+from collections.abc import Iterable
 
+import huggingface_hub
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from bert_cn.conversion import (
     folders,
+    lazy_weights,
     pretrained,
     tokenizer_files,
     transformers_config,
     weight_map,
 )
-from bert_cn.conversion.weight_map import Layout, Part
+from bert_cn.conversion.weight_map import Part
 
 SAFETENSORS_FILE = "model.safetensors"
 SAFETENSORS_INDEX_FILE = "model.safetensors.index.json"
@@ -22,28 +29,26 @@ BIN_FILE = "pytorch_model.bin"
 BIN_INDEX_FILE = "pytorch_model.bin.index.json"
 WEIGHT_FILES = (SAFETENSORS_FILE, SAFETENSORS_INDEX_FILE, BIN_FILE, BIN_INDEX_FILE)
 FILES = (
-    SAFETENSORS_FILE,
-    BIN_FILE,
+    *WEIGHT_FILES,
+    "model-*-of-*.safetensors",
+    "pytorch_model-*-of-*.bin",
     transformers_config.CONFIG_FILE,
     *tokenizer_files.FILES,
 )
-_WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
-_DECODER_WEIGHT = "cls.predictions.decoder.weight"
-_DECODER_BIAS = "cls.predictions.decoder.bias"
-_OUTPUT_BIAS = "cls.predictions.bias"
+# (copy, original): the output matrix is the embedding table; its bias has two names.
+_TIED = (
+    ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
+    ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+)
 # A constant 0, 1, 2, ... that transformers before 4.31 kept among the weights.
 _POSITION_IDS = "bert.embeddings.position_ids"
+_FLOAT32_BYTES = 4
+_SAFETENSORS_ERRORS = (safetensors.SafetensorError, OSError)
 
 
-def _import_torch():
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError(
-            f"PyTorch is not installed, and {BIN_FILE} needs it: "
-            "pip install 'bert_cn[torch]'."
-        ) from error
-    return torch
+def has_torch() -> bool:
+    """Say whether PyTorch is installed, without importing it."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
@@ -64,13 +69,13 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     _drop_tied(tensors, path)
     table = {weight.pt: weight for weight in weight_map.list_weights(config)}
     weights = {}
-    for name, array in tensors.items():
+    for name, tensor in tensors.items():
         weight = table.get(name)
         if weight is None:
-            weights[name] = array  # `PretrainedBert` lists it as left over.
+            weights[name] = tensor  # `PretrainedBert` lists it as left over.
         else:
-            weights[weight.name] = np.ascontiguousarray(
-                weight_map.from_layout(array, weight.pt_layout, weight.shape)
+            weights[weight.name] = weight_map.lazy_from_layout(
+                tensor, weight.pt_layout, weight.shape
             )
     return pretrained.PretrainedBert(
         config=config,
@@ -89,17 +94,14 @@ def _modern_name(name: str) -> str:
     return re.sub(r"^(embeddings|encoder|pooler)\.", r"bert.\1.", name)
 
 
-def _drop_tied(tensors: dict[str, np.ndarray], path: str) -> None:
+def _drop_tied(tensors: dict[str, lazy_weights.LazyWeight], path: str) -> None:
     """Drop the second copies of tied tensors, having checked that they are copies."""
-    for copy, original in (
-        (_DECODER_WEIGHT, _WORD_EMBEDDINGS),
-        (_DECODER_BIAS, _OUTPUT_BIAS),
-    ):
+    for copy, original in _TIED:
         if copy not in tensors:
             continue
         if original not in tensors:
             tensors[original] = tensors.pop(copy)
-        elif np.array_equal(tensors[copy], tensors[original]):
+        elif np.array_equal(tensors[copy].load(), tensors[original].load()):
             del tensors[copy]
         else:
             raise ValueError(
@@ -108,42 +110,81 @@ def _drop_tied(tensors: dict[str, np.ndarray], path: str) -> None:
             )
 
 
-def _read_tensors(path: str) -> dict[str, np.ndarray]:
-    for index_file, whole_file, load in (
-        (SAFETENSORS_INDEX_FILE, SAFETENSORS_FILE, _load_safetensors),
-        (BIN_INDEX_FILE, BIN_FILE, _load_bin),
+def _read_tensors(path: str) -> dict[str, lazy_weights.LazyWeight]:
+    for index_file, whole_file, open_file in (
+        (SAFETENSORS_INDEX_FILE, SAFETENSORS_FILE, _open_safetensors),
+        (BIN_INDEX_FILE, BIN_FILE, _open_bin),
     ):
-        names = [whole_file]
         if folders.exists(path, index_file):
-            index = folders.read_json(folders.join(path, index_file))
-            names = sorted(set(index.get("weight_map", {}).values()))
-        elif not folders.exists(path, whole_file):
+            names = _read_index(folders.join(path, index_file))
+        elif folders.exists(path, whole_file):
+            names = [whole_file]
+        else:
             continue
         tensors = {}
         with folders.local_copy(path, names) as local:
             for name in names:
-                tensors |= load(os.path.join(local, name), folders.join(path, name))
+                shown = folders.join(path, name)
+                tensors |= open_file(os.path.join(local, name), shown)
         return tensors
     raise ValueError(
         f"{path} has neither {SAFETENSORS_FILE} nor {BIN_FILE}: put the weights there."
     )
 
 
-def _load_safetensors(file: str, shown: str) -> dict[str, np.ndarray]:
-    try:
-        tensors = safetensors.numpy.load_file(file)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"{shown} cannot be read ({error}): copy it again.") from error
-    return {
-        name: array.astype(np.float32, copy=False) for name, array in tensors.items()
-    }
+def _read_index(path: str) -> list[str]:
+    """Return the names of the shards that an index names."""
+    shards = folders.read_json(path).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ValueError(f"{path} names no shards in its weight_map: copy it again.")
+    return sorted(set(map(str, shards.values())))
 
 
-def _load_bin(file: str, shown: str) -> dict[str, np.ndarray]:
-    torch = _import_torch()
+def _open_safetensors(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
+    def load(name: str) -> np.ndarray:
+        try:
+            return tensors.get_tensor(name)
+        except _SAFETENSORS_ERRORS as error:
+            raise _damaged(shown, error) from error
+
     try:
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-        return {name: tensor.float().numpy() for name, tensor in tensors.items()}
+        tensors = safetensors.safe_open(file, "np")
+        return {
+            name: lazy_weights.LazyWeight(
+                tuple(tensors.get_slice(name).get_shape()),
+                functools.partial(load, name),
+            )
+            for name in tensors.keys()
+        }
+    except _SAFETENSORS_ERRORS as error:
+        raise _damaged(shown, error) from error
+
+
+def _damaged(shown: str, error: Exception) -> ValueError:
+    return ValueError(f"{shown} cannot be read ({error}): copy it again.")
+
+
+def _open_bin(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
+    if not has_torch():
+        raise ValueError(
+            f"PyTorch is not installed, and {shown} needs it: pip install "
+            "'bert_cn[torch]'."
+        )
+    import torch
+
+    try:
+        tensors = torch.load(
+            file,
+            map_location="cpu",
+            weights_only=True,
+            mmap=zipfile.is_zipfile(file),  # Files of before PyTorch 1.6 are no zip.
+        )
+        return {
+            name: lazy_weights.LazyWeight(
+                tuple(tensor.shape), lambda tensor=tensor: tensor.float().numpy()
+            )
+            for name, tensor in tensors.items()
+        }
     except Exception as error:  # torch raises many kinds for a bad file.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
@@ -152,49 +193,124 @@ def _load_bin(file: str, shown: str) -> dict[str, np.ndarray]:
         ) from error
 
 
-def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
+    """Return what the folder will lack; `bert` decides nothing here."""
+    del bert
+    if has_torch():
+        return []
+    return [
+        f"{BIN_FILE} is left out, because PyTorch is not installed; {SAFETENSORS_FILE} "
+        "holds the same weights (pip install 'bert_cn[torch]' and convert again to "
+        "have both)."
+    ]
+
+
+def check_shard_size(max_shard_size: str) -> None:
+    """Refuse a size that is none.
+
+    Raises:
+        ValueError: it is no number of KB, MB, GB or TB above 0.
+    """
+    if not re.fullmatch(r"0*[1-9]\d*\s*[KMGT]B", max_shard_size, re.IGNORECASE):
+        raise ValueError(
+            "--max_shard_size must be a whole number of KB, MB, GB or TB, such as 5GB. "
+            f"Received: {max_shard_size!r}."
+        )
+
+
+def write(
+    bert: pretrained.PretrainedBert,
+    folder: str,
+    options: pretrained.WriteOptions,
+) -> None:
     """Write safetensors, a .bin, config.json and tokenizer files into a local folder.
 
     The tied decoder stands in the .bin (sharing storage) and not in the safetensors, as
-    transformers writes them.
+    transformers writes them. Without PyTorch there is no .bin.
 
     Raises:
-        ValueError: PyTorch is not installed.
+        ValueError: see `check_shard_size`.
     """
-    torch = _import_torch()
-    tensors = write_safetensors(bert, folder)
-    state = {name: torch.from_numpy(array) for name, array in tensors.items()}
-    if bert.has(Part.MLM):
-        state[_DECODER_WEIGHT] = state[_WORD_EMBEDDINGS]
-        state[_DECODER_BIAS] = state[_OUTPUT_BIAS]
-    torch.save(state, os.path.join(folder, BIN_FILE))
+    write_folder(bert, folder, options, with_bin=has_torch())
 
 
-def write_safetensors(
-    bert: pretrained.PretrainedBert, folder: str
-) -> dict[str, np.ndarray]:
-    """Write what `write` writes but the .bin; returns the tensors."""
-    tensors = build_state(bert)
-    path = os.path.join(folder, SAFETENSORS_FILE)
-    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
-    # safetensors makes files that only their owner may read.
-    folders.make_readable(path)
+def write_folder(
+    bert: pretrained.PretrainedBert,
+    folder: str,
+    options: pretrained.WriteOptions,
+    with_bin: bool,
+) -> None:
+    """Do what `write` does, with a .bin or without.
+
+    Weights of more than `options.max_shard_size` are split among files, and an index
+    says which weight is where. One file's weights are in memory at a time.
+    """
+    check_shard_size(options.max_shard_size)
+    weights = weight_map.list_weights(bert.config, bert.parts)
+    plan = huggingface_hub.split_state_dict_into_shards_factory(
+        {weight.pt: weight for weight in weights},
+        get_storage_size=lambda weight: _FLOAT32_BYTES * math.prod(weight.shape),
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=options.max_shard_size,
+    )
+    bin_names = {}
+    for name, tensors in plan.filename_to_tensors.items():
+        state = build_state(bert, tensors)
+        _save_safetensors(state, os.path.join(folder, name))
+        if with_bin:
+            bin_name = f"pytorch_{name.removesuffix('.safetensors')}.bin"
+            bin_path = os.path.join(folder, bin_name)
+            saved = _save_bin(state, bin_path, bert.has(Part.MLM))
+            bin_names |= dict.fromkeys(saved, bin_name)
+        del state
+    if plan.is_sharded:
+        for file, names in (
+            (SAFETENSORS_INDEX_FILE, plan.tensor_to_filename),
+            (BIN_INDEX_FILE, bin_names),
+        ):
+            if names:
+                index = {"metadata": plan.metadata, "weight_map": names}
+                folders.write_json(os.path.join(folder, file), index)
     folders.write_json(
         os.path.join(folder, transformers_config.CONFIG_FILE),
         transformers_config.build_config(bert),
     )
     tokenizer_files.write_transformers_files(bert, folder)
-    return tensors
 
 
-def build_state(bert: pretrained.PretrainedBert) -> dict[str, np.ndarray]:
-    """Return transformers' name -> array, contiguous, tied tensors once."""
+def build_state(
+    bert: pretrained.PretrainedBert, names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Return transformers' name -> array, contiguous, tied tensors once.
+
+    Args:
+        bert: the model.
+        names: transformers' names of the wanted weights; None for all.
+    """
+    wanted = None if names is None else set(names)
     state = {}
     for weight in weight_map.list_weights(bert.config, bert.parts):
-        array = weight_map.to_layout(
-            bert.weights[weight.name], weight.pt_layout, weight.shape
-        )
-        if weight.pt_layout is Layout.TRANSPOSED or not array.flags.c_contiguous:
-            array = np.ascontiguousarray(array)
-        state[weight.pt] = array
+        if wanted is None or weight.pt in wanted:
+            array = weight_map.to_layout(
+                bert.weights[weight.name], weight.pt_layout, weight.shape
+            )
+            state[weight.pt] = np.ascontiguousarray(array)
     return state
+
+
+def _save_safetensors(state: dict[str, np.ndarray], path: str) -> None:
+    safetensors.numpy.save_file(state, path, metadata={"format": "pt"})
+    # safetensors makes files that only their owner may read.
+    folders.make_readable(path)
+
+
+def _save_bin(state: dict[str, np.ndarray], path: str, with_decoder: bool) -> list[str]:
+    """Save with PyTorch, tied tensors under both names; returns the names."""
+    import torch
+
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    for copy, original in _TIED if with_decoder else ():
+        if original in tensors:
+            tensors[copy] = tensors[original]
+    torch.save(tensors, path)
+    return list(tensors)

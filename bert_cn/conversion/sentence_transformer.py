@@ -75,7 +75,9 @@ def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
     return [f"A sentence-transformers folder has no place for the {', '.join(heads)}."]
 
 
-def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+def write(
+    bert: pretrained.PretrainedBert, folder: str, options: pretrained.WriteOptions
+) -> None:
     """Write the encoder with its tokenizer and mean pooling into a local folder.
 
     Raises:
@@ -88,7 +90,7 @@ def write(bert: pretrained.PretrainedBert, folder: str) -> None:
         )
     encoder = dataclasses.replace(bert)
     encoder.keep_parts(tuple(part for part in _ENCODER_PARTS if bert.has(part)))
-    pt.write_safetensors(encoder, folder)
+    pt.write_folder(encoder, folder, options, with_bin=False)
     folders.write_json(os.path.join(folder, MODULES_FILE), _MODULES)
     folders.write_json(
         os.path.join(folder, _TRANSFORMER_FILE),

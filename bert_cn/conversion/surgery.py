@@ -50,7 +50,7 @@ def resize_vocabulary(
         rng: decides the new rows.
 
     Returns:
-        The changed model; all other weights are the same arrays.
+        The changed model; all other weights are the same.
 
     Raises:
         ValueError: the model has no vocabulary, so that no row belongs to a token.
@@ -62,14 +62,13 @@ def resize_vocabulary(
         )
     new_ids, old_ids = find_kept_rows(bert.vocabulary, vocabulary)
     config = dataclasses.replace(bert.config, vocab_size=len(vocabulary))
-    weights = dict(bert.weights)
     table = _draw((config.vocab_size, config.hidden_size), config, rng)
-    table[new_ids] = weights[_WORD_EMBEDDINGS][old_ids]
-    weights[_WORD_EMBEDDINGS] = table
-    if _OUTPUT_BIAS in weights:
+    table[new_ids] = bert.weights[_WORD_EMBEDDINGS][old_ids]
+    changed = {_WORD_EMBEDDINGS: table}
+    if _OUTPUT_BIAS in bert.weights:
         bias = np.zeros(config.vocab_size, np.float32)
-        bias[new_ids] = weights[_OUTPUT_BIAS][old_ids]
-        weights[_OUTPUT_BIAS] = bias
+        bias[new_ids] = bert.weights[_OUTPUT_BIAS][old_ids]
+        changed[_OUTPUT_BIAS] = bias
     note = (
         f"- Vocabulary replaced after that: {len(new_ids):,} of {len(vocabulary):,} "
         "tokens kept their rows, the others' are random."
@@ -77,7 +76,7 @@ def resize_vocabulary(
     return dataclasses.replace(
         bert,
         config=config,
-        weights=weights,
+        weights=bert.weights.replace(changed),
         vocabulary=vocabulary,
         vocab_bytes=vocabulary.data,
         training_notes=_add_note(bert.training_notes, note),
@@ -122,18 +121,18 @@ def keep_layers(
             f"{_join(layers)}."
         )
     numbers = {str(old): str(new) for new, old in enumerate(layers)}
-    weights = {}
-    for name, array in bert.weights.items():
+    names = {}
+    for name in bert.weights:
         match = _LAYER.search(name)
         if match is None:
-            weights[name] = array
+            names[name] = name
         elif match.group() in numbers:
-            weights[_LAYER.sub(numbers[match.group()], name)] = array
+            names[_LAYER.sub(numbers[match.group()], name)] = name
     note = f"- Layers kept after that: {_join(layers)} of {count}, counted from 0."
     return dataclasses.replace(
         bert,
         config=dataclasses.replace(bert.config, num_hidden_layers=len(layers)),
-        weights=weights,
+        weights=bert.weights.select(names),
         training_notes=_add_note(bert.training_notes, note),
     )
 

@@ -1,5 +1,7 @@
 """TF1 checkpoints of google-research/bert: bert_model.ckpt.{index,data,meta}."""
 
+import functools
+import math
 import os
 import re
 
@@ -7,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from bert_cn import config as config_lib
-from bert_cn.conversion import folders, pretrained, tokenizer_files, weight_map
+from bert_cn.conversion import (
+    folders,
+    lazy_weights,
+    pretrained,
+    tokenizer_files,
+    weight_map,
+)
 
 CHECKPOINT_NAME = "bert_model.ckpt"
 CONFIG_FILE = "bert_config.json"
@@ -94,30 +102,53 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     folder = os.path.dirname(prefix)
     config = config_lib.load_config(_find_config(folder, options))
     reader = _open(prefix)
-    names = [
-        name
-        for name in reader.get_variable_to_shape_map()
-        if not _TRAINING_STATE.search(name)
-    ]
-    try:
-        weights = {name: reader.get_tensor(name) for name in sorted(names)}
-        step = (
-            int(reader.get_tensor("global_step"))
-            if reader.has_tensor("global_step")
-            else None
+    _check_size(reader, prefix)
+    step = (
+        int(_load(reader, "global_step", prefix))
+        if reader.has_tensor("global_step")
+        else None
+    )
+    weights = {
+        name: lazy_weights.LazyWeight(
+            tuple(shape), functools.partial(_load, reader, name, prefix)
         )
-    except _READ_ERRORS as error:
-        raise _damaged(prefix, error) from error
+        for name, shape in sorted(reader.get_variable_to_shape_map().items())
+        if not _TRAINING_STATE.search(name)
+    }
     return pretrained.PretrainedBert(
         config=config,
-        weights=_modern_names(
-            {name: np.asarray(array, np.float32) for name, array in weights.items()}
-        ),
+        weights=_modern_names(weights),
         source=prefix,
         allow_partial=options.allow_partial,
         global_step=step,
         **tokenizer_files.read_tokenizer_files(folder),
     )
+
+
+def _check_size(reader, prefix: str) -> None:
+    """Refuse data files that are cut off, since no weight is read yet."""
+    types = reader.get_variable_to_dtype_map()
+    needed = sum(
+        math.prod(shape) * types[name].size
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if types[name] != tf.string
+    )
+    folder, name = os.path.split(prefix)
+    there = sum(
+        tf.io.gfile.stat(folders.join(folder, file)).length
+        for file in folders.list_folder(folder or ".")
+        if file.startswith(f"{name}.data-")
+    )
+    if there < needed:
+        error = ValueError(f"its data files hold {there:,} bytes of {needed:,}")
+        raise _damaged(prefix, error)
+
+
+def _load(reader, name: str, prefix: str) -> np.ndarray:
+    try:
+        return reader.get_tensor(name)
+    except _READ_ERRORS as error:
+        raise _damaged(prefix, error) from error
 
 
 def _find_config(folder: str, options: pretrained.ReadOptions) -> str:
@@ -131,7 +162,9 @@ def _find_config(folder: str, options: pretrained.ReadOptions) -> str:
     return path
 
 
-def _modern_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _modern_names(
+    weights: dict[str, lazy_weights.LazyWeight],
+) -> dict[str, lazy_weights.LazyWeight]:
     """Put a model that was built under another scope under "bert/" and "cls/".
 
     The scope is what stands before `embeddings/word_embeddings`: `bert` in Google's
@@ -166,7 +199,9 @@ def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
     ]
 
 
-def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+def write(
+    bert: pretrained.PretrainedBert, folder: str, _: pretrained.WriteOptions
+) -> None:
     """Write bert_model.ckpt.*, bert_config.json and the vocabulary into a local folder.
 
     The tensors go straight into a V2 bundle; the .meta holds a graph of the variables
@@ -178,7 +213,7 @@ def write(bert: pretrained.PretrainedBert, folder: str) -> None:
         prefix=prefix,
         tensor_names=names,
         shape_and_slices=[""] * len(names),
-        tensors=[np.ascontiguousarray(bert.weights[name]) for name in names],
+        tensors=[bert.weights[name] for name in names],
     )
     _write_meta_graph(prefix, bert, names)
     with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
@@ -194,7 +229,7 @@ def _write_meta_graph(
             # Reference variables, as TensorFlow 1.15 makes them.
             tf.compat.v1.get_variable(
                 name,
-                shape=bert.weights[name].shape,
+                shape=bert.weights.shapes[name],
                 initializer=tf.compat.v1.zeros_initializer(),
                 use_resource=False,
             )

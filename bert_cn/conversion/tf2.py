@@ -13,6 +13,7 @@ import numpy as np
 
 from bert_cn.conversion import (
     folders,
+    lazy_weights,
     pretrained,
     tokenizer_files,
     transformers_config,
@@ -59,8 +60,8 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         if weight is None:
             weights[name] = array  # `PretrainedBert` lists it as left over.
         else:
-            weights[weight.name] = np.ascontiguousarray(
-                weight_map.from_layout(array, weight.tf2_layout, weight.shape)
+            weights[weight.name] = weight_map.lazy_from_layout(
+                array, weight.tf2_layout, weight.shape
             )
     return pretrained.PretrainedBert(
         config=config,
@@ -71,43 +72,50 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     )
 
 
-def _read_datasets(path: str) -> dict[str, np.ndarray]:
-    """Return weight name without the model's name and ":0" -> float32 array."""
+def _read_datasets(path: str) -> dict[str, lazy_weights.LazyWeight]:
+    """Return weight name without the model's name and ":0" -> dataset."""
+    shown = folders.join(path, WEIGHTS_FILE)
     arrays = {}
 
     def visit(name: str, item) -> None:
         if isinstance(item, h5py.Dataset):
             weight_name = _BEFORE_LAYER.sub("", name).removesuffix(":0")
-            arrays[weight_name] = np.asarray(item, np.float32)
+            arrays[weight_name] = lazy_weights.LazyWeight(
+                item.shape, lambda: _load(item, shown)
+            )
 
     try:
-        with (
-            folders.local_copy(path, [WEIGHTS_FILE]) as local,
-            h5py.File(os.path.join(local, WEIGHTS_FILE), "r") as file,
-        ):
+        with folders.local_copy(path, [WEIGHTS_FILE]) as local:
+            # The datasets keep the file open as long as they are wanted.
+            file = h5py.File(os.path.join(local, WEIGHTS_FILE), "r")
             for layer in file.values():
                 layer.visititems(visit)
     except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{folders.join(path, WEIGHTS_FILE)} cannot be read ({error}): copy it "
-            "again."
-        ) from error
+        raise _damaged(shown, error) from error
     return arrays
 
 
-def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+def _load(dataset: h5py.Dataset, shown: str) -> np.ndarray:
+    try:
+        return np.asarray(dataset)
+    except (OSError, RuntimeError) as error:
+        raise _damaged(shown, error) from error
+
+
+def _damaged(shown: str, error: Exception) -> ValueError:
+    return ValueError(f"{shown} cannot be read ({error}): copy it again.")
+
+
+def write(
+    bert: pretrained.PretrainedBert, folder: str, _: pretrained.WriteOptions
+) -> None:
     """Write tf_model.h5, config.json and tokenizer files into a local folder."""
     table = weight_map.list_weights(bert.config, bert.parts)
     model_name = _MODEL_NAMES[transformers_config.architecture(bert)]
-    arrays = {
-        f"{model_name}/{weight.tf2}:0": weight_map.to_layout(
-            bert.weights[weight.name], weight.tf2_layout, weight.shape
-        )
-        for weight in table
-    }
-    shared = [name for name in arrays if name.startswith(f"{model_name}/{_SHARED}")]
+    weights = {f"{model_name}/{weight.tf2}:0": weight for weight in table}
+    shared = [name for name in weights if name.startswith(f"{model_name}/{_SHARED}")]
     layers = {_ENCODER_LAYER: [], _NSP_LAYER: [], _MLM_LAYER: []}
-    for name in arrays:
+    for name in weights:
         layers[name.split("/")[1]].append(name)
     if bert.has(Part.MLM):
         layers[_MLM_LAYER] += shared
@@ -124,7 +132,11 @@ def write(bert: pretrained.PretrainedBert, folder: str) -> None:
                     # A hard link: the same bytes under a second name.
                     group[name] = file[_ENCODER_LAYER][name]
                 else:
-                    group.create_dataset(name, data=arrays[name])
+                    weight = weights[name]
+                    array = weight_map.to_layout(
+                        bert.weights[weight.name], weight.tf2_layout, weight.shape
+                    )
+                    group.create_dataset(name, data=array)
         _save_names(file.create_group("top_level_model_weights"), "weight_names", [])
     folders.write_json(
         os.path.join(folder, transformers_config.CONFIG_FILE),

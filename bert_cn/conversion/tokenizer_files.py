@@ -76,8 +76,8 @@ def _read_vocabulary_of_tokenizer(folder: str) -> dict:
     numbered = [ids[token] for token in tokens] == list(range(len(ids)))
     if not numbered or not set(vocab_lib.REQUIRED_TOKENS) <= ids.keys():
         raise ValueError(
-            f"{path} holds no BERT vocabulary, whose ids are 0, 1, 2, ... and which has "
-            f"{' '.join(vocab_lib.REQUIRED_TOKENS)}: put the vocab.txt beside it."
+            f"{path} holds no BERT vocabulary, whose ids are 0, 1, 2, ... and which "
+            f"has {' '.join(vocab_lib.REQUIRED_TOKENS)}: put the vocab.txt beside it."
         )
     data = "".join(f"{token}\n" for token in tokens).encode()
     return {

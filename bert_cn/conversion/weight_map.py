@@ -8,11 +8,13 @@ embedding table and is not stored twice, `cls/seq_relationship/output_weights` i
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from bert_cn import config as config_lib
+from bert_cn.conversion import lazy_weights
 
 
 class Part(enum.StrEnum):
@@ -303,18 +305,35 @@ def from_layout(array: np.ndarray, layout: Layout, shape: Sequence[int]) -> np.n
     return array.reshape(shape) if layout is Layout.SPLIT_HEADS else array
 
 
+def lazy_from_layout(
+    weight: lazy_weights.LazyWeight, layout: Layout, shape: tuple[int, ...]
+) -> lazy_weights.LazyWeight:
+    """Bring a weight of a format into the canonical layout when it is read.
+
+    Its shape is computed from what is there, so that a wrong one is seen as wrong.
+    """
+    there = weight.shape
+    if layout is Layout.TRANSPOSED:
+        there = there[::-1]
+    elif layout is Layout.SPLIT_HEADS:
+        there = shape if math.prod(there) == math.prod(shape) else there
+    return weight.map(there, lambda array: from_layout(array, layout, shape))
+
+
 def to_layout(array: np.ndarray, layout: Layout, shape: Sequence[int]) -> np.ndarray:
     """Bring a canonical array into a format's layout and shape (a view if possible)."""
     return from_layout(array, layout, shape)
 
 
 def check_weights(
-    weights: dict[str, np.ndarray], config: config_lib.BertConfig, source: str
+    shapes: Mapping[str, tuple[int, ...]],
+    config: config_lib.BertConfig,
+    source: str,
 ) -> tuple[Part, ...]:
     """Check canonical weights against a configuration.
 
     Args:
-        weights: canonical name -> array.
+        shapes: canonical name -> shape.
         config: the sizes they must have.
         source: where they come from, for messages.
 
@@ -326,12 +345,12 @@ def check_weights(
             another one.
     """
     table = {weight.name: weight for weight in list_weights(config)}
-    left_over = [name for name in weights if name not in table]
-    parts = {table[name].part for name in weights if name in table} | {Part.ENCODER}
+    left_over = [name for name in shapes if name not in table]
+    parts = {table[name].part for name in shapes if name in table} | {Part.ENCODER}
     missing = [
         name
         for name, weight in table.items()
-        if weight.part in parts and name not in weights
+        if weight.part in parts and name not in shapes
     ]
     if missing or left_over:
         raise ValueError(
@@ -340,10 +359,10 @@ def check_weights(
             f"{describe_names('left over', left_over)}. Name the checkpoint's own "
             "configuration, or convert what fits by --allow_partial."
         )
-    for name, array in weights.items():
-        if array.shape != table[name].shape:
+    for name, shape in shapes.items():
+        if tuple(shape) != table[name].shape:
             raise ValueError(
-                f"{source}: {name} has shape {list(array.shape)}, but the "
+                f"{source}: {name} has shape {list(shape)}, but the "
                 f"configuration beside it asks for {list(table[name].shape)}: they are "
                 "of different models, so put the right configuration there."
             )
@@ -351,19 +370,20 @@ def check_weights(
 
 
 def select_whole_parts(
-    weights: dict[str, np.ndarray], config: config_lib.BertConfig
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the weights of the parts that are whole, and the names of the others.
+    names: Iterable[str], config: config_lib.BertConfig
+) -> tuple[list[str], list[str]]:
+    """Return the names that make up whole parts, and the others.
 
     The encoder is always selected, so that `check_weights` says what it lacks.
     """
-    selected = {}
+    names = list(names)
+    selected = set()
     for part in ALL_PARTS:
-        names = [weight.name for weight in list_weights(config, (part,))]
-        there = {name: weights[name] for name in names if name in weights}
-        if part is Part.ENCODER or len(there) == len(names):
-            selected |= there
-    return selected, [name for name in weights if name not in selected]
+        of_part = {weight.name for weight in list_weights(config, (part,))}
+        if part is Part.ENCODER or of_part <= set(names):
+            selected |= of_part
+    kept = [name for name in names if name in selected]
+    return kept, [name for name in names if name not in selected]
 
 
 def describe_names(what: str, names: Sequence[str], most: int = 3) -> str:

@@ -1,0 +1,160 @@
+"""What large models need: one weight at a time in memory, several files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bert_cn.conversion import formats, lazy_weights, pretrained, pt
+
+SMALL_SHARDS = pretrained.WriteOptions(max_shard_size="4KB")
+
+
+@pytest.fixture(scope="module")
+def sharded(build_bert, tmp_path_factory):
+    pytest.importorskip("torch", reason="pip install 'bert_cn[torch]'")
+    folder = tmp_path_factory.mktemp("large") / "out"
+    formats.write_checkpoint(build_bert(), "pt", str(folder), options=SMALL_SHARDS)
+    return folder
+
+
+def test_shards_are_small_and_their_index_names_every_weight(sharded, build_bert):
+    for kind, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
+        assert not (sharded / f"{kind}.{suffix}").exists()
+        index = json.loads((sharded / f"{kind}.{suffix}.index.json").read_text())
+        names = set(index["weight_map"])
+        tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+        assert names - tied == set(pt.build_state(build_bert()))
+        assert (names >= tied) is (suffix == "bin")
+        # 3,516 parameters of 4 bytes.
+        assert index["metadata"]["total_size"] == 14064
+        shards = set(index["weight_map"].values())
+        assert len(shards) == 4
+        assert f"{kind}-00001-of-00004.{suffix}" in shards
+    for shard in sharded.glob("*.safetensors"):
+        header = int.from_bytes(shard.read_bytes()[:8], "little")
+        assert shard.stat().st_size - header - 8 <= 4000
+
+
+def test_shards_are_read_and_overwritten(
+    sharded, build_bert, assert_same_weights, tmp_path
+):
+    bert = formats.read_checkpoint(str(sharded))
+    assert_same_weights(bert, build_bert())
+
+    folder = tmp_path / "out"
+    formats.write_checkpoint(bert, "pt", str(folder), options=SMALL_SHARDS)
+    for path in folder.glob("*model*safetensors*"):
+        path.unlink()
+    assert_same_weights(formats.read_checkpoint(str(folder)), bert)
+    formats.write_checkpoint(bert, "tf2", str(folder), overwrite=True)
+    assert not list(folder.glob("*-of-*"))
+
+
+@pytest.mark.parametrize("use_safetensors", [True, False])
+def test_transformers_loads_shards(sharded, build_bert, use_safetensors):
+    transformers = pytest.importorskip("transformers")
+
+    model, info = transformers.BertForPreTraining.from_pretrained(
+        sharded, use_safetensors=use_safetensors, output_loading_info=True
+    )
+
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    state = model.state_dict()
+    for name, array in pt.build_state(build_bert()).items():
+        assert np.array_equal(state[name].numpy(), array), name
+
+
+def test_missing_shard_is_refused(sharded, tmp_path):
+    for name in ("config.json", "model.safetensors.index.json"):
+        (tmp_path / name).write_bytes((sharded / name).read_bytes())
+
+    with pytest.raises(ValueError, match="model-00001-of-00004.safetensors cannot be"):
+        formats.read_checkpoint(str(tmp_path))
+
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ValueError, match="names no shards in its weight_map"):
+        formats.read_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", ["0GB", "5", "5 apples", "-1GB"])
+def test_shard_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="must be a whole number of KB, MB, GB or TB"):
+        pt.check_shard_size(size)
+
+
+def test_safetensors_are_written_without_pytorch(
+    build_bert, assert_same_weights, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pt, "has_torch", lambda: False)
+    bert = build_bert()
+
+    formats.write_checkpoint(bert, "pt", str(tmp_path / "out"))
+
+    assert not (tmp_path / "out" / "pytorch_model.bin").exists()
+    assert_same_weights(formats.read_checkpoint(str(tmp_path / "out")), bert)
+    (warning,) = formats.describe_losses(bert, "pt")
+    assert "is left out, because PyTorch is not installed" in warning
+
+    (tmp_path / "out" / "model.safetensors").rename(
+        tmp_path / "out" / "pytorch_model.bin"
+    )
+    with pytest.raises(ValueError, match="PyTorch is not installed, and .*bin needs"):
+        formats.read_checkpoint(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("output_format", ["tf1", "tf2"])
+def test_weights_are_read_only_when_asked_for(output_format, build_bert, tmp_path):
+    loaded = []
+
+    def load(name, array):
+        loaded.append(name)
+        return array
+
+    bert = build_bert()
+    bert.weights = lazy_weights.LazyWeights(
+        {
+            name: lazy_weights.LazyWeight(
+                array.shape, lambda n=name, a=array: load(n, a)
+            )
+            for name, array in bert.weights.items()
+        }
+    )
+    assert bert.count_parameters() == 3516
+    assert loaded == []
+
+    formats.write_checkpoint(bert, output_format, str(tmp_path / "out"))
+
+    assert sorted(loaded) == sorted(bert.weights)
+
+
+def test_half_precision_is_read_as_float32(build_bert, tmp_path):
+    torch = pytest.importorskip("torch", reason="pip install 'bert_cn[torch]'")
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "out"
+    formats.write_checkpoint(build_bert(), "pt", str(folder))
+    state = load_file(folder / "model.safetensors")
+    for kind in (torch.float16, torch.bfloat16):
+        halves = {name: tensor.to(kind) for name, tensor in state.items()}
+        save_file(halves, folder / "model.safetensors")
+
+        weights = formats.read_checkpoint(str(folder)).weights
+
+        expected = halves["bert.pooler.dense.bias"].float().numpy()
+        assert weights["bert/pooler/dense/bias"].dtype == np.float32
+        assert np.array_equal(weights["bert/pooler/dense/bias"], expected)
+
+
+def test_damaged_bytes_are_noticed_when_they_are_read(build_bert, tmp_path):
+    formats.write_checkpoint(build_bert(), "tf1", str(tmp_path / "out"))
+    path = tmp_path / "out" / "bert_model.ckpt.data-00000-of-00001"
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    bert = formats.read_checkpoint(str(tmp_path / "out"))
+
+    with pytest.raises(ValueError, match=r"bert_model.ckpt' cannot be read \("):
+        formats.write_checkpoint(bert, "tf2", str(tmp_path / "tf2"))
+    assert not (tmp_path / "tf2").exists()
