@@ -6,7 +6,15 @@ import time
 
 from absl import flags
 
-from data_prep import command_line, corpus, outputs, pipeline, schema, segmentation
+from data_prep import (
+    command_line,
+    corpus,
+    masking,
+    outputs,
+    pipeline,
+    schema,
+    segmentation,
+)
 from data_prep import manifest as manifest_lib
 from data_prep import settings as settings_lib
 from data_prep import vocab as vocab_lib
@@ -31,7 +39,21 @@ _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case", True, "Lower-case the text and strip accents (uncased models)."
 )
 _DO_WHOLE_WORD_MASK = flags.DEFINE_bool(
-    "do_whole_word_mask", False, "Mask whole words instead of single tokens."
+    "do_whole_word_mask", None, "google-research/bert's spelling of --masking=wwm."
+)
+_MASKING = flags.DEFINE_enum(
+    "masking",
+    None,
+    masking.MASKINGS,
+    "What is masked together: whole words, single tokens (the default), or runs of one "
+    "to four whole words as MacBERT has it.",
+)
+_MASK_UNIT = flags.DEFINE_enum(
+    "mask_unit",
+    "token",
+    masking.MASK_UNITS,
+    "What becomes [MASK], another token or stays by one draw: each token by its own, "
+    "as google-research/bert, or all tokens of a word.",
 )
 _MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens per sequence.")
 _MAX_PREDICTIONS_PER_SEQ = flags.DEFINE_integer(
@@ -99,10 +121,24 @@ def _read_settings() -> settings_lib.Settings:
         masked_lm_prob=_MASKED_LM_PROB.value,
         short_seq_prob=_SHORT_SEQ_PROB.value,
         do_lower_case=_DO_LOWER_CASE.value,
-        do_whole_word_mask=_DO_WHOLE_WORD_MASK.value,
+        masking=_read_masking(),
+        mask_unit=_MASK_UNIT.value,
         segmenter=_SEGMENTER.value,
         feature_names=_FEATURE_NAMES.value,
     )
+
+
+def _read_masking() -> str:
+    whole_words, chosen = _DO_WHOLE_WORD_MASK.value, _MASKING.value
+    if whole_words is None:
+        return chosen or "token"
+    meant = "wwm" if whole_words else "token"
+    if chosen not in (None, meant):
+        raise ValueError(
+            f"--masking={chosen} contradicts --{'' if whole_words else 'no'}"
+            f"do_whole_word_mask, which is --masking={meant}: leave one of them out."
+        )
+    return meant
 
 
 def _choose_workers(job: pipeline.Job) -> int:

@@ -101,18 +101,11 @@ class GroupRecordMaker:
     def _mask(self, built, is_random_next, rng: np.random.Generator):
         """Return (records, counts) of some sequences."""
         settings = self._settings
-        word_starts, maskable = built.word_starts, built.maskable
-        if not settings.do_whole_word_mask:
-            word_starts = np.ones_like(word_starts)
-            # Only [UNK] itself is out of reach, not the word around it.
-            maskable = self._text_tokens(built)
-        budgets = masking.count_budgets(
-            built.lengths, settings.masked_lm_prob, settings.max_predictions_per_seq
-        )
-        chosen = masking.choose_words(word_starts, maskable, budgets, rng)
-        masked = masking.apply_masks(
-            built, chosen, settings.max_predictions_per_seq, self._vocabulary, rng
-        )
+        rules = settings.masking_rules
+        if rules.masking == "token":
+            built = sequences.split_words(built, self._vocabulary)
+        budgets = masking.count_budgets(built.lengths, rules)
+        masked = masking.mask_sequences(built, rules, self._vocabulary, rng)
         records = tfrecords.encode_examples(
             _features(built, masked, is_random_next), settings.feature_names
         )
@@ -125,12 +118,6 @@ class GroupRecordMaker:
             "budgets_filled": int((masked.num_predictions == budgets).sum()),
         }
         return records, counts
-
-    def _text_tokens(self, built: sequences.Sequences) -> np.ndarray:
-        vocabulary = self._vocabulary
-        special = (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id)
-        # No text ever yields a special id other than [UNK]: see tokenization.
-        return ~np.isin(built.input_ids, (*special, vocabulary.unk_id))
 
     def _generator(self, group: int, stream: int) -> np.random.Generator:
         seed = np.random.SeedSequence([self._settings.random_seed, group, stream])

@@ -28,7 +28,8 @@ class Manifest:
         vocab_size: its tokens.
         vocab_sha256: of its bytes.
         segmenter: what found the words.
-        do_whole_word_mask: words or tokens were masked.
+        masking: what was masked together, one of `masking.MASKINGS`.
+        mask_unit: what each draw of 80/10/10 decided on, one of `masking.MASK_UNITS`.
         dupe_factor: copies of the corpus, each masked anew.
         masked_lm_prob: share of tokens to mask.
         short_seq_prob: share of documents cut into shorter sequences.
@@ -49,7 +50,8 @@ class Manifest:
     vocab_size: int
     vocab_sha256: str
     segmenter: str
-    do_whole_word_mask: bool
+    masking: str
+    mask_unit: str
     dupe_factor: int
     masked_lm_prob: float
     short_seq_prob: float

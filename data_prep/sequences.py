@@ -38,6 +38,20 @@ def mark_known_words(tokens: np.ndarray, word_starts: np.ndarray, unk_id: int):
     return np.repeat(known, np.diff(np.append(begins, len(tokens))))
 
 
+def split_words(sequences: Sequences, vocabulary: vocab.Vocabulary) -> Sequences:
+    """Return the same sequences with every token as a word of its own.
+
+    Only [UNK] itself is then out of reach, not the word around it.
+    """
+    # No text ever yields a special id other than [UNK]: see tokenization.
+    special = (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id)
+    return dataclasses.replace(
+        sequences,
+        word_starts=np.ones_like(sequences.word_starts),
+        maskable=~np.isin(sequences.input_ids, (*special, vocabulary.unk_id)),
+    )
+
+
 def build_sequences(
     documents: documents_lib.TokenizedDocuments,
     spans: np.ndarray,

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from data_prep import instances, schema, segmentation
+from data_prep import masking as masking_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Settings:
     masked_lm_prob: float = 0.15
     short_seq_prob: float = 0.1
     do_lower_case: bool = True
-    do_whole_word_mask: bool = False
+    masking: str = "token"
+    mask_unit: str = "token"
     segmenter: str = "rjieba"
     feature_names: str = "google"
 
@@ -28,6 +30,16 @@ class Settings:
     def max_text_tokens(self) -> int:
         """Tokens of A and B together."""
         return self.max_seq_length - instances.SPECIAL_TOKENS
+
+    @property
+    def masking_rules(self) -> masking_lib.MaskingRules:
+        """How sequences are masked."""
+        return masking_lib.MaskingRules(
+            self.masked_lm_prob,
+            self.max_predictions_per_seq,
+            self.masking,
+            self.mask_unit,
+        )
 
     def check(self) -> None:
         """Raise ValueError for a value that cannot work, with the flag's name."""
@@ -46,6 +58,8 @@ class Settings:
                     f"--{name}={getattr(self, name)} cannot work: it must be {rule}."
                 )
         choices = (
+            ("masking", masking_lib.MASKINGS),
+            ("mask_unit", masking_lib.MASK_UNITS),
             ("segmenter", segmentation.SEGMENTERS),
             ("feature_names", tuple(schema.RECORD_NAMES)),
         )

@@ -81,7 +81,7 @@ def _describe_data(manifest: dict) -> list[str]:
     settings = ", ".join(
         f"{name}={manifest[name]}"
         for name in (
-            *("do_whole_word_mask", "segmenter", "max_seq_length"),
+            *("masking", "mask_unit", "segmenter", "max_seq_length"),
             *("max_predictions_per_seq", "dupe_factor", "masked_lm_prob"),
             *("short_seq_prob", "sentence_task", "random_seed"),
         )

@@ -43,7 +43,7 @@ def sample():
 
 @pytest.fixture(scope="module")
 def records(sample):
-    settings = Settings(do_whole_word_mask=True, dupe_factor=2)
+    settings = Settings(masking="wwm", dupe_factor=2)
     return make(settings, sample[1], sample[0])
 
 
@@ -61,7 +61,7 @@ def test_golden_sentence_is_masked_by_whole_words(make_vocabulary):
         *"使用语言模型来预测下一个词的。", "pro", "##ba", "##bility"
     )
     settings = Settings(
-        do_whole_word_mask=True, dupe_factor=200, max_seq_length=32, masked_lm_prob=0.2
+        masking="wwm", dupe_factor=200, max_seq_length=32, masked_lm_prob=0.2
     )
     records = make(settings, vocabulary, [GOLDEN, "下\n一"])
     ids = restore(records)
@@ -83,7 +83,7 @@ def test_golden_sentence_is_masked_by_whole_words(make_vocabulary):
 def test_rate_of_one_masks_every_known_token(make_vocabulary):
     vocabulary = make_vocabulary(*"使用语言模型")
     settings = Settings(
-        do_whole_word_mask=True,
+        masking="wwm",
         dupe_factor=1,
         masked_lm_prob=1.0,
         max_seq_length=16,
@@ -155,14 +155,14 @@ def test_sequences_begin_and_end_with_words(records, sample):
 
 
 def test_labels_of_random_next_are_balanced(sample):
-    settings = Settings(do_whole_word_mask=True, dupe_factor=5)
+    settings = Settings(masking="wwm", dupe_factor=5)
     labels = make(settings, sample[1], sample[0])["next_sentence_labels"]
     assert 0.48 < labels.mean() < 0.52
 
 
 def test_without_whole_words_tokens_are_chosen_alone(sample):
     texts, vocabulary = sample
-    settings = Settings(do_whole_word_mask=False, dupe_factor=1)
+    settings = Settings(masking="token", dupe_factor=1)
     records = make(settings, vocabulary, texts)
     positions, weights = records["masked_lm_positions"], records["masked_lm_weights"]
     both = (weights[:, 1:] > 0) & (weights[:, :-1] > 0)

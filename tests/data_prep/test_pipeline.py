@@ -18,7 +18,7 @@ from data_prep.settings import Settings
 REPOSITORY = pathlib.Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 COMMAND = "data_prep.create_pretraining_data"
-SETTINGS = Settings(do_whole_word_mask=True, dupe_factor=2)
+SETTINGS = Settings(masking="wwm", dupe_factor=2)
 
 
 @pytest.fixture(scope="module")

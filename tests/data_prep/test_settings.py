@@ -12,6 +12,8 @@ from data_prep.settings import Settings
         ({"masked_lm_prob": 0.0}, "--masked_lm_prob=0.0 cannot work"),
         ({"short_seq_prob": 1.5}, "--short_seq_prob=1.5 cannot work"),
         ({"random_seed": -1}, "--random_seed=-1 cannot work: it must be 0 or more"),
+        ({"masking": "span"}, "--masking=span is unknown: choose one of wwm, token, n"),
+        ({"mask_unit": "char"}, "--mask_unit=char is unknown: choose one of token, w"),
         ({"segmenter": "ltp"}, "--segmenter=ltp is unknown: choose one of rjieba"),
         ({"feature_names": "v1"}, "--feature_names=v1 is unknown: choose one of goo"),
     ],

@@ -11,7 +11,7 @@ from bert_cn.conversion import formats, model_card
 def training_folder(tmp_path):
     manifest = {
         "counts": {"documents": 1550, "sentences": 19940, "sequences": 1544},
-        "do_whole_word_mask": True,
+        "masking": "wwm",
         "inputs": [{"path": "/home/someone/secret.txt"}],
         "vocab_sha256": "45bb",
     }
@@ -26,7 +26,7 @@ def test_training_is_described_from_manifest_and_results(training_folder):
     assert notes.splitlines() == [
         "- Steps: 100",
         "- Data: 1,550 documents, 19,940 sentences",
-        "- Sequences: 1,544 (do_whole_word_mask=True)",
+        "- Sequences: 1,544 (masking=wwm)",
         "- Vocabulary: sha256 45bb",
         "- Evaluation: loss = 2.5",
         "- Evaluation: masked_lm_loss = 2.0",
