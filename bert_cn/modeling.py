@@ -4,8 +4,11 @@ Devlin et al., 2018, "BERT: Pre-training of Deep Bidirectional Transformers for 
 Understanding" (https://arxiv.org/abs/1810.04805).
 """
 
+import functools
+
 import keras
 import keras_hub
+import tensorflow as tf
 
 from bert_cn import config as config_lib
 from data_prep import schema
@@ -129,12 +132,34 @@ def build_encoder(config: config_lib.BertConfig) -> keras_hub.models.BertBackbon
         layer._feedforward_intermediate_dense.activation = ACTIVATIONS[
             config.hidden_act
         ]
+    _draw_dropout_per_replica(encoder)
     if config.initializer_range != _KERAS_HUB_INITIALIZER_RANGE:
         scale = config.initializer_range / _KERAS_HUB_INITIALIZER_RANGE
         for variable in encoder.trainable_variables:
             if variable.name in ("kernel", "embeddings"):
                 variable.assign(variable * scale)
     return encoder
+
+
+def _draw_dropout_per_replica(encoder: keras.Model) -> None:
+    """Make every replica draw its own dropout masks.
+
+    The states of Keras's seed generators are mirrored variables: without this, all
+    replicas drop the same units.
+    """
+
+    def fold_in_replica(draw_seed, ordered=True):
+        replicas = tf.distribute.get_replica_context()
+        seed = draw_seed(ordered)
+        if replicas is None or replicas.num_replicas_in_sync == 1:
+            return seed
+        replica = tf.cast(replicas.replica_id_in_sync_group, seed.dtype)
+        return seed + tf.stack([replica, tf.zeros_like(replica)])
+
+    for layer in encoder._flatten_layers():
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.next = functools.partial(fold_in_replica, generator.next)
 
 
 def build_pretraining_model(config: config_lib.BertConfig) -> keras.Model:

@@ -1,4 +1,8 @@
-"""AdamW as google-research/bert uses it, and its learning-rate schedule."""
+"""Optimizers of BERT pretraining, their learning-rate schedule, and clipping.
+
+Every optimizer here takes gradients that are already summed over replicas and clipped;
+Keras's own order (clip on each replica, then sum) bounds something else.
+"""
 
 import keras
 import tensorflow as tf
@@ -9,25 +13,31 @@ _UNDECAYED_NAMES = ("bias", "output_bias", "gamma", "beta")
 
 
 @keras.saving.register_keras_serializable("bert_cn")
-class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then linear decay to 0 at num_train_steps.
+class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then polynomial decay to 0 at num_train_steps.
 
     The formula of google-research/bert's optimization.py: during warm-up
-    `peak * step / num_warmup_steps`, afterwards `peak * (1 - step / num_train_steps)`,
-    where step counts the updates already made.
+    `peak * step / num_warmup_steps`, afterwards
+    `peak * (1 - step / num_train_steps) ** power`, where step counts the updates
+    already made. Power 1 is linear decay.
     """
 
     def __init__(
-        self, learning_rate: float, num_train_steps: int, num_warmup_steps: int
+        self,
+        learning_rate: float,
+        num_train_steps: int,
+        num_warmup_steps: int,
+        power: float = 1.0,
     ):
         self.learning_rate = learning_rate
         self.num_train_steps = num_train_steps
         self.num_warmup_steps = num_warmup_steps
+        self.power = power
 
     def __call__(self, step) -> tf.Tensor:
         """Return the learning rate, float32 scalar, of the update after `step`."""
         step = tf.cast(step, tf.float32)
-        decayed = 1.0 - tf.minimum(step / self.num_train_steps, 1.0)
+        decayed = (1.0 - tf.minimum(step / self.num_train_steps, 1.0)) ** self.power
         warming = step / max(self.num_warmup_steps, 1)
         return self.learning_rate * tf.where(
             step < self.num_warmup_steps, warming, decayed
@@ -39,23 +49,22 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
             "learning_rate": self.learning_rate,
             "num_train_steps": self.num_train_steps,
             "num_warmup_steps": self.num_warmup_steps,
+            "power": self.power,
         }
 
 
-@keras.saving.register_keras_serializable("bert_cn")
-class BertAdamW(keras.optimizers.Optimizer):
-    """Adam with decoupled weight decay and without bias correction.
-
-    Loshchilov and Hutter, 2017 (https://arxiv.org/abs/1711.05101), as in
-    google-research/bert's AdamWeightDecayOptimizer:
+class AdamFamily(keras.optimizers.Optimizer):
+    """Two moments per variable and decoupled weight decay.
 
         m = beta_1 * m + (1 - beta_1) * g
         v = beta_2 * v + (1 - beta_2) * g^2
-        w = w - learning_rate * (m / (sqrt(v) + epsilon) + weight_decay * w)
+        update = m' / (sqrt(v') + epsilon) + weight_decay_rate * w
 
-    Biases and LayerNorm weights are not decayed. Gradients must come in already summed
-    over replicas and clipped (`clip_gradients`); call `apply` in cross-replica context.
+    where m' and v' are m and v, divided by 1 - beta^t if `bias_correction`. Biases and
+    LayerNorm weights are not decayed. What is done with the update is the subclass's.
     """
+
+    bias_correction = False
 
     def __init__(
         self,
@@ -64,10 +73,9 @@ class BertAdamW(keras.optimizers.Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
-        name: str = "bert_adamw",
         **kwargs,
     ):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        super().__init__(learning_rate=learning_rate, **kwargs)
         self.weight_decay_rate = weight_decay_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -82,17 +90,28 @@ class BertAdamW(keras.optimizers.Optimizer):
         self._decays = [v.name not in _UNDECAYED_NAMES for v in variables]
 
     def update_step(self, gradient, variable, learning_rate):
-        """Update one variable in place."""
+        """Update one variable and its moments in place."""
         index = self._get_variable_index(variable)
         m, v = self._m[index].value, self._v[index].value
-        gradient = tf.cast(gradient, variable.dtype)
-        learning_rate = tf.cast(learning_rate, variable.dtype)
         m_next = m.assign(self.beta_1 * m + (1.0 - self.beta_1) * gradient)
         v_next = v.assign(self.beta_2 * v + (1.0 - self.beta_2) * tf.square(gradient))
+        if self.bias_correction:
+            step = tf.cast(self.iterations.value + 1, variable.dtype)
+            m_next = m_next / (1.0 - tf.pow(self.beta_1, step))
+            v_next = v_next / (1.0 - tf.pow(self.beta_2, step))
         update = m_next / (tf.sqrt(v_next) + self.epsilon)
         if self._decays[index]:
             update += self.weight_decay_rate * variable
-        variable.assign_sub(learning_rate * update)
+        ratio = self.trust_ratio(variable, update, self._decays[index])
+        variable.assign_sub(tf.cast(learning_rate, variable.dtype) * ratio * update)
+
+    def trust_ratio(self, variable, update, decays: bool):
+        """Return the factor on this variable's learning rate."""
+        return 1.0
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        # Keras would sum over replicas here, behind the clipping.
+        return grads_and_vars
 
     def get_config(self):
         """Return the arguments of the constructor."""
@@ -104,10 +123,49 @@ class BertAdamW(keras.optimizers.Optimizer):
         }
 
 
+@keras.saving.register_keras_serializable("bert_cn")
+class BertAdamW(AdamFamily):
+    """AdamW without bias correction: google-research/bert's AdamWeightDecayOptimizer.
+
+    Loshchilov and Hutter, 2017 (https://arxiv.org/abs/1711.05101).
+    """
+
+
+@keras.saving.register_keras_serializable("bert_cn")
+class AdamW(AdamFamily):
+    """AdamW with bias correction, as in the paper, torch and transformers."""
+
+    bias_correction = True
+
+
+@keras.saving.register_keras_serializable("bert_cn")
+class Lamb(AdamFamily):
+    """LAMB, for batches of thousands: the update of AdamW, scaled layer by layer.
+
+    You et al., 2019, algorithm 2 (https://arxiv.org/abs/1904.00962): each variable's
+    update is multiplied by |w| / |update|, or by 1 where either norm is 0. Variables
+    that are not decayed are not scaled either, as in the authors' released optimizer.
+    """
+
+    bias_correction = True
+
+    def trust_ratio(self, variable, update, decays: bool):
+        """Return |variable| / |update|, a scalar."""
+        if not decays:
+            return 1.0
+        weight_norm, update_norm = tf.norm(variable), tf.norm(update)
+        safe = tf.logical_and(weight_norm > 0, update_norm > 0)
+        return tf.where(safe, weight_norm / tf.where(safe, update_norm, 1.0), 1.0)
+
+
+# The values of --optimizer.
+OPTIMIZERS = {"bert_adamw": BertAdamW, "adamw": AdamW, "lamb": Lamb}
+
+
 def clip_gradients(gradients, clip_norm: float = 1.0):
     """Scale gradients so that their global norm is at most clip_norm.
 
-    Call it after the sum over replicas: clipping before it bounds something else.
+    Call it after the sum over replicas.
 
     Returns:
         The dense clipped gradients and the global norm before clipping, a scalar.

@@ -26,7 +26,7 @@ class StepReporter:
 
     Args:
         log_dir: folder of the TensorBoard files.
-        schedule: `optimization.WarmupLinearDecay` of the run.
+        schedule: `optimization.WarmupPolynomialDecay` of the run.
         batch_size: records per update over all replicas.
         step: updates made before this run began.
     """

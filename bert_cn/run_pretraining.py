@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> None:
     keras.utils.set_random_seed(_RANDOM_SEED.value)
     strategy = strategy_lib.build_strategy(_TPU.value)
     _check_batch_size(strategy)
-    schedule = optimization.WarmupLinearDecay(
+    schedule = optimization.WarmupPolynomialDecay(
         _LEARNING_RATE.value, _NUM_TRAIN_STEPS.value, _NUM_WARMUP_STEPS.value
     )
     with strategy.scope():

@@ -48,8 +48,11 @@ class Cadence:
 class Trainer:
     """Runs updates of a model under a strategy.
 
-    Attributes:
+    Args:
+        strategy: under which model and optimizer were built.
         model: from `modeling.build_pretraining_model`.
+        optimizer: one of `optimization.OPTIMIZERS`, built on the model's variables.
+        accumulation_steps: parts that each replica's batch is worked through in.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
+        accumulation_steps: int = 1,
     ):
         self._strategy = strategy
         self.model = model
         self._optimizer = optimizer
+        self._accumulation_steps = accumulation_steps
 
     @property
     def step(self) -> int:
@@ -83,16 +88,34 @@ class Trainer:
         gradients, sums = self._compute_gradients(features, counts)
         # Sum first, clip then: Keras's own order would clip each replica's part.
         gradients, _ = optimization.clip_gradients(reduce_sum(gradients))
-        variables = self.model.trainable_variables
-
-        def apply(_, *gradients):
-            self._optimizer.apply(gradients, variables)
-
-        replicas.merge_call(apply, args=gradients)
+        self._optimizer.apply(gradients, self.model.trainable_variables)
         return sums
 
     def _compute_gradients(self, features, counts):
-        """Return dense gradients of this replica's share of the loss, and its sums."""
+        """Return dense gradients of this replica's share of the loss, and its sums.
+
+        The batch is worked through in `accumulation_steps` parts, one after the other,
+        so that the activations of one part are in memory at a time. Since the counts
+        are those of the whole batch, the result is that of the whole batch.
+        """
+        if self._accumulation_steps == 1:
+            return self._compute_part(features, counts)
+        parts = {
+            name: tf.reshape(value, (self._accumulation_steps, -1, *value.shape[1:]))
+            for name, value in features.items()
+        }
+        gradients = [tf.zeros(v.shape, v.dtype) for v in self.model.trainable_variables]
+        sums = tf.zeros([objectives.NUM_SUMS], tf.float32)
+        for index in tf.range(self._accumulation_steps):
+            part = {name: value[index] for name, value in parts.items()}
+            more, part_sums = self._compute_part(part, counts)
+            gradients = [
+                one + other for one, other in zip(gradients, more, strict=True)
+            ]
+            sums += part_sums
+        return gradients, sums
+
+    def _compute_part(self, features, counts):
         with tf.GradientTape() as tape:
             sums = self._forward(features, training=True)
             loss = objectives.compute_loss(sums, counts)

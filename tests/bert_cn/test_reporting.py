@@ -15,7 +15,7 @@ METRICS = {
 def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
-    schedule = optimization.WarmupLinearDecay(1e-3, 100, 10)
+    schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
     reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=10)
     now[0] = 110.0
     reporter.report(30, METRICS)

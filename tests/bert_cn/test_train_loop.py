@@ -26,7 +26,7 @@ class Run:
     def __init__(self, config, record_files, folder, learning_rate=0.01, num_steps=12):
         keras.utils.set_random_seed(3)
         files = input_pipeline.check_files(tuple(record_files), LENGTH, PREDICTIONS)
-        schedule = optimization.WarmupLinearDecay(learning_rate, num_steps, 2)
+        schedule = optimization.WarmupPolynomialDecay(learning_rate, num_steps, 2)
         self.model = modeling.build_pretraining_model(config)
         self.optimizer = optimization.BertAdamW(schedule)
         self.optimizer.build(self.model.trainable_variables)

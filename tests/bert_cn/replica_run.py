@@ -1,0 +1,118 @@
+"""Run by test_replicas.py: train some steps on logical devices, save what came out."""
+
+import argparse
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bert_cn import config as config_lib
+from bert_cn import input_pipeline, modeling, optimization, train_loop
+from data_prep import schema
+from tests.bert_cn import records
+
+CONFIG = config_lib.BertConfig(
+    vocab_size=records.VOCAB_SIZE,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=16,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+    max_position_embeddings=records.LENGTH,
+)
+
+
+def build_strategy(devices: int) -> tf.distribute.Strategy:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * devices
+    )
+    if devices == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)])
+
+
+def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> None:
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model = modeling.build_pretraining_model(CONFIG)
+        optimizer = optimization.BertAdamW(
+            optimization.WarmupPolynomialDecay(0.01, 20, 3)
+        )
+        optimizer.build(model.trainable_variables)
+    files = input_pipeline.check_files(
+        tuple(paths), records.LENGTH, records.PREDICTIONS
+    )
+    # Unequal numbers of masked tokens: normalising by each replica's own would show.
+    dataset = input_pipeline.build_train_dataset(files, 8, seed=2).map(drop_predictions)
+    trainer = train_loop.Trainer(strategy, model, optimizer, accumulation_steps)
+    iterator = iter(strategy.experimental_distribute_dataset(dataset))
+    sums = [
+        trainer.train_steps(iterator, tf.constant(steps)).numpy() for steps in (1, 19)
+    ]
+    weights = {v.path: v.numpy() for v in model.trainable_variables}
+    np.savez(output, first=sums[0], rest=sums[1], **weights)
+
+
+def drop_predictions(batch):
+    """Leave a record fewer predictions the higher its number is."""
+    numbers = batch[schema.INPUT_IDS][:, -2:-1]
+    columns = tf.range(records.PREDICTIONS)[None]
+    kept = tf.cast(columns <= 2 - numbers // 14, tf.float32)
+    batch[schema.MASKED_LM_WEIGHTS] *= kept
+    return batch
+
+
+def collect_facts(strategy, output: str) -> None:
+    """Write clipped gradients per replica, and whether replicas compute the same."""
+
+    def clip():
+        context = tf.distribute.get_replica_context()
+        mine = tf.one_hot(context.replica_id_in_sync_group, 2) * 3.0
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, [mine])
+        return optimization.clip_gradients(total)[0][0]
+
+    def local(value):
+        return [part.numpy() for part in strategy.experimental_local_results(value)]
+
+    config = dataclasses.replace(
+        CONFIG, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3
+    )
+    with strategy.scope():
+        model = modeling.build_pretraining_model(config)
+    record = records.make_record(np.random.default_rng(0), 1)
+    inputs = {
+        name: tf.constant(record[name][None], tf.int32)
+        for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
+    }
+
+    @tf.function
+    def compute(training):
+        return strategy.run(lambda: model(inputs, training=training)["sequence_output"])
+
+    equal = [np.array_equal(*local(compute(training))) for training in (True, False)]
+    clipped = [part.tolist() for part in local(strategy.run(clip))]
+    with open(output, "w", encoding="utf-8") as file:
+        json.dump({"clipped": clipped, "sequence_outputs_equal": equal}, file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--devices", type=int, required=True)
+    parser.add_argument("--accumulation_steps", type=int, default=1)
+    parser.add_argument("--facts", action="store_true")
+    parser.add_argument("output")
+    parser.add_argument("paths", nargs="*")
+    arguments = parser.parse_args()
+    strategy = build_strategy(arguments.devices)
+    if arguments.facts:
+        collect_facts(strategy, arguments.output)
+    else:
+        train(strategy, arguments.accumulation_steps, arguments.paths, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
