@@ -35,8 +35,9 @@ _PARTS_BY_NAME = {
 _INPUT = flags.DEFINE_string(
     "input",
     "",
-    "A training output folder, a TF1 checkpoint prefix, a transformers folder or a "
-    "KerasHub preset.",
+    "A training output folder (its newest checkpoint) or OUTPUT_DIR/ckpt-STEP, a TF1 "
+    "checkpoint prefix, a transformers or sentence-transformers folder, a KerasHub "
+    "preset.",
 )
 _INPUT_FORMAT = flags.DEFINE_enum(
     "input_format",

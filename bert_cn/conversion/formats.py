@@ -86,7 +86,7 @@ def recognise_format(path: str) -> Format:
     Raises:
         ValueError: there is nothing, or nothing that is known.
     """
-    if training.is_output_dir(path):
+    if training.find_prefix(path):
         return FORMATS["training"]
     if sentence_transformer.is_sentence_transformer(path):
         return FORMATS["sentence_transformers"]

@@ -34,7 +34,7 @@ _TRAINING_STATE = re.compile(
 )
 _WORD_EMBEDDINGS = "embeddings/word_embeddings"
 # A variable of a trackable (TF2) checkpoint, which is none of ours here.
-_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # TensorFlow's reader says IndexError for a file that is too short.
 _READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
@@ -67,10 +67,15 @@ def is_name_based(prefix: str) -> bool:
     Raises:
         ValueError: it cannot be read.
     """
-    return not _open(prefix).has_tensor(_OBJECT_GRAPH)
+    return not open_reader(prefix).has_tensor(OBJECT_GRAPH)
 
 
-def _open(prefix: str):
+def open_reader(prefix: str):
+    """Return TensorFlow's reader of a checkpoint; see `load_tensor`.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
         return tf.compat.v1.train.NewCheckpointReader(prefix)
     except _READ_ERRORS as error:
@@ -80,7 +85,7 @@ def _open(prefix: str):
 def _damaged(prefix: str, error: Exception) -> ValueError:
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ValueError(
-        f"TF1 checkpoint {prefix!r} cannot be read ({first_line}): copy its .index and "
+        f"Checkpoint {prefix!r} cannot be read ({first_line}): copy its .index and "
         ".data files again."
     )
 
@@ -101,16 +106,16 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         )
     folder = os.path.dirname(prefix)
     config = config_lib.load_config(_find_config(folder, options))
-    reader = _open(prefix)
+    reader = open_reader(prefix)
     _check_size(reader, prefix)
     step = (
-        int(_load(reader, "global_step", prefix))
+        int(load_tensor(reader, "global_step", prefix))
         if reader.has_tensor("global_step")
         else None
     )
     weights = {
         name: lazy_weights.LazyWeight(
-            tuple(shape), functools.partial(_load, reader, name, prefix)
+            tuple(shape), functools.partial(load_tensor, reader, name, prefix)
         )
         for name, shape in sorted(reader.get_variable_to_shape_map().items())
         if not _TRAINING_STATE.search(name)
@@ -144,7 +149,12 @@ def _check_size(reader, prefix: str) -> None:
         raise _damaged(prefix, error)
 
 
-def _load(reader, name: str, prefix: str) -> np.ndarray:
+def load_tensor(reader, name: str, prefix: str) -> np.ndarray:
+    """Read one tensor of a checkpoint.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
         return reader.get_tensor(name)
     except _READ_ERRORS as error:
@@ -213,7 +223,8 @@ def write(
         prefix=prefix,
         tensor_names=names,
         shape_and_slices=[""] * len(names),
-        tensors=[bert.weights[name] for name in names],
+        # A tensor for an array at once, so that there is one copy of the weights.
+        tensors=[tf.constant(bert.weights[name]) for name in names],
     )
     _write_meta_graph(prefix, bert, names)
     with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import h5py
 import numpy as np
@@ -10,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 from bert_cn import config as config_lib
-from bert_cn import modeling
-from bert_cn.conversion import formats, keras_weights, tf1, weight_map
+from bert_cn.conversion import formats, tf1, weight_map
 from bert_cn.conversion.weight_map import Part
 
 WITHOUT_TORCH = ("tf1", "tf2", "keras")
@@ -121,34 +119,6 @@ def test_tf1_files_are_those_of_a_google_release(build_bert, tmp_path):
         "tokenizer_config.json",
         "vocab.txt",
     ]
-
-
-def test_training_folder_is_read_with_its_step(
-    build_bert, assert_same_weights, vocab_file, tmp_path
-):
-    bert = build_bert()
-    folder = write_training_folder(bert, vocab_file, tmp_path / "run")
-
-    back = formats.read_checkpoint(str(folder))
-
-    assert formats.recognise_format(str(folder)).name == "training"
-    assert_same_weights(back, bert)
-    assert back.global_step == 7
-    assert back.do_lower_case is False
-
-
-def write_training_folder(bert, vocab_file, folder):
-    """Write what run_pretraining leaves, after 7 steps."""
-    model = modeling.build_pretraining_model(bert.config)
-    keras_weights.assign_to_model(model, bert.weights)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=tf.Variable(3.0))
-    tf.train.CheckpointManager(
-        checkpoint, str(folder), max_to_keep=1, checkpoint_name="ckpt"
-    ).save(checkpoint_number=7)
-    (folder / "bert_config.json").write_text(bert.config.to_json())
-    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}\n')
-    shutil.copy(vocab_file, folder / "vocab.txt")
-    return folder
 
 
 @pytest.mark.parametrize("output_format", WITHOUT_TORCH)
