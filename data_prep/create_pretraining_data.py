@@ -9,6 +9,7 @@ from absl import flags
 from data_prep import (
     command_line,
     corpus,
+    instances,
     masking,
     outputs,
     pipeline,
@@ -65,7 +66,7 @@ _DUPE_FACTOR = flags.DEFINE_integer(
 )
 _MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens masked.")
 _SHORT_SEQ_PROB = flags.DEFINE_float(
-    "short_seq_prob", 0.1, "Share of documents cut into shorter sequences."
+    "short_seq_prob", 0.1, "Share of documents cut into shorter pairs."
 )
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 1, "Record files to write.")
 _NUM_WORKERS = flags.DEFINE_integer(
@@ -73,6 +74,20 @@ _NUM_WORKERS = flags.DEFINE_integer(
     None,
     "Processes, by default one a core (one in all where there is little to do); the "
     "result is the same.",
+)
+_PACKING = flags.DEFINE_enum(
+    "packing",
+    "pairs",
+    instances.PACKINGS,
+    "What a sequence holds: pairs of stretches of text, as many full_sentences as fit "
+    "(RoBERTa), or one of the lines.",
+)
+_SENTENCE_TASK = flags.DEFINE_enum(
+    "sentence_task",
+    None,
+    instances.SENTENCE_TASKS,
+    "What next_sentence_labels say of a pair: nsp, 1 = random next (the default with "
+    "pairs); sop, 1 = swapped; none, always 0.",
 )
 _SEGMENTER = flags.DEFINE_enum(
     "segmenter",
@@ -123,6 +138,9 @@ def _read_settings() -> settings_lib.Settings:
         do_lower_case=_DO_LOWER_CASE.value,
         masking=_read_masking(),
         mask_unit=_MASK_UNIT.value,
+        packing=_PACKING.value,
+        sentence_task=_SENTENCE_TASK.value
+        or ("nsp" if _PACKING.value == "pairs" else "none"),
         segmenter=_SEGMENTER.value,
         feature_names=_FEATURE_NAMES.value,
     )
@@ -168,13 +186,21 @@ def _print_summary(
         f"Records: {sequences} sequences, "
         f"{counts['sequence_tokens'] / sequences:.1f} tokens and "
         f"{counts['masked_tokens'] / sequences:.2f} masked tokens each, "
-        f"{_percent(counts, 'random_next', 'sequences')} random next, "
+        f"{_describe_labels(manifest)}"
         f"budget filled in {_percent(counts, 'budgets_filled', 'sequences')}."
     )
     last = f" ... {planned.shards[-1]}" if len(planned.shards) > 1 else ""
     print(f"Shards: {planned.shards[0]}{last}")
     print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
     print(f"Done in {seconds:.1f} s.")
+
+
+def _describe_labels(manifest: manifest_lib.Manifest) -> str:
+    meaning = {"nsp": ("random_next", "random next"), "sop": ("swapped", "swapped")}
+    if manifest.sentence_task not in meaning:
+        return ""
+    name, words = meaning[manifest.sentence_task]
+    return f"{_percent(manifest.counts, name, 'sequences')} {words}, "
 
 
 def _print_warnings(

@@ -58,13 +58,15 @@ class GroupRecordMaker:
         settings = self._settings
         tokenized = self._document_tokenizer.tokenize(documents)
         yield Block([], tokenized.counts, 0.0)
-        spans, is_random_next, counts = self._pack(tokenized, group)
+        if settings.packing == "full_sentences":
+            tokenized = instances.join_documents(tokenized, self._vocabulary.sep_id)
+        spans, labels, counts = self._pack(tokenized, group)
         yield Block([], counts, 0.0)
         # The stream after those of the copies: shuffling and masks.
         rng = self._generator(group, settings.dupe_factor)
         order = rng.permutation(len(spans))
         known = sequences.mark_known_words(
-            tokenized.tokens, tokenized.word_starts, self._vocabulary.unk_id
+            tokenized.tokens, tokenized.word_starts, self._vocabulary
         )
         for first in range(0, len(order), _BLOCK_SEQUENCES):
             rows = order[first : first + _BLOCK_SEQUENCES]
@@ -76,29 +78,39 @@ class GroupRecordMaker:
                 self._vocabulary,
             )
             done = (first + len(rows)) / len(order)
-            yield Block(*self._mask(built, is_random_next[rows], rng), done)
+            yield Block(*self._mask(built, labels[rows], rng), done)
 
     def _pack(self, tokenized: documents_lib.TokenizedDocuments, group: int):
-        """Return (spans, is_random_next, counts) of all copies."""
+        """Return (spans, next_sentence_labels, counts) of all copies."""
         clause_ends = self._document_tokenizer.ends_clause(tokenized.tokens)
         packed = [
-            instances.make_pairs(
-                tokenized,
-                clause_ends,
-                self._settings.max_text_tokens,
-                self._settings.short_seq_prob,
-                self._generator(group, copy),
-            )
+            self._pack_copy(tokenized, clause_ends, self._generator(group, copy))
             for copy in range(self._settings.dupe_factor)
         ]
         counts = {
-            "truncated_tokens": sum(pairs.truncated_tokens for pairs in packed),
-            "dropped_tokens": sum(pairs.dropped_tokens for pairs in packed),
+            "truncated_tokens": sum(copy.truncated_tokens for copy in packed),
+            "dropped_tokens": sum(copy.dropped_tokens for copy in packed),
         }
-        spans = np.concatenate([pairs.spans for pairs in packed])
-        return spans, np.concatenate([p.is_random_next for p in packed]), counts
+        spans = np.concatenate([copy.spans for copy in packed])
+        return spans, np.concatenate([copy.labels for copy in packed]), counts
 
-    def _mask(self, built, is_random_next, rng: np.random.Generator):
+    def _pack_copy(self, tokenized, clause_ends, rng) -> instances.Packed:
+        settings = self._settings
+        longest = settings.max_text_tokens
+        if settings.packing == "lines":
+            return instances.make_lines(tokenized)
+        if settings.packing == "full_sentences":
+            return instances.make_full_sentences(tokenized, longest)
+        return instances.make_pairs(
+            tokenized,
+            clause_ends,
+            longest,
+            settings.short_seq_prob,
+            settings.sentence_task,
+            rng,
+        )
+
+    def _mask(self, built, labels, rng: np.random.Generator):
         """Return (records, counts) of some sequences."""
         settings = self._settings
         rules = settings.masking_rules
@@ -107,11 +119,12 @@ class GroupRecordMaker:
         budgets = masking.count_budgets(built.lengths, rules)
         masked = masking.mask_sequences(built, rules, self._vocabulary, rng)
         records = tfrecords.encode_examples(
-            _features(built, masked, is_random_next), settings.feature_names
+            _features(built, masked, labels), settings.feature_names
         )
         counts = {
             "sequences": len(records),
-            "random_next": int(is_random_next.sum()),
+            "random_next": int(labels.sum()) * (settings.sentence_task == "nsp"),
+            "swapped": int(labels.sum()) * (settings.sentence_task == "sop"),
             "sequence_tokens": int(built.lengths.sum()),
             "masked_tokens": int(masked.num_predictions.sum()),
             "budget_tokens": int(budgets.sum()),
@@ -124,7 +137,7 @@ class GroupRecordMaker:
         return np.random.default_rng(seed)
 
 
-def _features(built, masked, is_random_next) -> dict[str, np.ndarray]:
+def _features(built, masked, labels) -> dict[str, np.ndarray]:
     length = built.input_ids.shape[1]
     predictions = masked.positions.shape[1]
     in_use = np.arange(predictions) < masked.num_predictions[:, None]
@@ -135,5 +148,5 @@ def _features(built, masked, is_random_next) -> dict[str, np.ndarray]:
         schema.MASKED_LM_POSITIONS: masked.positions,
         schema.MASKED_LM_IDS: masked.labels,
         schema.MASKED_LM_WEIGHTS: in_use.astype(np.float32),
-        schema.NEXT_SENTENCE_LABELS: is_random_next[:, None].astype(np.uint8),
+        schema.NEXT_SENTENCE_LABELS: labels[:, None].astype(np.uint8),
     }

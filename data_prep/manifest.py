@@ -22,7 +22,9 @@ class Manifest:
         feature_names: key of `schema.RECORD_NAMES`, the spelling on disk.
         max_seq_length: tokens per sequence.
         max_predictions_per_seq: masked positions per sequence.
-        sentence_task: "nsp".
+        sentence_task: one of `instances.SENTENCE_TASKS`; with "none" every
+            next_sentence_label is 0 and means nothing.
+        packing: what a sequence holds, one of `instances.PACKINGS`.
         do_lower_case: how the text was tokenized.
         vocab_file: file name of the vocabulary's copy beside the manifest.
         vocab_size: its tokens.
@@ -45,6 +47,7 @@ class Manifest:
     max_seq_length: int
     max_predictions_per_seq: int
     sentence_task: str
+    packing: str
     do_lower_case: bool
     vocab_file: str
     vocab_size: int

@@ -302,7 +302,6 @@ def _entry_path(job: Job, shard: int) -> str:
 def _build_manifest(job: Job, inputs, counts, shards) -> manifest_lib.Manifest:
     return manifest_lib.Manifest(
         **dataclasses.asdict(job.settings),
-        sentence_task="nsp",
         vocab_file=os.path.basename(job.outputs.vocabulary),
         vocab_size=len(job.vocabulary),
         vocab_sha256=job.vocabulary.sha256,

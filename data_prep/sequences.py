@@ -1,11 +1,11 @@
-"""Sentence pairs -> rows of token ids: [CLS] A [SEP] B [SEP] and padding."""
+"""Spans -> rows of token ids: [CLS] A [SEP] (B [SEP]) and padding."""
 
 import dataclasses
 
 import numpy as np
 
 from data_prep import documents as documents_lib
-from data_prep import instances, vocab
+from data_prep import vocab
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,15 @@ class Sequences:
     maskable: np.ndarray
 
 
-def mark_known_words(tokens: np.ndarray, word_starts: np.ndarray, unk_id: int):
-    """Return bool [tokens], false for tokens of words that hold [UNK]."""
+def mark_known_words(
+    tokens: np.ndarray, word_starts: np.ndarray, vocabulary: vocab.Vocabulary
+) -> np.ndarray:
+    """Return bool [tokens], false for [SEP] and for tokens of words that hold [UNK]."""
     begins = np.flatnonzero(word_starts[:-1])
     if not len(begins):
         return np.zeros(0, bool)
-    known = np.logical_and.reduceat(tokens != unk_id, begins)
+    known = (tokens != vocabulary.unk_id) & (tokens != vocabulary.sep_id)
+    known = np.logical_and.reduceat(known, begins)
     return np.repeat(known, np.diff(np.append(begins, len(tokens))))
 
 
@@ -59,19 +62,19 @@ def build_sequences(
     max_seq_length: int,
     vocabulary: vocab.Vocabulary,
 ) -> Sequences:
-    """Lay out pairs.
+    """Lay out sequences; [SEP] closes A, and B where it is not empty.
 
     Args:
         documents: where the spans point.
-        spans: int64 [sequences, 4], see `instances.Pairs`; A and B together have at
-            most max_seq_length - 3 tokens.
+        spans: int64 [sequences, 4], see `instances.Packed`; with the special tokens
+            they fit into a row.
         known: bool [tokens], see `mark_known_words`.
         max_seq_length: tokens of a row.
         vocabulary: names the special ids.
     """
     length_a = (spans[:, 1] - spans[:, 0])[:, None]
     length_b = (spans[:, 3] - spans[:, 2])[:, None]
-    lengths = length_a + length_b + instances.SPECIAL_TOKENS
+    lengths = length_a + length_b + 2 + (length_b > 0)
     column = np.arange(max_seq_length)
     in_a = (column >= 1) & (column <= length_a)
     in_b = (column >= length_a + 2) & (column <= length_a + length_b + 1)

@@ -23,13 +23,15 @@ class Settings:
     do_lower_case: bool = True
     masking: str = "token"
     mask_unit: str = "token"
+    sentence_task: str = "nsp"
+    packing: str = "pairs"
     segmenter: str = "rjieba"
     feature_names: str = "google"
 
     @property
     def max_text_tokens(self) -> int:
-        """Tokens of A and B together."""
-        return self.max_seq_length - instances.SPECIAL_TOKENS
+        """Tokens of a sequence apart from those that every sequence has."""
+        return self.max_seq_length - instances.SPECIAL_TOKENS[self.packing]
 
     @property
     def masking_rules(self) -> masking_lib.MaskingRules:
@@ -43,7 +45,7 @@ class Settings:
 
     def check(self) -> None:
         """Raise ValueError for a value that cannot work, with the flag's name."""
-        smallest = instances.SPECIAL_TOKENS + 2
+        smallest = max(instances.SPECIAL_TOKENS.values()) + 2
         rules = (
             ("max_seq_length", self.max_seq_length >= smallest, f"{smallest} or more"),
             ("max_predictions_per_seq", self.max_predictions_per_seq >= 1, "1 or more"),
@@ -60,6 +62,8 @@ class Settings:
         choices = (
             ("masking", masking_lib.MASKINGS),
             ("mask_unit", masking_lib.MASK_UNITS),
+            ("sentence_task", instances.SENTENCE_TASKS),
+            ("packing", instances.PACKINGS),
             ("segmenter", segmentation.SEGMENTERS),
             ("feature_names", tuple(schema.RECORD_NAMES)),
         )
@@ -69,6 +73,13 @@ class Settings:
                     f"--{name}={getattr(self, name)} is unknown: choose one of "
                     f"{', '.join(known)}."
                 )
+
+        if self.packing != "pairs" and self.sentence_task != "none":
+            raise ValueError(
+                f"--packing={self.packing} makes sequences of one part, so there are "
+                f"no two for --sentence_task={self.sentence_task} to compare: use "
+                "--sentence_task=none or --packing=pairs."
+            )
 
     def missing_predictions(self) -> int | None:
         """Return the max_predictions_per_seq that masked_lm_prob needs, if it is more.

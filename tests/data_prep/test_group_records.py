@@ -190,3 +190,49 @@ def test_group_and_seed_decide_every_byte(sample):
 
 def test_empty_group_gives_no_records(make_vocabulary):
     assert make(Settings(), make_vocabulary("模"), []) == {}
+
+
+@pytest.mark.parametrize(
+    ("packing", "expected"),
+    [
+        ("full_sentences", ["[CLS] 使 用 语 言 [SEP] 模 型 [SEP]"]),
+        ("lines", ["[CLS] 使 用 [SEP]", "[CLS] 语 言 [SEP]", "[CLS] 模 型 [SEP]"]),
+    ],
+)
+def test_sequences_of_one_part_have_one_segment(make_vocabulary, packing, expected):
+    vocabulary = make_vocabulary(*"使用语言模型")
+    settings = Settings(
+        sentence_task="none",
+        packing=packing,
+        masking="wwm",
+        dupe_factor=1,
+        masked_lm_prob=1.0,
+        max_seq_length=9,
+        max_predictions_per_seq=9,
+    )
+    records = make(settings, vocabulary, ["使用\n语言", "模型"])
+    ids = restore(records)
+    found = [" ".join(vocabulary.tokens[i] for i in row if i) for row in ids]
+    assert sorted(found) == sorted(expected)
+    assert not records["segment_ids"].any()
+    assert not records["next_sentence_labels"].any()
+    # No special token is a label, the [SEP] between documents no more than the last.
+    assert records["masked_lm_weights"].sum() == 6
+    tokens = [vocabulary.ids[token] for token in "使用语言模型"]
+    labels = records["masked_lm_ids"][records["masked_lm_weights"] > 0]
+    assert sorted(labels.tolist()) == tokens
+
+
+def test_full_sentences_leave_little_padding(sample):
+    settings = Settings(sentence_task="none", packing="full_sentences", dupe_factor=2)
+    records = make(settings, sample[1], sample[0])
+    assert records["input_mask"].mean() > 0.85
+    # Copies differ in their masks.
+    ids = records["input_ids"]
+    assert len({tuple(row) for row in ids.tolist()}) == len(ids)
+
+
+def test_sentence_order_labels_are_balanced(sample):
+    settings = Settings(sentence_task="sop", dupe_factor=5)
+    labels = make(settings, sample[1], sample[0])["next_sentence_labels"]
+    assert 0.46 < labels.mean() < 0.54

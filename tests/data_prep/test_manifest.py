@@ -13,6 +13,7 @@ def manifest(tmp_path):
         max_seq_length=128,
         max_predictions_per_seq=20,
         sentence_task="nsp",
+        packing="pairs",
         do_lower_case=True,
         vocab_file="train.vocab.txt",
         vocab_size=21128,
