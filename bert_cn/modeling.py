@@ -73,7 +73,10 @@ class MaskedLmHead(keras.layers.Layer):
         self.dense.build(gathered_shape)
         self.layer_norm.build(gathered_shape)
         self.bias = self.add_weight(
-            name="output_bias", shape=(self.vocab_size,), initializer="zeros"
+            name="output_bias",
+            shape=(self.vocab_size,),
+            initializer="zeros",
+            autocast=False,  # Added to float32 logits.
         )
 
     def call(self, sequence_output, positions):
@@ -92,7 +95,7 @@ class MaskedLmHead(keras.layers.Layer):
         hidden = self.layer_norm(self.dense(gathered))
         table = keras.ops.cast(self.token_embedding.embeddings, hidden.dtype)
         logits = keras.ops.matmul(hidden, keras.ops.transpose(table))
-        return keras.ops.cast(logits, "float32") + keras.ops.cast(self.bias, "float32")
+        return keras.ops.cast(logits, "float32") + self.bias
 
     def compute_output_spec(self, sequence_output, positions):
         """Return the symbolic logits, which are float32 under any dtype policy."""
@@ -201,3 +204,14 @@ def build_pretraining_model(config: config_lib.BertConfig) -> keras.Model:
         },
         name="bert_pretraining",
     )
+
+
+def freeze_sentence_head(model: keras.Model) -> None:
+    """Take the pooler and the next-sentence head out of training.
+
+    For the masked-LM loss alone, which reaches neither: with no gradient, weight decay
+    would slowly wipe out what a checkpoint brought along. Call it before the optimizer
+    is built.
+    """
+    model.get_layer("bert").pooled_dense.trainable = False
+    model.get_layer(NSP_HEAD).trainable = False

@@ -83,33 +83,42 @@ def count_labels(features: dict) -> tf.Tensor:
     )
 
 
-def compute_loss(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+def compute_loss(
+    sums: tf.Tensor, counts: tf.Tensor, use_sentence_loss: bool = True
+) -> tf.Tensor:
     """Return one part's share of the loss: the shares add up to the loss of the batch.
 
     Args:
         sums: float32 [NUM_SUMS] of a part: of one replica, or of one of several
             accumulated batches.
         counts: `count_labels` of the whole batch, over all replicas.
+        use_sentence_loss: false for the masked-LM loss alone (RoBERTa).
     """
     mlm_loss = sums[MLM_LOSS_SUM] / (counts[0] + _COUNT_EPSILON)
+    if not use_sentence_loss:
+        return mlm_loss
     return mlm_loss + sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
 
 
-def summarize(sums) -> dict[str, float]:
+def summarize(sums, use_sentence_loss: bool = True) -> dict[str, float]:
     """Turn accumulated sums [NUM_SUMS] into metrics under Google's names.
 
     `loss` is the masked-LM loss plus the next-sentence loss, both averages over
-    everything that was added up.
+    everything that was added up. Without a sentence loss there are no next-sentence
+    figures, and `loss` is the masked-LM loss.
     """
     values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
     masked = values["masked_lm_count"] + _COUNT_EPSILON
     pairs = max(values["next_sentence_count"], 1.0)
     mlm_loss = values["masked_lm_loss_sum"] / masked
     nsp_loss = values["next_sentence_loss_sum"] / pairs
-    return {
-        LOSS: mlm_loss + nsp_loss,
+    metrics = {
+        LOSS: mlm_loss,
         MASKED_LM_LOSS: mlm_loss,
         MASKED_LM_ACCURACY: values["masked_lm_correct"] / masked,
-        NEXT_SENTENCE_LOSS: nsp_loss,
-        NEXT_SENTENCE_ACCURACY: values["next_sentence_correct"] / pairs,
     }
+    if use_sentence_loss:
+        metrics[LOSS] = mlm_loss + nsp_loss
+        metrics[NEXT_SENTENCE_LOSS] = nsp_loss
+        metrics[NEXT_SENTENCE_ACCURACY] = values["next_sentence_correct"] / pairs
+    return metrics

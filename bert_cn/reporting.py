@@ -12,6 +12,11 @@ from bert_cn import objectives
 
 CURVES_FILE = "loss_curve.png"
 EVAL_RESULTS_FILE = "eval_results.txt"
+_LINE_METRICS = (
+    objectives.LOSS,
+    objectives.MASKED_LM_ACCURACY,
+    objectives.NEXT_SENTENCE_ACCURACY,
+)
 # The panels of the curves: title, tags of the training and evaluation scalars.
 _PANELS = (
     ("loss", objectives.LOSS),
@@ -57,11 +62,11 @@ class StepReporter:
         steps_per_second = (step - self._last_step) / seconds
         rate = steps_per_second * self._batch_size
         left = (self._num_train_steps - step) / steps_per_second
+        shown = "".join(
+            f"  {name} {metrics[name]:.4f}" for name in _LINE_METRICS if name in metrics
+        )
         print(
-            f"step {step}/{self._num_train_steps}"
-            f"  loss {metrics[objectives.LOSS]:.4f}"
-            f"  masked_lm_accuracy {metrics[objectives.MASKED_LM_ACCURACY]:.4f}"
-            f"  next_sentence_accuracy {metrics[objectives.NEXT_SENTENCE_ACCURACY]:.4f}"
+            f"step {step}/{self._num_train_steps}{shown}"
             f"  learning_rate {learning_rate:.3e}"
             f"  {rate:.1f} sequences/s"
             f"  ETA {datetime.timedelta(seconds=round(left))}",
@@ -74,6 +79,10 @@ class StepReporter:
         }
         write_scalars(self._writer, scalars, step)
         self._last_step, self._last_time = step, time.monotonic()
+
+    def restart_clock(self) -> None:
+        """Leave what was done since the last report out of the next rate."""
+        self._last_time = time.monotonic()
 
 
 def write_scalars(writer, scalars: dict[str, float], step: int) -> None:

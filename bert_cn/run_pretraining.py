@@ -21,6 +21,7 @@ from bert_cn import (
     optimization,
     reporting,
     train_loop,
+    train_step,
 )
 from data_prep import command_line
 from data_prep import vocab as vocab_lib
@@ -129,7 +130,7 @@ def main(arguments: list[str]) -> None:
         model = modeling.build_pretraining_model(config)
         optimizer = optimization.BertAdamW(schedule)
         optimizer.build(model.trainable_variables)
-    trainer = train_loop.Trainer(strategy, model, optimizer)
+    trainer = train_step.Trainer(strategy, model, optimizer)
     checkpoints = checkpoints_lib.TrainingCheckpoints(
         model, optimizer, _OUTPUT_DIR.value, _MAX_CHECKPOINTS.value
     )

@@ -1,18 +1,16 @@
-"""One training step, the loop around it, and evaluation."""
+"""The loop around the training step: cadence, signals, stop on NaN, evaluation."""
 
 import dataclasses
-import functools
-import math
 import signal
 import threading
+import time
+from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from bert_cn import checkpoints as checkpoints_lib
-from bert_cn import objectives, optimization, reporting
-from data_prep import schema
+from bert_cn import objectives, reporting, train_step
 
 # A line at least this often, so that nobody waits in front of a silent terminal.
 _SECONDS_BETWEEN_LINES = 20.0
@@ -28,127 +26,37 @@ class Cadence:
             a checkpoint or the end comes earlier.
         save_checkpoints_steps: updates between checkpoints.
         log_steps: updates between step lines.
+        eval_steps: updates between evaluations on the way; 0 for none.
+        save_checkpoints_minutes: a checkpoint also after so many minutes; 0 for none.
     """
 
     num_train_steps: int
     iterations_per_loop: int
     save_checkpoints_steps: int
     log_steps: int
+    eval_steps: int = 0
+    save_checkpoints_minutes: float = 0.0
 
     def steps_until_pause(self, step: int) -> int:
         """Return how many updates may run before something else is due."""
         if step == 0:
             return 1  # The first loss is worth a line of its own.
         stops = [self.num_train_steps - step, self.iterations_per_loop]
-        for every in (self.save_checkpoints_steps, self.log_steps):
-            stops.append(every - step % every)
+        for every in (self.save_checkpoints_steps, self.log_steps, self.eval_steps):
+            if every:
+                stops.append(every - step % every)
         return min(stops)
 
+    def is_save_due(self, step: int, last_save_time: float) -> bool:
+        """Say whether a checkpoint is due; times are `time.monotonic()` seconds."""
+        seconds = self.save_checkpoints_minutes * 60
+        late = seconds and time.monotonic() - last_save_time >= seconds
+        return step % self.save_checkpoints_steps == 0 or bool(late)
 
-class Trainer:
-    """Runs updates of a model under a strategy.
-
-    Args:
-        strategy: under which model and optimizer were built.
-        model: from `modeling.build_pretraining_model`.
-        optimizer: one of `optimization.OPTIMIZERS`, built on the model's variables.
-        accumulation_steps: parts that each replica's batch is worked through in.
-    """
-
-    def __init__(
-        self,
-        strategy: tf.distribute.Strategy,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        accumulation_steps: int = 1,
-    ):
-        self._strategy = strategy
-        self.model = model
-        self._optimizer = optimizer
-        self._accumulation_steps = accumulation_steps
-
-    @property
-    def step(self) -> int:
-        """How many updates were made so far."""
-        return checkpoints_lib.read_step(self._optimizer)
-
-    def _forward(self, features, training: bool):
-        inputs = {
-            name: features[name]
-            for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
-        }
-        outputs = self.model(inputs, training=training)
-        return objectives.compute_sums(outputs, features)
-
-    def _train_step(self, features):
-        """Make one update on one replica; returns its float32 [NUM_SUMS]."""
-        replicas = tf.distribute.get_replica_context()
-        reduce_sum = functools.partial(replicas.all_reduce, tf.distribute.ReduceOp.SUM)
-        counts = reduce_sum(objectives.count_labels(features))
-        gradients, sums = self._compute_gradients(features, counts)
-        # Sum first, clip then: Keras's own order would clip each replica's part.
-        gradients, _ = optimization.clip_gradients(reduce_sum(gradients))
-        self._optimizer.apply(gradients, self.model.trainable_variables)
-        return sums
-
-    def _compute_gradients(self, features, counts):
-        """Return dense gradients of this replica's share of the loss, and its sums.
-
-        The batch is worked through in `accumulation_steps` parts, one after the other,
-        so that the activations of one part are in memory at a time. Since the counts
-        are those of the whole batch, the result is that of the whole batch.
-        """
-        if self._accumulation_steps == 1:
-            return self._compute_part(features, counts)
-        parts = {
-            name: tf.reshape(value, (self._accumulation_steps, -1, *value.shape[1:]))
-            for name, value in features.items()
-        }
-        gradients = [tf.zeros(v.shape, v.dtype) for v in self.model.trainable_variables]
-        sums = tf.zeros([objectives.NUM_SUMS], tf.float32)
-        for index in tf.range(self._accumulation_steps):
-            part = {name: value[index] for name, value in parts.items()}
-            more, part_sums = self._compute_part(part, counts)
-            gradients = [
-                one + other for one, other in zip(gradients, more, strict=True)
-            ]
-            sums += part_sums
-        return gradients, sums
-
-    def _compute_part(self, features, counts):
-        with tf.GradientTape() as tape:
-            sums = self._forward(features, training=True)
-            loss = objectives.compute_loss(sums, counts)
-        variables = [variable.value for variable in self.model.trainable_variables]
-        gradients = tape.gradient(loss, variables)
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
-
-    @tf.function(reduce_retracing=True)
-    def train_steps(self, iterator, num_steps: tf.Tensor) -> tf.Tensor:
-        """Make `num_steps` updates inside TensorFlow.
-
-        Args:
-            iterator: over a distributed dataset of training batches.
-            num_steps: int32 scalar tensor.
-
-        Returns:
-            float32 [NUM_SUMS] added up over replicas and steps.
-        """
-        totals = tf.zeros([objectives.NUM_SUMS], tf.float32)
-        for _ in tf.range(num_steps):
-            # Inside a while loop Keras layers must not open scopes of the outer graph.
-            with tf.name_scope(""):
-                sums = self._strategy.run(self._train_step, args=(next(iterator),))
-                totals += self._strategy.reduce(
-                    tf.distribute.ReduceOp.SUM, sums, axis=None
-                )
-        return totals
-
-    @tf.function(reduce_retracing=True)
-    def eval_step(self, features) -> tf.Tensor:
-        """Return float32 [NUM_SUMS] of one distributed batch, dropout off."""
-        sums = self._strategy.run(self._forward, args=(features, False))
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+    def is_eval_due(self, step: int) -> bool:
+        """Say whether an evaluation on the way is due; the last one is the caller's."""
+        due = self.eval_steps and step % self.eval_steps == 0
+        return bool(due) and step < self.num_train_steps
 
 
 class StopRequest:
@@ -184,11 +92,12 @@ class StopRequest:
 
 
 def train(
-    trainer: Trainer,
+    trainer: train_step.Trainer,
     dataset,
     checkpoints: checkpoints_lib.TrainingCheckpoints,
     reporter: reporting.StepReporter,
     cadence: Cadence,
+    evaluate_model: Callable[[], None] = lambda: None,
 ) -> bool:
     """Train from the trainer's step to the last one, saving and reporting on the way.
 
@@ -198,30 +107,37 @@ def train(
         checkpoints: where to save.
         reporter: whom to tell.
         cadence: when.
+        evaluate_model: called when an evaluation on the way is due.
 
     Returns:
         True if the last step was reached, False if a signal ended the run earlier; a
         checkpoint is saved either way.
 
     Raises:
-        FloatingPointError: the loss is not finite; nothing is saved over the last good
-            checkpoint.
+        FloatingPointError: a loss or gradient is not finite; nothing is saved over the
+            last good checkpoint.
     """
     iterator = iter(dataset)
     step = trainer.step
     pending = np.zeros(objectives.NUM_SUMS)
+    last_save_time = time.monotonic()
     with StopRequest() as stop_requested:
         while step < cadence.num_train_steps and not stop_requested:
             num_steps = cadence.steps_until_pause(step)
-            totals = trainer.train_steps(iterator, tf.constant(num_steps)).numpy()
-            first, step = step + 1, step + num_steps
-            _check_finite(totals, first, step, checkpoints.latest)
-            pending += totals
+            totals, num_finite = trainer.train_steps(iterator, tf.constant(num_steps))
+            if num_finite < num_steps:
+                raise _describe_not_finite(step + int(num_finite) + 1, checkpoints)
+            step += num_steps
+            pending += totals.numpy()
             if _is_line_due(step, cadence, reporter):
-                reporter.report(step, objectives.summarize(pending))
+                reporter.report(step, trainer.summarize(pending))
                 pending[:] = 0
-            if step % cadence.save_checkpoints_steps == 0:
+            if cadence.is_save_due(step, last_save_time):
                 checkpoints.save()
+                last_save_time = time.monotonic()
+            if cadence.is_eval_due(step):
+                evaluate_model()
+                reporter.restart_clock()
     checkpoints.save()
     return step >= cadence.num_train_steps
 
@@ -234,17 +150,21 @@ def _is_line_due(step: int, cadence: Cadence, reporter: reporting.StepReporter) 
     )
 
 
-def _check_finite(totals, first: int, last: int, saved: str | None) -> None:
-    if not all(math.isfinite(value) for value in totals):
-        where = f"step {first}" if first == last else f"steps {first} to {last}"
-        kept = f"the last good checkpoint is {saved}" if saved else "nothing was saved"
-        raise FloatingPointError(
-            f"The loss is not finite in {where}; {kept}. Lower --learning_rate or "
-            "raise --num_warmup_steps, then run the command again."
-        )
+def _describe_not_finite(
+    step: int, checkpoints: checkpoints_lib.TrainingCheckpoints
+) -> FloatingPointError:
+    saved = checkpoints.latest
+    kept = f"the last good checkpoint is {saved}" if saved else "nothing was saved"
+    return FloatingPointError(
+        f"The loss or its gradient is not finite in step {step}; {kept}. Lower "
+        "--learning_rate or raise --num_warmup_steps, then run the command again with "
+        "another --output_dir, or from that checkpoint."
+    )
 
 
-def evaluate(trainer: Trainer, dataset, max_steps: int) -> tuple[dict[str, float], int]:
+def evaluate(
+    trainer: train_step.Trainer, dataset, max_steps: int
+) -> tuple[dict[str, float], int]:
     """Evaluate on at most `max_steps` batches (0: on all of them).
 
     Returns:
@@ -256,4 +176,4 @@ def evaluate(trainer: Trainer, dataset, max_steps: int) -> tuple[dict[str, float
             break
         totals += trainer.eval_step(features).numpy()
     # Every record has one next-sentence label, so its count is that of the records.
-    return objectives.summarize(totals), int(totals[objectives.NSP_COUNT])
+    return trainer.summarize(totals), int(totals[objectives.NSP_COUNT])

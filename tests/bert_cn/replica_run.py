@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_cn import config as config_lib
-from bert_cn import input_pipeline, modeling, optimization, train_loop
+from bert_cn import input_pipeline, modeling, optimization, train_step
 from data_prep import schema
 from tests.bert_cn import records
 
@@ -48,10 +48,11 @@ def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> N
     )
     # Unequal numbers of masked tokens: normalising by each replica's own would show.
     dataset = input_pipeline.build_train_dataset(files, 8, seed=2).map(drop_predictions)
-    trainer = train_loop.Trainer(strategy, model, optimizer, accumulation_steps)
+    trainer = train_step.Trainer(strategy, model, optimizer, accumulation_steps)
     iterator = iter(strategy.experimental_distribute_dataset(dataset))
     sums = [
-        trainer.train_steps(iterator, tf.constant(steps)).numpy() for steps in (1, 19)
+        trainer.train_steps(iterator, tf.constant(steps))[0].numpy()
+        for steps in (1, 19)
     ]
     weights = {v.path: v.numpy() for v in model.trainable_variables}
     np.savez(output, first=sums[0], rest=sums[1], **weights)

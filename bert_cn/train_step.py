@@ -1,0 +1,139 @@
+"""One training step and one evaluation step, under any strategy."""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from bert_cn import checkpoints as checkpoints_lib
+from bert_cn import objectives, optimization
+from data_prep import schema
+
+
+class Trainer:
+    """Runs updates of a model under a strategy.
+
+    Args:
+        strategy: under which model and optimizer were built.
+        model: from `modeling.build_pretraining_model`.
+        optimizer: one of `optimization.OPTIMIZERS`, built on the model's variables.
+        accumulation_steps: parts that each replica's batch is worked through in.
+        use_sentence_loss: whether the second loss (NSP or SOP) is part of the loss; if
+            not, see `modeling.freeze_sentence_head`.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        accumulation_steps: int = 1,
+        use_sentence_loss: bool = True,
+    ):
+        self._strategy = strategy
+        self.model = model
+        self._optimizer = optimizer
+        self._accumulation_steps = accumulation_steps
+        self._use_sentence_loss = use_sentence_loss
+
+    @property
+    def step(self) -> int:
+        """How many updates were made so far."""
+        return checkpoints_lib.read_step(self._optimizer)
+
+    def summarize(self, sums) -> dict[str, float]:
+        """Turn accumulated sums [NUM_SUMS] into the metrics of this objective."""
+        return objectives.summarize(sums, self._use_sentence_loss)
+
+    def _forward(self, features, training: bool):
+        inputs = {
+            name: features[name]
+            for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
+        }
+        outputs = self.model(inputs, training=training)
+        return objectives.compute_sums(outputs, features)
+
+    def _train_step(self, features):
+        """Make one update on one replica.
+
+        Returns:
+            float32 [NUM_SUMS] of this replica, and the global norm of the summed
+            gradients before clipping, a float32 scalar equal on all replicas.
+        """
+        replicas = tf.distribute.get_replica_context()
+        reduce_sum = functools.partial(replicas.all_reduce, tf.distribute.ReduceOp.SUM)
+        counts = reduce_sum(objectives.count_labels(features))
+        gradients, sums = self._compute_gradients(features, counts)
+        # Sum first, clip then: Keras's own order would clip each replica's part.
+        gradients, norm = optimization.clip_gradients(reduce_sum(gradients))
+        self._optimizer.apply(gradients, self.model.trainable_variables)
+        return sums, norm
+
+    def _compute_gradients(self, features, counts):
+        """Return dense gradients of this replica's share of the loss, and its sums.
+
+        The batch is worked through in `accumulation_steps` parts, one after the other,
+        so that the activations of one part are in memory at a time. Since the counts
+        are those of the whole batch, the result is that of the whole batch.
+        """
+        if self._accumulation_steps == 1:
+            return self._compute_part(features, counts)
+        parts = {
+            name: tf.reshape(value, (self._accumulation_steps, -1, *value.shape[1:]))
+            for name, value in features.items()
+        }
+        gradients = [tf.zeros(v.shape, v.dtype) for v in self.model.trainable_variables]
+        sums = tf.zeros([objectives.NUM_SUMS], tf.float32)
+        for index in tf.range(self._accumulation_steps):
+            part = {name: value[index] for name, value in parts.items()}
+            more, part_sums = self._compute_part(part, counts)
+            gradients = [
+                one + other for one, other in zip(gradients, more, strict=True)
+            ]
+            sums += part_sums
+        return gradients, sums
+
+    def _compute_part(self, features, counts):
+        with tf.GradientTape() as tape:
+            sums = self._forward(features, training=True)
+            loss = objectives.compute_loss(sums, counts, self._use_sentence_loss)
+        variables = [variable.value for variable in self.model.trainable_variables]
+        gradients = tape.gradient(loss, variables)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
+
+    @tf.function(reduce_retracing=True)
+    def train_steps(
+        self, iterator, num_steps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Make `num_steps` updates inside TensorFlow.
+
+        Args:
+            iterator: over a distributed dataset of training batches.
+            num_steps: int32 scalar tensor.
+
+        Returns:
+            float32 [NUM_SUMS] added up over replicas and steps; and how many updates
+            were made before the first one whose loss or gradient was not finite, an
+            int32 scalar that equals num_steps if there was none.
+        """
+        totals = tf.zeros([objectives.NUM_SUMS], tf.float32)
+        num_finite = num_steps
+        for index in tf.range(num_steps):
+            # Inside a while loop Keras layers must not open scopes of the outer graph.
+            with tf.name_scope(""):
+                results = self._strategy.run(self._train_step, args=(next(iterator),))
+                sums, norm = (
+                    self._strategy.reduce(tf.distribute.ReduceOp.SUM, result, axis=None)
+                    for result in results
+                )
+                finite = tf.math.is_finite(tf.reduce_sum(sums) + norm)
+                first_bad = tf.where(finite, num_steps, index)
+                num_finite = tf.minimum(num_finite, first_bad)
+                totals += sums
+        return totals, num_finite
+
+    @tf.function(reduce_retracing=True)
+    def eval_step(self, features) -> tf.Tensor:
+        """Return float32 [NUM_SUMS] of one distributed batch, dropout off."""
+        sums = self._strategy.run(self._forward, args=(features, False))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
