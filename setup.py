@@ -37,6 +37,7 @@ setup(
     ],
     extras_require={
         "torch": TORCH,
+        "onnx": [*TORCH, "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
         "beam": ["apache-beam>=2.60"],
         "tpu": ["cloud-tpu-client==0.10"],
         "preflight": ["jax>=0.7", "libtpu"],

@@ -30,8 +30,7 @@ CONVERSIONS = (
     ("tf1", "pt"),
     ("pt", "tf1"),
     ("tf1", "sentence_transformers"),
-    ("sentence_transformers", "tf1"),
-    # ONNXLINE
+    ("tf1", "onnx"),
     ("training", "keras"),
 )
 # Run in a process of its own: this one must stay small, because Linux counts what the

@@ -5,7 +5,7 @@
 
 Formats: tf1 (google-research/bert), tf2 (tf_model.h5 of transformers 4), keras
 (KerasHub preset), pt (transformers with PyTorch), sentence_transformers (the encoder
-with mean pooling). The input may also be a training output folder.
+with mean pooling), onnx (only written). The input may also be a training output folder.
 """
 
 import sys

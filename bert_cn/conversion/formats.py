@@ -12,6 +12,7 @@ from bert_cn.conversion import (
     folders,
     keras_preset,
     model_card,
+    onnx_model,
     pretrained,
     pt,
     sentence_transformer,
@@ -33,14 +34,15 @@ class Format:
     Attributes:
         name: as in --input_format and --output_format.
         description: in words, for messages.
-        read: path, options -> PretrainedBert; raises ValueError.
+        read: path, options -> PretrainedBert; raises ValueError; None for a format that
+            is only written.
         write: writes into an empty local folder; None for a format that is only read.
         files: names that `write` makes, `*` for anything.
     """
 
     name: str
     description: str
-    read: Reader
+    read: Reader | None
     write: Writer | None = None
     files: tuple[str, ...] = ()
 
@@ -74,9 +76,10 @@ _FORMATS = (
         sentence_transformer.write,
         sentence_transformer.FILES,
     ),
+    Format("onnx", "ONNX model", None, onnx_model.write, onnx_model.FILES),
 )
 FORMATS = {entry.name: entry for entry in _FORMATS}
-INPUT_FORMATS = tuple(FORMATS)
+INPUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.read)
 OUTPUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.write)
 
 
@@ -128,7 +131,7 @@ def find_format(path: str, input_format: str = AUTO) -> Format:
     """
     if input_format == AUTO:
         return recognise_format(path)
-    if input_format not in FORMATS:
+    if input_format not in INPUT_FORMATS:
         raise ValueError(
             f"The format of a checkpoint must be one of {', '.join(INPUT_FORMATS)} or "
             f"{AUTO}. Received: {input_format!r}."
@@ -198,6 +201,8 @@ def write_checkpoint(
 def check_output(output_format: str, output_dir: str, overwrite: bool) -> None:
     """Refuse early what `write_checkpoint` would refuse after minutes of reading."""
     _writer(output_format)
+    if output_format == "onnx":
+        onnx_model.check_installed()
     if not output_dir:
         raise ValueError("--output_dir is empty: name the folder to write.")
     folders.check_output_folder(output_dir, overwrite, _is_ours)

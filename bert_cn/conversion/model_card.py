@@ -51,6 +51,16 @@ With sentence-transformers (an embedding is the mean over a sentence's tokens):
     from sentence_transformers import SentenceTransformer
     embeddings = SentenceTransformer("FOLDER").encode(sentences)
 """,
+    "onnx": """\
+With ONNX Runtime, batch and length as you like (int64 arrays of one shape):
+
+    import onnxruntime, transformers
+    tokenizer = transformers.AutoTokenizer.from_pretrained("FOLDER")
+    session = onnxruntime.InferenceSession("FOLDER/model.onnx")
+    feed = dict(tokenizer(sentences, padding=True, return_tensors="np"))
+    outputs = session.run(None, feed)
+    names = [output.name for output in session.get_outputs()]
+""",
 }
 _ACTIVATIONS = {
     config_lib.GELU_TANH: "GELU, tanh approximation (as google-research/bert)",

@@ -223,13 +223,19 @@ def write(
         prefix=prefix,
         tensor_names=names,
         shape_and_slices=[""] * len(names),
-        # A tensor for an array at once, so that there is one copy of the weights.
-        tensors=[tf.constant(bert.weights[name]) for name in names],
+        tensors=[_share_memory(bert.weights[name]) for name in names],
     )
     _write_meta_graph(prefix, bert, names)
     with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
         file.write(bert.config.to_json())
     tokenizer_files.write_vocabulary(bert, folder)
+
+
+def _share_memory(array: np.ndarray) -> tf.Tensor:
+    """Return a tensor in the array's memory; tf.constant would hold a second copy."""
+    if not array.flags.writeable:
+        array = array.copy()  # DLPack knows no arrays that are read only.
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def _write_meta_graph(

@@ -11,14 +11,6 @@ from bert_cn.conversion import keras_weights
 MOST_DIFFERENCE = 1e-4
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers",
-        "tensorflow1: needs an environment with TensorFlow 1.15 and bert-tensorflow, "
-        "named by BERT_CN_TF1_PYTHON",
-    )
-
-
 @dataclasses.dataclass
 class ModelInput:
     """int32 [batch, length] each; the second sequence is padded."""

@@ -1,0 +1,153 @@
+"""ONNX: model.onnx with dynamic batch and length, exported by PyTorch.
+
+The modules that are exported are those of transformers.
+
+Inputs are transformers' input_ids, attention_mask and token_type_ids, int64
+[batch, sequence]. Outputs, float32: last_hidden_state [batch, sequence, hidden] and of
+the parts that the model has pooler_output [batch, hidden], prediction_logits
+[batch, sequence, vocabulary] and seq_relationship_logits [batch, 2].
+"""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+from bert_cn.conversion import (
+    folders,
+    pretrained,
+    pt,
+    tokenizer_files,
+    transformers_config,
+)
+from bert_cn.conversion.weight_map import Part
+
+MODEL_FILE = "model.onnx"
+# Beside the graph where the weights are many: a protobuf holds 2 GiB at most.
+_DATA_FILE = f"{MODEL_FILE}.data"
+_MOST_BYTES_INSIDE = 10**9
+FILES = (
+    MODEL_FILE,
+    _DATA_FILE,
+    transformers_config.CONFIG_FILE,
+    *tokenizer_files.FILES,
+)
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_MODULES = ("torch", "transformers", "onnx", "onnxscript")
+_FLOAT32_BYTES = 4
+
+
+def check_installed() -> None:
+    """Refuse early where the exporter's packages are missing.
+
+    Raises:
+        ValueError: names the missing ones.
+    """
+    missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"--output_format=onnx needs {', '.join(missing)}: pip install "
+            "'bert_cn[onnx]'."
+        )
+
+
+def write(
+    bert: pretrained.PretrainedBert, folder: str, options: pretrained.WriteOptions
+) -> None:
+    """Write model.onnx, config.json and tokenizer files into a local folder.
+
+    Raises:
+        ValueError: see `check_installed`.
+    """
+    check_installed()
+    with _quiet(), tempfile.TemporaryDirectory(prefix="bert_cn_") as pt_folder:
+        pt.write_folder(bert, pt_folder, options, with_bin=False)
+        _export(_load_model(pt_folder, bert), bert, os.path.join(folder, MODEL_FILE))
+    folders.write_json(
+        os.path.join(folder, transformers_config.CONFIG_FILE),
+        transformers_config.build_config(bert),
+    )
+    tokenizer_files.write_transformers_files(bert, folder)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's and transformers' warnings, which no user can act on, off."""
+    import transformers
+
+    level = transformers.logging.get_verbosity()
+    torch_logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    torch_level = torch_logger.level
+    torch_logger.setLevel(logging.ERROR)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch_logger.setLevel(torch_level)
+        transformers.logging.set_verbosity(level)
+        transformers.logging.enable_progress_bar()
+
+
+def _load_model(folder: str, bert: pretrained.PretrainedBert):
+    """Return a torch module that gives the outputs of `_output_names`."""
+    import torch
+    import transformers
+
+    class Outputs(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            # Heads that the model lacks are made at random and never called.
+            self.model = transformers.BertForPreTraining.from_pretrained(folder)
+
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            encoded = self.model.bert(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                token_type_ids=token_type_ids,
+            )
+            outputs = [encoded.last_hidden_state]
+            if bert.has(Part.POOLER):
+                outputs.append(encoded.pooler_output)
+            if bert.has(Part.MLM):
+                outputs.append(self.model.cls.predictions(encoded.last_hidden_state))
+            if bert.has(Part.NSP):
+                outputs.append(self.model.cls.seq_relationship(encoded.pooler_output))
+            return tuple(outputs)
+
+    return Outputs().eval()
+
+
+def _output_names(bert: pretrained.PretrainedBert) -> list[str]:
+    names = {
+        Part.ENCODER: "last_hidden_state",
+        Part.POOLER: "pooler_output",
+        Part.MLM: "prediction_logits",
+        Part.NSP: "seq_relationship_logits",
+    }
+    return [name for part, name in names.items() if bert.has(part)]
+
+
+def _export(model, bert: pretrained.PretrainedBert, path: str) -> None:
+    import torch
+
+    length = bert.config.max_position_embeddings
+    # Three tensors, because torch.export takes one that is passed twice for one input.
+    example = [torch.full((2, min(8, length)), value) for value in (0, 1, 0)]
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=length)}
+    torch.onnx.export(
+        model,
+        tuple(example),
+        path,
+        input_names=list(_INPUTS),
+        output_names=_output_names(bert),
+        dynamic_shapes=dict.fromkeys(_INPUTS, axes),
+        dynamo=True,
+        external_data=bert.count_parameters() * _FLOAT32_BYTES > _MOST_BYTES_INSIDE,
+        verbose=False,
+    )
