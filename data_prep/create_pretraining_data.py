@@ -9,6 +9,7 @@ from absl import flags
 from data_prep import (
     command_line,
     corpus,
+    data_report,
     instances,
     masking,
     outputs,
@@ -16,6 +17,7 @@ from data_prep import (
     schema,
     segmentation,
 )
+from data_prep import job as job_lib
 from data_prep import manifest as manifest_lib
 from data_prep import settings as settings_lib
 from data_prep import vocab as vocab_lib
@@ -102,11 +104,13 @@ _FEATURE_NAMES = flags.DEFINE_enum(
     list(schema.RECORD_NAMES),
     "Spelling of the features: google-research/bert or TF Model Garden v2.",
 )
+_DEDUPLICATE = flags.DEFINE_bool(
+    "deduplicate", False, "Use documents of exactly equal text once."
+)
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Remove an output that other flags or inputs made."
 )
 
-_UNKNOWN_WARNING_SHARE = 0.01
 # Below this much text, copies counted, starting more processes takes longer than it
 # saves.
 _ONE_PROCESS_BYTES = 16e6
@@ -121,10 +125,10 @@ def main(arguments: list[str]) -> None:
     planned = outputs.plan_outputs(_OUTPUT_FILE.value, _NUM_SHARDS.value)
     vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
     files = corpus.find_files(_INPUT_FILE.value)
-    job = pipeline.Job(files, vocabulary, settings, planned)
+    job = job_lib.Job(files, vocabulary, settings, planned)
     manifest = pipeline.run(job, _choose_workers(job), _OVERWRITE.value)
     _print_summary(manifest, planned, time.monotonic() - start)
-    _print_warnings(manifest, settings, vocabulary)
+    _print_warnings(job, manifest)
 
 
 def _read_settings() -> settings_lib.Settings:
@@ -143,6 +147,7 @@ def _read_settings() -> settings_lib.Settings:
         or ("nsp" if _PACKING.value == "pairs" else "none"),
         segmenter=_SEGMENTER.value,
         feature_names=_FEATURE_NAMES.value,
+        deduplicate=_DEDUPLICATE.value,
     )
 
 
@@ -159,7 +164,7 @@ def _read_masking() -> str:
     return meant
 
 
-def _choose_workers(job: pipeline.Job) -> int:
+def _choose_workers(job: job_lib.Job) -> int:
     if _NUM_WORKERS.value is None:
         if job.corpus_bytes * job.settings.dupe_factor < _ONE_PROCESS_BYTES:
             return 1
@@ -192,6 +197,7 @@ def _print_summary(
     last = f" ... {planned.shards[-1]}" if len(planned.shards) > 1 else ""
     print(f"Shards: {planned.shards[0]}{last}")
     print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
+    print(f"Report: {planned.report_page}")
     print(f"Done in {seconds:.1f} s.")
 
 
@@ -203,28 +209,8 @@ def _describe_labels(manifest: manifest_lib.Manifest) -> str:
     return f"{_percent(manifest.counts, name, 'sequences')} {words}, "
 
 
-def _print_warnings(
-    manifest: manifest_lib.Manifest,
-    settings: settings_lib.Settings,
-    vocabulary: vocab_lib.Vocabulary,
-) -> None:
-    counts = manifest.counts
-    warnings = []
-    if counts["unknown_tokens"] > _UNKNOWN_WARNING_SHARE * counts["tokens"]:
-        advice = "the vocabulary does not suit the text"
-        has_upper = any(
-            c.isupper() for t in vocabulary.tokens for c in t if t[0] != "["
-        )
-        if not settings.do_lower_case and not has_upper:
-            advice = "the vocabulary has no upper-case letter, so use --do_lower_case"
-        share = _percent(counts, "unknown_tokens", "tokens")
-        warnings.append(f"{share} of the tokens are [UNK]: {advice}.")
-    needed = settings.missing_predictions()
-    if needed:
-        warnings.append(
-            f"--max_predictions_per_seq={settings.max_predictions_per_seq} is less "
-            f"than --masked_lm_prob={settings.masked_lm_prob} needs: {needed}."
-        )
+def _print_warnings(job: job_lib.Job, manifest: manifest_lib.Manifest) -> None:
+    warnings = data_report.list_warnings(job, manifest.counts)
     empty = [shard["file"] for shard in manifest.shards if not shard["sequences"]]
     if empty:
         warnings.append(

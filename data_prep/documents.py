@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import corpus, segmentation, vocab
+from data_prep import corpus, segmentation, tallies, unknown_characters, vocab
 from data_prep import tokenization as tokenization_lib
 
 _BATCH_CHARACTERS = 1 << 19
@@ -28,7 +28,7 @@ class TokenizedDocuments:
         document_starts: int64 [documents + 1], offsets into units.
         contents: int64 [documents], equal for documents of equal text.
         counts: what went in: documents, sentences, characters, tokens, unknown_tokens,
-            sentences_cut, words_cut.
+            sentences_cut, words_cut; unknown_characters by character.
     """
 
     tokens: np.ndarray
@@ -36,7 +36,7 @@ class TokenizedDocuments:
     unit_starts: np.ndarray
     document_starts: np.ndarray
     contents: np.ndarray
-    counts: dict[str, int]
+    counts: tallies.Tally
 
 
 class DocumentTokenizer:
@@ -57,6 +57,7 @@ class DocumentTokenizer:
         max_unit_tokens: int,
     ):
         self._vocabulary = vocabulary
+        self._do_lower_case = do_lower_case
         self._tokenizer = tokenization_lib.Tokenizer(vocabulary, do_lower_case)
         self._segmenter = segmenter
         self._max_unit_tokens = max_unit_tokens
@@ -79,6 +80,7 @@ class DocumentTokenizer:
             ("documents", "sentences", "characters", "sentences_cut", "words_cut"), 0
         )
         counts["documents"] = len(documents)
+        unknown: list[str] = []
         tokens, word_starts, line_tokens, document_of = [], [], [], []
         for first, batch in _batches(documents):
             lines = []
@@ -90,8 +92,12 @@ class DocumentTokenizer:
             counts["characters"] += sum(map(len, lines))
             result = self._tokenizer.tokenize(lines)
             tokens.append(result.ids)
+            unknown += _texts_of(lines, result, result.ids == self._vocabulary.unk_id)
             word_starts.append(self._mark_words(lines, result, counts))
             line_tokens.append(np.diff(result.line_starts))
+        counts["unknown_characters"] = unknown_characters.count_unknown_characters(
+            unknown, self._vocabulary, self._do_lower_case
+        )
         if not tokens:
             return _no_documents(counts)
         return self._build(
@@ -188,6 +194,15 @@ def _last_within(places: np.ndarray, low: int, high: int) -> int | None:
     if index < 0 or places[index] <= low:
         return None
     return int(places[index])
+
+
+def _texts_of(lines, result, marks: np.ndarray) -> list[str]:
+    """Return the text under each marked token."""
+    tokens = np.flatnonzero(marks)
+    line_of = np.searchsorted(result.line_starts, tokens, "right") - 1
+    places = (line_of, result.char_starts[tokens], result.char_ends[tokens])
+    columns = [column.tolist() for column in places]
+    return [lines[line][start:end] for line, start, end in zip(*columns, strict=True)]
 
 
 def _mark_tokens(vocabulary: vocab.Vocabulary, chosen: frozenset[str]) -> np.ndarray:

@@ -9,9 +9,11 @@ from data_prep import documents as documents_lib
 from data_prep import (
     instances,
     masking,
+    measures,
     schema,
     segmentation,
     sequences,
+    tallies,
     tfrecords,
     vocab,
 )
@@ -19,6 +21,18 @@ from data_prep.settings import Settings
 
 # Sequences that are masked and encoded at a time.
 _BLOCK_SEQUENCES = 4096
+# Counts that a group without any sequence would lack.
+_SEQUENCE_COUNTS = (
+    "sequences",
+    "random_next",
+    "random_next_same_text",
+    "swapped",
+    "sequence_tokens",
+    "masked_tokens",
+    "budget_tokens",
+    "budgets_filled",
+    "words_masked_in_part",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +40,7 @@ class Block:
     """Some finished records, what to add to the counts, share of the group done."""
 
     records: list[bytes]
-    counts: dict[str, int]
+    counts: tallies.Tally
     done: float
 
 
@@ -56,6 +70,14 @@ class GroupRecordMaker:
             group: the group's number; with the seed it decides every draw.
         """
         settings = self._settings
+        distinct = list(dict.fromkeys(documents))
+        duplicates = len(documents) - len(distinct)
+        if settings.deduplicate:
+            documents = distinct
+        dropped = duplicates if settings.deduplicate else 0
+        counts = dict.fromkeys(_SEQUENCE_COUNTS, 0)
+        counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}
+        yield Block([], counts, 0.0)
         tokenized = self._document_tokenizer.tokenize(documents)
         yield Block([], tokenized.counts, 0.0)
         if settings.packing == "full_sentences":
@@ -92,7 +114,12 @@ class GroupRecordMaker:
             "dropped_tokens": sum(copy.dropped_tokens for copy in packed),
         }
         spans = np.concatenate([copy.spans for copy in packed])
-        return spans, np.concatenate([copy.labels for copy in packed]), counts
+        labels = np.concatenate([copy.labels for copy in packed])
+        if self._settings.sentence_task == "nsp":
+            counts["random_next_same_text"] = measures.count_same_text(
+                tokenized, spans, labels.astype(bool)
+            )
+        return spans, labels, counts
 
     def _pack_copy(self, tokenized, clause_ends, rng) -> instances.Packed:
         settings = self._settings
@@ -114,6 +141,7 @@ class GroupRecordMaker:
         """Return (records, counts) of some sequences."""
         settings = self._settings
         rules = settings.masking_rules
+        words = built
         if rules.masking == "token":
             built = sequences.split_words(built, self._vocabulary)
         budgets = masking.count_budgets(built.lengths, rules)
@@ -129,6 +157,7 @@ class GroupRecordMaker:
             "masked_tokens": int(masked.num_predictions.sum()),
             "budget_tokens": int(budgets.sum()),
             "budgets_filled": int((masked.num_predictions == budgets).sum()),
+            **measures.measure_sequences(words, masked),
         }
         return records, counts
 

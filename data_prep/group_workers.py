@@ -7,10 +7,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 
-from data_prep import group_records, spill, tfrecords, vocab
+from data_prep import group_records, spill, tallies, tfrecords, vocab
 from data_prep.settings import Settings
 
 _POLL_SECONDS = 0.2
@@ -38,7 +37,7 @@ class GroupJob:
         """Return where a group's counts lie; the part is finished if it is there."""
         return os.path.join(self.folder, f"group-{group:06d}.counts.json")
 
-    def read_counts(self, group: int) -> dict[str, int] | None:
+    def read_counts(self, group: int) -> tallies.Tally | None:
         """Return a finished group's counts, None if it is not finished."""
         if not os.path.exists(self.counts_path(group)):
             return None
@@ -56,12 +55,12 @@ def make_part(
     """Write one group's records, then its counts."""
     documents = spill.load_group(job.folder, group)
     text_bytes = spill.group_bytes(job.folder, group)
-    counts: Counter[str] = Counter()
+    counts: tallies.Tally = {}
 
     def batches() -> Iterator[list[bytes]]:
         reported = 0.0
         for block in maker.make(documents, group):
-            counts.update(block.counts)
+            tallies.add(counts, block.counts)
             report((block.done - reported) * text_bytes, len(block.records))
             reported = block.done
             yield block.records

@@ -36,6 +36,7 @@ class Manifest:
         masked_lm_prob: share of tokens to mask.
         short_seq_prob: share of documents cut into shorter sequences.
         random_seed: of every draw.
+        deduplicate: documents of equal text were used once.
         inputs: of each text file its path, bytes and sha256.
         counts: sums over the shards, and files.
         shards: of each record file its name, sequences, bytes, sha256 and counts.
@@ -59,6 +60,7 @@ class Manifest:
     masked_lm_prob: float
     short_seq_prob: float
     random_seed: int
+    deduplicate: bool
     inputs: list[dict[str, Any]]
     counts: dict[str, int]
     shards: list[dict[str, Any]]

@@ -16,13 +16,30 @@ class Outputs:
         shards: the record files.
         manifest: the manifest beside them.
         vocabulary: the vocabulary's copy beside them.
+        report: the data report as JSON beside them.
+        report_page: the same as Markdown.
+        report_image: its plots.
         work_folder: local folder for what a rerun goes on with; gone at the end.
     """
 
     shards: tuple[str, ...]
     manifest: str
     vocabulary: str
+    report: str
+    report_page: str
+    report_image: str
     work_folder: str
+
+    @property
+    def beside_shards(self) -> tuple[str, ...]:
+        """All files but the shards."""
+        return (
+            self.manifest,
+            self.vocabulary,
+            self.report,
+            self.report_page,
+            self.report_image,
+        )
 
 
 def plan_outputs(output_file: str, num_shards: int) -> Outputs:
@@ -63,6 +80,9 @@ def plan_outputs(output_file: str, num_shards: int) -> Outputs:
         tuple(paths),
         stem + manifest_lib.SUFFIX,
         stem + ".vocab.txt",
+        stem + ".report.json",
+        stem + ".report.md",
+        stem + ".report.png",
         _choose_work_folder(stem),
     )
 

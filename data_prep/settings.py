@@ -27,6 +27,7 @@ class Settings:
     packing: str = "pairs"
     segmenter: str = "rjieba"
     feature_names: str = "google"
+    deduplicate: bool = False
 
     @property
     def max_text_tokens(self) -> int:

@@ -25,6 +25,7 @@ def manifest(tmp_path):
         masked_lm_prob=0.15,
         short_seq_prob=0.1,
         random_seed=12345,
+        deduplicate=False,
         inputs=[{"path": "a.txt", "bytes": 3, "sha256": "cd"}],
         counts={"sequences": 2},
         shards=[{"file": "train.tfrecord", "sequences": 2, "sha256": "ef"}],
@@ -58,7 +59,7 @@ def test_manifest_is_found_by_a_record_file_it_lists(manifest, tmp_path):
         ("{", "is not readable"),
         ("[]", "is not readable"),
         ('{"format_version": 9}', "has format 9, this version reads 1"),
-        ('{"format_version": 1}', "lacks counts, do_lower_case"),
+        ('{"format_version": 1}', "lacks counts, deduplicate"),
     ],
 )
 def test_bad_manifest_is_refused(tmp_path, text, message):

@@ -13,6 +13,7 @@ import pytest
 
 from data_prep import corpus, group_workers, manifest, outputs, pipeline, vocab
 from data_prep import grouping as grouping_lib
+from data_prep import job as job_lib
 from data_prep.settings import Settings
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def vocab_file(tmp_path_factory):
 @pytest.fixture
 def make_job(tmp_path, vocab_file):
     def make(settings=SETTINGS, num_shards=3, inputs=f"{SAMPLE}/*.txt", out="out"):
-        return pipeline.Job(
+        return job_lib.Job(
             corpus.find_files(inputs),
             vocab.load_vocabulary(vocab_file),
             settings,
@@ -45,7 +46,7 @@ def make_job(tmp_path, vocab_file):
 
 def hashes(job_or_folder) -> dict[str, str]:
     folder = job_or_folder
-    if isinstance(folder, pipeline.Job):
+    if isinstance(folder, job_lib.Job):
         folder = pathlib.Path(folder.outputs.manifest).parent
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()

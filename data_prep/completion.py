@@ -1,0 +1,72 @@
+"""The end of every run, local or not: vocabulary's copy, report, manifest."""
+
+import dataclasses
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from data_prep import data_report, tallies
+from data_prep import manifest as manifest_lib
+from data_prep.job import Job
+
+
+def complete_output(
+    job: Job, inputs: list[dict[str, Any]], shards: list[dict[str, Any]]
+) -> manifest_lib.Manifest:
+    """Write what lies beside the shards, the manifest last.
+
+    Args:
+        job: what was made.
+        inputs: of each text file its path, bytes and sha256.
+        shards: of each record file what `describe_shard` returned.
+
+    Raises:
+        ValueError: no sequence came out.
+    """
+    counts: tallies.Tally = {"files": len(job.files)}
+    for shard in shards:
+        tallies.add(counts, shard["counts"])
+    if not counts["sequences"]:
+        raise ValueError(
+            "The input gave no sequence: every line is empty of tokens, or the whole "
+            "text is one word; name other files with --input_file."
+        )
+    listed = [{k: v for k, v in s.items() if k != "statistics"} for s in shards]
+    manifest = manifest_lib.Manifest(
+        **dataclasses.asdict(job.settings),
+        vocab_file=os.path.basename(job.outputs.vocabulary),
+        vocab_size=len(job.vocabulary),
+        vocab_sha256=job.vocabulary.sha256,
+        inputs=inputs,
+        counts=counts,
+        shards=listed,
+        path=job.outputs.manifest,
+    )
+    _copy_vocabulary(job)
+    data_report.write_report(job, counts, shards)
+    manifest_lib.write_manifest(manifest)
+    return manifest
+
+
+def describe_shard(
+    path: str, num_bytes: int, sha256: str, tally: tallies.Tally
+) -> dict[str, Any]:
+    """Return a shard's entry: the manifest's, and "statistics" for the report."""
+    counts, statistics = tallies.split(tally)
+    return {
+        "file": os.path.basename(path),
+        "sequences": counts["sequences"],
+        "bytes": num_bytes,
+        "sha256": sha256,
+        "counts": counts,
+        "statistics": statistics,
+    }
+
+
+def _copy_vocabulary(job: Job) -> None:
+    # Written anew: a copy would inherit the original's rights, such as read-only.
+    partial = job.outputs.vocabulary + ".partial"
+    with tf.io.gfile.GFile(partial, "wb") as file:
+        file.write(job.vocabulary.data)
+    tf.io.gfile.rename(partial, job.outputs.vocabulary, overwrite=True)
