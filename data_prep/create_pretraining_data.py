@@ -16,6 +16,7 @@ from data_prep import (
     pipeline,
     schema,
     segmentation,
+    traditional,
 )
 from data_prep import job as job_lib
 from data_prep import manifest as manifest_lib
@@ -98,6 +99,26 @@ _SEGMENTER = flags.DEFINE_enum(
     "What finds the words: rjieba or jieba (Chinese), whitespace (the text is already "
     "segmented), none (WordPiece's own words, as google-research/bert).",
 )
+_USER_DICT = flags.DEFINE_string(
+    "user_dict",
+    "",
+    "Words that rjieba or jieba shall know as well, in jieba's format: a word a line, "
+    "where needed its frequency and tag behind it.",
+)
+_TRADITIONAL = flags.DEFINE_enum(
+    "traditional",
+    "auto",
+    traditional.CHOICES,
+    "Find the words of traditional text in its simplified form (OpenCC) and mask the "
+    "original: of every document, of none, or of those with more characters that only "
+    "traditional text has than characters that only simplified text has.",
+)
+_FIX_PUNCTUATION = flags.DEFINE_bool(
+    "fix_punctuation",
+    False,
+    "Put characters of the vocabulary in the place of those of “ ” ‘ ’ — … that it "
+    "lacks.",
+)
 _FEATURE_NAMES = flags.DEFINE_enum(
     "feature_names",
     "google",
@@ -146,9 +167,18 @@ def _read_settings() -> settings_lib.Settings:
         sentence_task=_SENTENCE_TASK.value
         or ("nsp" if _PACKING.value == "pairs" else "none"),
         segmenter=_SEGMENTER.value,
+        user_dict=_USER_DICT.value,
+        user_dict_sha256=_hash_user_dict(),
+        traditional=_TRADITIONAL.value,
+        fix_punctuation=_FIX_PUNCTUATION.value,
         feature_names=_FEATURE_NAMES.value,
         deduplicate=_DEDUPLICATE.value,
     )
+
+
+def _hash_user_dict() -> str:
+    path = _USER_DICT.value
+    return segmentation.load_user_dict(path)[1] if path else ""
 
 
 def _read_masking() -> str:
@@ -195,6 +225,8 @@ def _print_summary(
         f"budget filled in {_percent(counts, 'budgets_filled', 'sequences')}."
     )
     last = f" ... {planned.shards[-1]}" if len(planned.shards) > 1 else ""
+    if manifest.fix_punctuation:
+        print(f"Punctuation: {counts['punctuation_fixed']} characters replaced.")
     print(f"Shards: {planned.shards[0]}{last}")
     print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
     print(f"Report: {planned.report_page}")

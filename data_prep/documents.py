@@ -1,13 +1,25 @@
 """Documents -> one flat array of tokens with words, sentences and documents marked."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep import corpus, segmentation, tallies, unknown_characters, vocab
+from data_prep import (
+    corpus,
+    punctuation,
+    segmentation,
+    tallies,
+    traditional,
+    unknown_characters,
+    vocab,
+)
 from data_prep import tokenization as tokenization_lib
 
+_COUNTS = (
+    *("documents", "sentences", "characters", "sentences_cut", "words_cut"),
+    *("traditional_documents", "punctuation_fixed"),
+)
 _BATCH_CHARACTERS = 1 << 19
 _SENTENCE_ENDS = frozenset("。！？；!?;…")
 _CLAUSE_ENDS = frozenset("，,、：:.)）」』”】》")
@@ -28,7 +40,8 @@ class TokenizedDocuments:
         document_starts: int64 [documents + 1], offsets into units.
         contents: int64 [documents], equal for documents of equal text.
         counts: what went in: documents, sentences, characters, tokens, unknown_tokens,
-            sentences_cut, words_cut; unknown_characters by character.
+            sentences_cut, words_cut, traditional_documents, punctuation_fixed;
+            unknown_characters by character.
     """
 
     tokens: np.ndarray
@@ -47,6 +60,10 @@ class DocumentTokenizer:
         do_lower_case: as google-research/bert's flag.
         segmenter: finds the words.
         max_unit_tokens: longer sentences are cut, at punctuation where there is some.
+        shadow: makes the simplified text that the segmenter sees; None where it sees
+            the text itself.
+        substitutes: characters to put in the place of others, before all else; see
+            `punctuation.choose_substitutes`.
     """
 
     def __init__(
@@ -55,7 +72,11 @@ class DocumentTokenizer:
         do_lower_case: bool,
         segmenter: segmentation.Segmenter,
         max_unit_tokens: int,
+        shadow: traditional.Shadow | None = None,
+        substitutes: Mapping[str, str] | None = None,
     ):
+        self._shadow = shadow
+        self._substitutes = substitutes or {}
         self._vocabulary = vocabulary
         self._do_lower_case = do_lower_case
         self._tokenizer = tokenization_lib.Tokenizer(vocabulary, do_lower_case)
@@ -76,24 +97,23 @@ class DocumentTokenizer:
 
         A document without any token is counted but left out.
         """
-        counts = dict.fromkeys(
-            ("documents", "sentences", "characters", "sentences_cut", "words_cut"), 0
-        )
+        counts = dict.fromkeys(_COUNTS, 0)
         counts["documents"] = len(documents)
         unknown: list[str] = []
         tokens, word_starts, line_tokens, document_of = [], [], [], []
         for first, batch in _batches(documents):
-            lines = []
+            lines, shadows = [], []
             for number, document in enumerate(batch, first):
-                sentences = corpus.split_sentences(document)
+                sentences, shadow = self._split_document(document, counts)
                 lines += sentences
+                shadows += shadow
                 document_of += [number] * len(sentences)
             counts["sentences"] += len(lines)
             counts["characters"] += sum(map(len, lines))
             result = self._tokenizer.tokenize(lines)
             tokens.append(result.ids)
             unknown += _texts_of(lines, result, result.ids == self._vocabulary.unk_id)
-            word_starts.append(self._mark_words(lines, result, counts))
+            word_starts.append(self._mark_words(lines, shadows, result, counts))
             line_tokens.append(np.diff(result.line_starts))
         counts["unknown_characters"] = unknown_characters.count_unknown_characters(
             unknown, self._vocabulary, self._do_lower_case
@@ -109,13 +129,23 @@ class DocumentTokenizer:
             counts,
         )
 
-    def _mark_words(self, lines, result, counts) -> np.ndarray:
+    def _split_document(self, document: str, counts) -> tuple[list[str], list[str]]:
+        """Return (sentences, what the segmenter sees of each)."""
+        document, replaced = punctuation.fix_punctuation(document, self._substitutes)
+        counts["punctuation_fixed"] += replaced
+        sentences = corpus.split_sentences(document)
+        if self._shadow is None or not self._shadow.applies(document):
+            return sentences, sentences
+        counts["traditional_documents"] += 1
+        return sentences, self._shadow.simplify(sentences)
+
+    def _mark_words(self, lines, shadows, result, counts) -> np.ndarray:
         """Return bool [tokens], true where a group of tokens begins.
 
         A token belongs to the word that holds its offset; a WordPiece word that the
         segmenter cuts inside a piece stays together with both its words.
         """
-        starts = self._segmenter("\n".join(lines))
+        starts = self._segmenter("\n".join(shadows))
         word_of = np.cumsum(starts)
         lengths = np.fromiter(map(len, lines), np.int64, len(lines))
         begins = np.cumsum(lengths + 1) - lengths - 1

@@ -10,11 +10,13 @@ from data_prep import (
     instances,
     masking,
     measures,
+    punctuation,
     schema,
     segmentation,
     sequences,
     tallies,
     tfrecords,
+    traditional,
     vocab,
 )
 from data_prep.settings import Settings
@@ -55,12 +57,7 @@ class GroupRecordMaker:
     def __init__(self, settings: Settings, vocabulary: vocab.Vocabulary):
         self._settings = settings
         self._vocabulary = vocabulary
-        self._document_tokenizer = documents_lib.DocumentTokenizer(
-            vocabulary,
-            settings.do_lower_case,
-            segmentation.build_segmenter(settings.segmenter),
-            settings.max_text_tokens,
-        )
+        self._document_tokenizer = _build_tokenizer(settings, vocabulary)
 
     def make(self, documents: Sequence[str], group: int) -> Iterator[Block]:
         """Yield one group's records, shuffled, in blocks.
@@ -164,6 +161,44 @@ class GroupRecordMaker:
     def _generator(self, group: int, stream: int) -> np.random.Generator:
         seed = np.random.SeedSequence([self._settings.random_seed, group, stream])
         return np.random.default_rng(seed)
+
+
+def _build_tokenizer(settings, vocabulary) -> documents_lib.DocumentTokenizer:
+    shadow = None
+    # Only a dictionary tells traditional words from simplified ones.
+    if settings.segmenter in segmentation.WITH_DICTIONARY:
+        shadow = traditional.Shadow(settings.traditional)
+    substitutes = None
+    if settings.fix_punctuation:
+        substitutes = punctuation.choose_substitutes(vocabulary)
+    return documents_lib.DocumentTokenizer(
+        vocabulary,
+        settings.do_lower_case,
+        segmentation.build_segmenter(settings.segmenter, _user_words(settings, shadow)),
+        settings.max_text_tokens,
+        shadow,
+        substitutes,
+    )
+
+
+def _user_words(settings, shadow) -> list[segmentation.UserWord]:
+    """Read the user dictionary; words for shadows are added in simplified form too."""
+    if not settings.user_dict:
+        return []
+    words, sha256 = segmentation.load_user_dict(settings.user_dict)
+    if sha256 != settings.user_dict_sha256:
+        raise ValueError(
+            f"--user_dict={settings.user_dict} has changed since the run began: run "
+            "the command again."
+        )
+    if shadow is None or settings.traditional == "no":
+        return list(words)
+    simplified = shadow.simplify([entry.word for entry in words])
+    return [
+        dataclasses.replace(entry, word=form)
+        for entry, other in zip(words, simplified, strict=True)
+        for form in dict.fromkeys((entry.word, other))
+    ]
 
 
 def _features(built, masked, labels) -> dict[str, np.ndarray]:

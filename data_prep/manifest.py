@@ -30,6 +30,10 @@ class Manifest:
         vocab_size: its tokens.
         vocab_sha256: of its bytes.
         segmenter: what found the words.
+        user_dict: path of the dictionary that was added to the segmenter's, or "".
+        user_dict_sha256: of its bytes, or "".
+        traditional: which documents were segmented by their simplified shadow.
+        fix_punctuation: characters that the vocabulary lacks were replaced.
         masking: what was masked together, one of `masking.MASKINGS`.
         mask_unit: what each draw of 80/10/10 decided on, one of `masking.MASK_UNITS`.
         dupe_factor: copies of the corpus, each masked anew.
@@ -54,6 +58,10 @@ class Manifest:
     vocab_size: int
     vocab_sha256: str
     segmenter: str
+    user_dict: str
+    user_dict_sha256: str
+    traditional: str
+    fix_punctuation: bool
     masking: str
     mask_unit: str
     dupe_factor: int

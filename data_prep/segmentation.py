@@ -3,17 +3,73 @@
 A word is a span of characters, found before tokenization and without regard to it.
 """
 
-from collections.abc import Callable, Iterable
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 # Text in, bool [characters] out: true where a word begins. The text is many lines
 # joined by LF; no word reaches over one.
 Segmenter = Callable[[str], np.ndarray]
 
 
-def build_segmenter(name: str) -> Segmenter:
+@dataclasses.dataclass(frozen=True)
+class UserWord:
+    """One line of a user dictionary; no frequency means what makes it a word."""
+
+    word: str
+    frequency: int | None = None
+    tag: str | None = None
+
+
+def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
+    """Read a dictionary in jieba's format: a word, its frequency, its tag, a line each.
+
+    Frequency and tag may be left out.
+
+    Returns:
+        (the words, sha256 of the file in hexadecimal).
+
+    Raises:
+        ValueError: the file cannot be read, or a line is not of that format.
+    """
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            data = file.read()
+        text = data.decode("utf-8-sig")
+    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
+        raise ValueError(f"--user_dict={path} cannot be read: check it.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"--user_dict={path} is not UTF-8 at byte {error.start}: convert it."
+        ) from error
+    words = []
+    for number, line in enumerate(text.split("\n"), 1):
+        fields = line.split()
+        if not fields:
+            continue
+        word, *rest = fields
+        frequency = int(rest.pop(0)) if rest and rest[0].isdecimal() else None
+        if len(rest) > 1 or (rest and not rest[0].isascii()):
+            raise ValueError(
+                f"--user_dict={path} has {line.strip()!r} on line {number}: a line is "
+                "a word, and where needed its frequency and its tag behind it, such as "
+                "'全词掩码 3 n'."
+            )
+        words.append(UserWord(word, frequency, rest[0] if rest else None))
+    if not words:
+        raise ValueError(f"--user_dict={path} holds no word: leave it out.")
+    return tuple(words), hashlib.sha256(data).hexdigest()
+
+
+def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Segmenter:
     """Return the segmenter of one of `SEGMENTERS`.
+
+    Args:
+        name: of the segmenter.
+        user_words: that the dictionary is to know as well.
 
     Raises:
         ValueError: no such segmenter.
@@ -22,23 +78,32 @@ def build_segmenter(name: str) -> Segmenter:
         raise ValueError(
             f"--segmenter={name} is unknown: choose one of {', '.join(SEGMENTERS)}."
         )
+    if name in WITH_DICTIONARY:
+        return _BUILDERS[name](user_words)
+    assert not user_words, "only a dictionary takes words; see Settings.check"
     return _BUILDERS[name]()
 
 
-def _build_rjieba() -> Segmenter:
+def _build_rjieba(user_words: Sequence[UserWord]) -> Segmenter:
     import rjieba
 
+    segmenter = rjieba.Jieba() if user_words else rjieba
+    for entry in user_words:
+        segmenter.add_word(entry.word, entry.frequency, entry.tag)
     # With HMM: without it names and new words fall into single characters.
-    return lambda text: _mark_starts(rjieba.cut(text, True), len(text))
+    return lambda text: _mark_starts(segmenter.cut(text, True), len(text))
 
 
-def _build_jieba() -> Segmenter:
+def _build_jieba(user_words: Sequence[UserWord]) -> Segmenter:
     import logging
 
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
-    return lambda text: _mark_starts(jieba.cut(text, HMM=True), len(text))
+    segmenter = jieba.Tokenizer() if user_words else jieba
+    for entry in user_words:
+        segmenter.add_word(entry.word, entry.frequency, entry.tag)
+    return lambda text: _mark_starts(segmenter.cut(text, HMM=True), len(text))
 
 
 def _build_whitespace() -> Segmenter:
@@ -58,6 +123,7 @@ _BUILDERS = {
     "none": _build_none,
 }
 SEGMENTERS = tuple(_BUILDERS)
+WITH_DICTIONARY = ("rjieba", "jieba")
 
 
 def _mark_starts(words: Iterable[str], num_characters: int) -> np.ndarray:

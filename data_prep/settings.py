@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from data_prep import instances, schema, segmentation
+from data_prep import instances, schema, segmentation, traditional
 from data_prep import masking as masking_lib
 
 
@@ -26,6 +26,10 @@ class Settings:
     sentence_task: str = "nsp"
     packing: str = "pairs"
     segmenter: str = "rjieba"
+    user_dict: str = ""
+    user_dict_sha256: str = ""
+    traditional: str = "auto"
+    fix_punctuation: bool = False
     feature_names: str = "google"
     deduplicate: bool = False
 
@@ -66,6 +70,7 @@ class Settings:
             ("sentence_task", instances.SENTENCE_TASKS),
             ("packing", instances.PACKINGS),
             ("segmenter", segmentation.SEGMENTERS),
+            ("traditional", traditional.CHOICES),
             ("feature_names", tuple(schema.RECORD_NAMES)),
         )
         for name, known in choices:
@@ -80,6 +85,13 @@ class Settings:
                 f"--packing={self.packing} makes sequences of one part, so there are "
                 f"no two for --sentence_task={self.sentence_task} to compare: use "
                 "--sentence_task=none or --packing=pairs."
+            )
+
+        if self.user_dict and self.segmenter not in segmentation.WITH_DICTIONARY:
+            raise ValueError(
+                f"--segmenter={self.segmenter} has no dictionary that --user_dict "
+                "could add to: use --segmenter="
+                f"{' or '.join(segmentation.WITH_DICTIONARY)}."
             )
 
     def missing_predictions(self) -> int | None:

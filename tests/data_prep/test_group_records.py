@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import pathlib
 
 import numpy as np
@@ -236,3 +238,69 @@ def test_sentence_order_labels_are_balanced(sample):
     settings = Settings(sentence_task="sop", dupe_factor=5)
     labels = make(settings, sample[1], sample[0])["next_sentence_labels"]
     assert 0.46 < labels.mean() < 0.54
+
+
+def groups_masked(settings, vocabulary, texts) -> set[str]:
+    """Runs of text that are masked in some record where one word is masked."""
+    records = make(settings, vocabulary, texts)
+    ids = restore(records)
+    found = set()
+    for row, positions in zip(ids, records["masked_lm_positions"], strict=True):
+        tokens = [vocabulary.tokens[row[column]] for column in positions if column]
+        found.add("".join(tokens))
+    return found
+
+
+def test_traditional_words_are_found_and_the_original_is_masked(make_vocabulary):
+    text = "國際貿易發展"
+    vocabulary = make_vocabulary(*text)
+    settings = Settings(
+        masking="wwm",
+        sentence_task="none",
+        packing="lines",
+        dupe_factor=50,
+        masked_lm_prob=0.5,
+        max_seq_length=32,
+    )
+    # Half of eight tokens. jieba knows 国际贸易 and 发展, of the original only 國際.
+    assert groups_masked(settings, vocabulary, [text]) == {"國際貿易"}
+    settings = dataclasses.replace(settings, traditional="no")
+    found = groups_masked(settings, vocabulary, [text])
+    assert found == {"國際貿易", "國際發展", "貿易發展"}
+
+
+def test_user_words_count_in_traditional_text_too(make_vocabulary, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("語言模型\n", encoding="utf-8")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    settings = Settings(
+        masking="wwm",
+        sentence_task="none",
+        packing="lines",
+        dupe_factor=200,
+        masked_lm_prob=4 / 11,
+        max_seq_length=32,
+        user_dict=str(path),
+        user_dict_sha256=sha256,
+    )
+    vocabulary = make_vocabulary(*"使用語言模型來預測")
+    found = groups_masked(settings, vocabulary, ["使用語言模型來預測"])
+    assert found == {"語言模型", "使用預測"}
+    path.write_text("別的\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="has changed since the run began"):
+        make(settings, vocabulary, ["使用"])
+
+
+def test_fixed_punctuation_is_in_the_record_and_counted(make_vocabulary):
+    vocabulary = make_vocabulary(*'使用语言模型"-')
+    settings = Settings(
+        sentence_task="none", packing="lines", dupe_factor=1, max_seq_length=16
+    )
+    text = "“使用”——语言…"
+    settings = dataclasses.replace(settings, fix_punctuation=True)
+    maker = group_records.GroupRecordMaker(settings, vocabulary)
+    counts = next(iter(maker.make([text], 0))).counts
+    assert counts["punctuation_fixed"] == 4
+    ids = restore(make(settings, vocabulary, [text]))[0]
+    tokens = [vocabulary.tokens[i] for i in ids if i]
+    assert tokens == ["[CLS]", *'"使用"--语言', "[UNK]", "[SEP]"]

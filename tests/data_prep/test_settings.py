@@ -17,6 +17,11 @@ from data_prep.settings import Settings
         ({"sentence_task": "nli"}, "--sentence_task=nli is unknown: choose one of nsp"),
         ({"packing": "docs"}, "--packing=docs is unknown: choose one of pairs, full_"),
         ({"packing": "lines"}, "--packing=lines makes sequences of one part, so there"),
+        ({"traditional": "maybe"}, "--traditional=maybe is unknown: choose one of au"),
+        (
+            {"user_dict": "a.txt", "segmenter": "none"},
+            "--segmenter=none has no dictionary that --user_dict could add to: use",
+        ),
         ({"segmenter": "ltp"}, "--segmenter=ltp is unknown: choose one of rjieba"),
         ({"feature_names": "v1"}, "--feature_names=v1 is unknown: choose one of goo"),
     ],
