@@ -74,9 +74,8 @@ class GroupRecordMaker:
         dropped = duplicates if settings.deduplicate else 0
         counts = dict.fromkeys(_SEQUENCE_COUNTS, 0)
         counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}
-        yield Block([], counts, 0.0)
         tokenized = self._document_tokenizer.tokenize(documents)
-        yield Block([], tokenized.counts, 0.0)
+        yield Block([], counts | tokenized.counts, 0.0)
         if settings.packing == "full_sentences":
             tokenized = instances.join_documents(tokenized, self._vocabulary.sep_id)
         spans, labels, counts = self._pack(tokenized, group)

@@ -65,10 +65,12 @@ def make_part(
             reported = block.done
             yield block.records
 
-    partial = job.part_path(group) + ".partial"
+    # The process's own name: a killed run's worker may live a moment longer.
+    own = f".{os.getpid()}.partial"
+    partial = job.part_path(group) + own
     tfrecords.write_records(partial, batches())
     os.replace(partial, job.part_path(group))
-    partial = job.counts_path(group) + ".partial"
+    partial = job.counts_path(group) + own
     with open(partial, "w", encoding="utf-8") as file:
         json.dump(counts, file)
     os.replace(partial, job.counts_path(group))

@@ -31,6 +31,11 @@ class Outputs:
     work_folder: str
 
     @property
+    def lock(self) -> str:
+        """Local file that a run holds a lock on."""
+        return self.work_folder + ".lock"
+
+    @property
     def beside_shards(self) -> tuple[str, ...]:
         """All files but the shards."""
         return (

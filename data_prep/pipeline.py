@@ -19,6 +19,7 @@ from data_prep import (
     completion,
     earlier_output,
     group_workers,
+    run_lock,
     spill,
     tallies,
 )
@@ -41,12 +42,17 @@ def run(job: Job, num_workers: int, overwrite: bool) -> manifest_lib.Manifest:
         The manifest that was written.
 
     Raises:
-        ValueError: the output exists and is another job's, an input is bad, or no
-            sequence came out.
+        ValueError: the output exists and is another job's, another run is writing it,
+            an input is bad, or no sequence came out.
     """
     job.settings.check()
-    if overwrite:
-        earlier_output.remove_output(job)
+    with run_lock.hold_lock(job.outputs):
+        if overwrite:
+            earlier_output.remove_output(job)
+        return _run_alone(job, num_workers)
+
+
+def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
     earlier = earlier_output.find_earlier(job)
     shards = earlier_output.find_finished_shards(job, earlier)
     missing = [shard for shard in range(len(shards)) if shards[shard] is None]

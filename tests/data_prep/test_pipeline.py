@@ -1,5 +1,4 @@
 import hashlib
-import json
 import os
 import pathlib
 import random
@@ -11,7 +10,15 @@ import time
 
 import pytest
 
-from data_prep import corpus, group_workers, manifest, outputs, pipeline, vocab
+from data_prep import (
+    corpus,
+    group_workers,
+    manifest,
+    outputs,
+    pipeline,
+    run_lock,
+    vocab,
+)
 from data_prep import grouping as grouping_lib
 from data_prep import job as job_lib
 from data_prep.settings import Settings
@@ -228,6 +235,25 @@ def test_text_without_a_sequence_is_refused(make_job, tmp_path):
     assert not os.path.exists(job.outputs.manifest)
 
 
+def test_second_run_at_once_is_refused(make_job):
+    job = make_job()
+    with (
+        run_lock.hold_lock(job.outputs),
+        pytest.raises(ValueError, match=r"Another run is writing .*manifest.json' now"),
+    ):
+        pipeline.run(job, 1, True)
+    assert not os.path.exists(job.outputs.lock)
+    pipeline.run(job, 1, False)
+    assert not os.path.exists(job.outputs.lock)
+
+
+def test_lock_of_a_killed_run_does_not_hold(make_job):
+    job = make_job()
+    os.makedirs(os.path.dirname(job.outputs.lock))
+    pathlib.Path(job.outputs.lock).touch()
+    pipeline.run(job, 1, False)
+
+
 def start_command(vocab_file: str, folder: pathlib.Path) -> subprocess.Popen:
     return subprocess.Popen(
         [
@@ -269,8 +295,9 @@ def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(
         time.sleep(0.5)
         assert start_command(vocab_file, folder).wait() == 0
         assert hashes(folder) == hashes(whole)
-        text = (folder / "train.manifest.json").read_text(encoding="utf-8")
-        assert json.loads(text) == json.loads(
-            (whole / "train.manifest.json").read_text(encoding="utf-8")
+        assert sorted(p.name for p in folder.iterdir()) == sorted(
+            p.name for p in whole.iterdir()
         )
+        for name in ("train.manifest.json", "train.report.json", "train.report.png"):
+            assert (folder / name).read_bytes() == (whole / name).read_bytes()
         shutil.rmtree(folder)
