@@ -1,6 +1,7 @@
 """Checkpoint folders: read them from anywhere, write them whole or not at all."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
-# The file that every reader of a format asks for first; written last, so that a folder
-# on a remote file system without it is recognisably unfinished.
-_LAST_WRITTEN = ("bert_config.json", "config.json", "modules.json")
+# Files that every reader of a format asks for first; written last and in this order, so
+# that a folder on a remote file system without them is recognisably unfinished.
+_LAST_WRITTEN = ("modules.json", "bert_config.json", "config.json")
+# Between the name of an output folder and random letters, in hidden folders beside it.
+_UNFINISHED, _OLD = ".unfinished-", ".old-"
 
 
 def is_remote(path: str) -> bool:
@@ -99,8 +102,8 @@ def write_folder(
         ValueError: the folder has files and overwrite is off, or a file in it is none
             that a conversion writes.
     """
-    check_output_folder(output_dir, overwrite, may_replace)
     if is_remote(output_dir):
+        check_output_folder(output_dir, overwrite, may_replace)
         with tempfile.TemporaryDirectory(prefix="bert_cn_") as local:
             write(local)
             _upload(local, output_dir)
@@ -108,20 +111,61 @@ def write_folder(
     output_dir = os.path.abspath(output_dir)
     parent, name = os.path.split(output_dir)
     os.makedirs(parent, exist_ok=True)
-    temporary = tempfile.mkdtemp(prefix=f".{name}.unfinished-", dir=parent)
+    _remove_stale(parent, name)
+    check_output_folder(output_dir, overwrite, may_replace)
+    temporary = tempfile.mkdtemp(prefix=f".{name}{_UNFINISHED}", dir=parent)
     try:
-        write(temporary)
-        # mkdtemp makes folders that only their owner may enter.
-        make_readable(temporary)
-        if os.path.isdir(output_dir):
-            old = tempfile.mkdtemp(prefix=f".{name}.old-", dir=parent)
-            os.rename(output_dir, os.path.join(old, name))
-            os.rename(temporary, output_dir)
-            shutil.rmtree(old)
-        else:
-            os.rename(temporary, output_dir)
+        with _locked(temporary):
+            write(temporary)
+            # mkdtemp makes folders that only their owner may enter.
+            make_readable(temporary)
+            if os.path.isdir(output_dir):
+                old = tempfile.mkdtemp(prefix=f".{name}{_OLD}", dir=parent)
+                os.rename(output_dir, os.path.join(old, name))
+                os.rename(temporary, output_dir)
+                shutil.rmtree(old)
+            else:
+                os.rename(temporary, output_dir)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[bool]:
+    """Hold the lock that says a folder is being written; a killed process loses it.
+
+    Gives whether it is held: not if somebody else holds it, and not on a file system
+    without locks, where then nothing is ever taken for stale.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(parent: str, name: str) -> None:
+    """Remove what killed runs left beside an output folder.
+
+    A run that was killed between its two renames left the older conversion aside; that
+    one is put back.
+    """
+    for left in sorted(os.listdir(parent)):
+        path = os.path.join(parent, left)
+        if left.startswith(f".{name}{_UNFINISHED}"):
+            with _locked(path) as is_stale:
+                if is_stale:
+                    shutil.rmtree(path, ignore_errors=True)
+        elif left.startswith(f".{name}{_OLD}"):
+            older = os.path.join(path, name)
+            if os.path.isdir(older) and not os.path.exists(os.path.join(parent, name)):
+                os.rename(older, os.path.join(parent, name))
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check_output_folder(
@@ -162,7 +206,8 @@ def _upload(local: str, output_dir: str) -> None:
         for folder, _, names in os.walk(local)
         for name in names
     ]
-    for name in sorted(relative, key=lambda name: (name in _LAST_WRITTEN, name)):
+    last = [name for name in _LAST_WRITTEN if name in relative]
+    for name in [*sorted(set(relative) - set(last)), *last]:
         target = join(output_dir, name)
         tf.io.gfile.makedirs(os.path.dirname(target))
         tf.io.gfile.copy(os.path.join(local, name), target, overwrite=True)
