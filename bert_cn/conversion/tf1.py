@@ -21,7 +21,7 @@ CHECKPOINT_NAME = "bert_model.ckpt"
 CONFIG_FILE = "bert_config.json"
 FILES = (
     f"{CHECKPOINT_NAME}.index",
-    f"{CHECKPOINT_NAME}.data-00000-of-00001",
+    f"{CHECKPOINT_NAME}.data-*-of-*",
     f"{CHECKPOINT_NAME}.meta",
     CONFIG_FILE,
     tokenizer_files.VOCAB_FILE,
@@ -32,6 +32,9 @@ FILES = (
 _TRAINING_STATE = re.compile(
     r"(^|/)(global_step|beta[12]_power|(adam|lamb)_[mv]|Adam(_1)?|LAMB(_1)?)$"
 )
+_FLOAT32_BYTES = 4
+# TensorFlow writes one data file from tensors that are all in memory.
+_MOST_BYTES_AT_ONCE = 10**9
 _WORD_EMBEDDINGS = "embeddings/word_embeddings"
 # A variable of a trackable (TF2) checkpoint, which is none of ours here.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -214,21 +217,51 @@ def write(
 ) -> None:
     """Write bert_model.ckpt.*, bert_config.json and the vocabulary into a local folder.
 
-    The tensors go straight into a V2 bundle; the .meta holds a graph of the variables
-    and a Saver but no values, so that no size limit of a graph applies.
+    The tensors go straight into a V2 bundle, and into several data files where there
+    are more than 1 GB of them, which a sharded Saver writes too. The .meta holds a
+    graph of the variables and a Saver but no values, so that no size limit of a graph
+    applies.
     """
     names = [weight.name for weight in weight_map.list_weights(bert.config, bert.parts)]
     prefix = os.path.join(folder, CHECKPOINT_NAME)
+    groups = _group(names, bert)
+    if len(groups) == 1:
+        _save(prefix, names, bert)
+    else:
+        parts = [
+            os.path.join(folder, "parts", f"part-{number}")
+            for number in range(len(groups))
+        ]
+        for part, group in zip(parts, groups, strict=True):
+            _save(part, group, bert)
+        tf.raw_ops.MergeV2Checkpoints(
+            checkpoint_prefixes=parts, destination_prefix=prefix, delete_old_dirs=True
+        )
+    _write_meta_graph(prefix, bert, names)
+    with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
+        file.write(bert.config.to_json())
+    tokenizer_files.write_vocabulary(bert, folder)
+
+
+def _group(names: list[str], bert: pretrained.PretrainedBert) -> list[list[str]]:
+    """Split names, in their order, so that no group's weights are too many at once."""
+    groups, size = [[]], 0
+    for name in names:
+        size += math.prod(bert.weights.shapes[name]) * _FLOAT32_BYTES
+        if groups[-1] and size > _MOST_BYTES_AT_ONCE:
+            groups.append([])
+            size = math.prod(bert.weights.shapes[name]) * _FLOAT32_BYTES
+        groups[-1].append(name)
+    return groups
+
+
+def _save(prefix: str, names: list[str], bert: pretrained.PretrainedBert) -> None:
     tf.raw_ops.SaveV2(
         prefix=prefix,
         tensor_names=names,
         shape_and_slices=[""] * len(names),
         tensors=[_share_memory(bert.weights[name]) for name in names],
     )
-    _write_meta_graph(prefix, bert, names)
-    with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
-        file.write(bert.config.to_json())
-    tokenizer_files.write_vocabulary(bert, folder)
 
 
 def _share_memory(array: np.ndarray) -> tf.Tensor:

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from bert_cn.conversion import formats
+from bert_cn.conversion import formats, tf1
 
 _INTERPRETER = "BERT_CN_TF1_PYTHON"
 
@@ -68,9 +68,17 @@ print(json.dumps({
 
 
 @pytest.mark.tensorflow1
+@pytest.mark.parametrize("most_bytes_at_once", [10**9, 5000])
 def test_google_bert_loads_tf1_and_gives_our_outputs(
-    build_bert, compute_outputs, model_input, assert_close, tmp_path
+    most_bytes_at_once,
+    build_bert,
+    compute_outputs,
+    model_input,
+    assert_close,
+    tmp_path,
+    monkeypatch,
 ):
+    monkeypatch.setattr(tf1, "_MOST_BYTES_AT_ONCE", most_bytes_at_once)
     interpreter = os.environ.get(_INTERPRETER)
     if not interpreter:
         pytest.skip(

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from bert_cn.conversion import formats, lazy_weights, pretrained, pt
+from bert_cn.conversion import formats, lazy_weights, pretrained, pt, tf1
 
 SMALL_SHARDS = pretrained.WriteOptions(max_shard_size="4KB")
 
@@ -102,6 +103,26 @@ def test_safetensors_are_written_without_pytorch(
     )
     with pytest.raises(ValueError, match="PyTorch is not installed, and .*bin needs"):
         formats.read_checkpoint(str(tmp_path / "out"))
+
+
+def test_tf1_of_many_bytes_is_split_among_data_files(
+    build_bert, assert_same_weights, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tf1, "_MOST_BYTES_AT_ONCE", 5000)
+    bert = build_bert()
+
+    formats.write_checkpoint(bert, "tf1", str(tmp_path / "out"))
+
+    data = sorted(path.name for path in (tmp_path / "out").glob("*.data*"))
+    assert data == [f"bert_model.ckpt.data-0000{i}-of-00003" for i in range(3)]
+    assert not (tmp_path / "out" / "parts").exists()
+    assert_same_weights(formats.read_checkpoint(str(tmp_path / "out")), bert)
+    prefix = str(tmp_path / "out" / "bert_model.ckpt")
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        saver = tf.compat.v1.train.import_meta_graph(f"{prefix}.meta")
+        saver.restore(session, prefix)
+        assert len(tf.compat.v1.global_variables()) == 46
+    formats.write_checkpoint(bert, "tf2", str(tmp_path / "out"), overwrite=True)
 
 
 @pytest.mark.parametrize("output_format", ["tf1", "tf2"])
