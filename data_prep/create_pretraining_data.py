@@ -128,6 +128,14 @@ _FEATURE_NAMES = flags.DEFINE_enum(
 _DEDUPLICATE = flags.DEFINE_bool(
     "deduplicate", False, "Use documents of exactly equal text once."
 )
+_RUNNER = flags.DEFINE_enum(
+    "runner",
+    None,
+    ("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner", "PortableRunner"),
+    "Run on Apache Beam (extra beam) instead of local processes; Beam's own options "
+    "stand at the end, behind --, such as -- --region=europe-west4. The result is the "
+    "same.",
+)
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Remove an output that other flags or inputs made."
 )
@@ -139,7 +147,8 @@ _ONE_PROCESS_BYTES = 16e6
 
 def main(arguments: list[str]) -> None:
     """Read flags, make the records, say what came out."""
-    command_line.refuse_arguments(arguments)
+    if _RUNNER.value is None:
+        command_line.refuse_arguments(arguments)
     start = time.monotonic()
     settings = _read_settings()
     settings.check()
@@ -147,7 +156,10 @@ def main(arguments: list[str]) -> None:
     vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
     files = corpus.find_files(_INPUT_FILE.value)
     job = job_lib.Job(files, vocabulary, settings, planned)
-    manifest = pipeline.run(job, _choose_workers(job), _OVERWRITE.value)
+    if _RUNNER.value is None:
+        manifest = pipeline.run(job, _choose_workers(job), _OVERWRITE.value)
+    else:
+        manifest = _run_on_beam(job, arguments[1:])
     _print_summary(manifest, planned, time.monotonic() - start)
     _print_warnings(job, manifest)
 
@@ -192,6 +204,22 @@ def _read_masking() -> str:
             f"do_whole_word_mask, which is --masking={meant}: leave one of them out."
         )
     return meant
+
+
+def _run_on_beam(job: job_lib.Job, beam_arguments: list[str]) -> manifest_lib.Manifest:
+    if _NUM_WORKERS.value is not None:
+        raise ValueError(
+            "--num_workers is for local processes: with --runner give the runner's own "
+            "option behind --, such as -- --direct_num_workers=2."
+        )
+    try:
+        from data_prep import beam_pipeline
+    except ImportError as error:
+        raise ValueError(
+            f"--runner={_RUNNER.value} needs Apache Beam ({error}): pip install "
+            "'apache-beam[gcp]', in an environment of its own (see README)."
+        ) from error
+    return beam_pipeline.run(job, _RUNNER.value, beam_arguments, _OVERWRITE.value)
 
 
 def _choose_workers(job: job_lib.Job) -> int:

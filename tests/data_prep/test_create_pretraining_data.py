@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import pathlib
 import signal
@@ -168,3 +169,16 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, write_vocabulary):
     assert "Traceback" not in error
     assert "interrupted; every finished part of the output stays" in error
     assert "python -m data_prep.create_pretraining_data '--input_file=" in error
+
+
+def test_runner_without_beam_and_its_flags_are_refused(check_refused):
+    check_refused(
+        "--runner=DirectRunner",
+        "--num_workers=2",
+        saying=("--num_workers is for local processes",),
+    )
+    if importlib.util.find_spec("apache_beam") is None:
+        check_refused(
+            "--runner=DirectRunner",
+            saying=("--runner=DirectRunner needs Apache Beam", "pip install"),
+        )
