@@ -5,12 +5,15 @@ import glob as local_glob
 
 import tensorflow as tf
 
+from bert_cn import dynamic_masking
 from data_prep import manifest as manifest_lib
 from data_prep import schema
 
 # Two epochs of one run must not draw the same order, two runs with one seed must.
 _SHUFFLE_BUFFER_RECORDS = 10_000
 _FILES_READ_AT_ONCE = 4
+# Decides the masks of an evaluation over records that are masked while training.
+_EVAL_MASK_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,7 @@ class RecordFiles:
         feature_names: spelling on disk, a key of `schema.RECORD_NAMES`.
         manifests: those of the data stage that list the files; empty for records that
             another program wrote.
+        masker: masks the records, which are stored unmasked; None if they are masked.
     """
 
     paths: tuple[str, ...]
@@ -31,6 +35,7 @@ class RecordFiles:
     max_predictions_per_seq: int
     feature_names: str
     manifests: tuple[manifest_lib.Manifest, ...] = ()
+    masker: dynamic_masking.Masker | None = None
 
 
 def find_files(patterns: str, flag: str) -> tuple[str, ...]:
@@ -72,21 +77,36 @@ def check_files(
             message names the file, the shape found and the flag to set.
     """
     manifests = {}
-    feature_names = set()
+    feature_names, masked = set(), set()
     for path in paths:
         manifest = manifest_lib.find_manifest(path)
         if manifest is not None:
             manifests[manifest.vocab_path] = manifest
             found = (manifest.max_seq_length, manifest.max_predictions_per_seq)
             feature_names.add(manifest.feature_names)
+            masked.add(manifest.masking_time == "static")
         if manifest is None or path == paths[0]:
-            names, found = _read_shape(path)
+            names, length, predictions = _read_shape(path)
             feature_names.add(names)
+            masked.add(predictions is not None)
+            if predictions is not None:
+                found = (length, predictions)
+            elif manifest is None:
+                raise ValueError(
+                    f"{path}: its records are to be masked while training, and no "
+                    "manifest beside it says how: put the manifest and the vocabulary "
+                    "that the data stage wrote there, too."
+                )
         _check_shape(path, found, (max_seq_length, max_predictions_per_seq))
     if len(feature_names) > 1:
         raise ValueError(
             f"Input files spell their features differently ({sorted(feature_names)}): "
             "train on files written with one --feature_names."
+        )
+    if len(masked) > 1:
+        raise ValueError(
+            "Some input files are masked and some are to be masked while training: "
+            "train on files written with one --masking_time."
         )
     return RecordFiles(
         paths,
@@ -94,10 +114,12 @@ def check_files(
         max_predictions_per_seq,
         feature_names.pop(),
         tuple(manifests.values()),
+        dynamic_masking.build_masker(tuple(manifests.values())),
     )
 
 
-def _read_shape(path: str) -> tuple[str, tuple[int, int]]:
+def _read_shape(path: str) -> tuple[str, int, int | None]:
+    """Return (spelling, tokens, masked positions or None) of the first record."""
     try:
         record = next(iter(tf.data.TFRecordDataset(path).take(1)), None)
     except tf.errors.OpError as error:
@@ -112,10 +134,14 @@ def _read_shape(path: str) -> tuple[str, tuple[int, int]]:
         )
     features = tf.train.Example.FromString(record.numpy()).features.feature
     for names, on_disk in schema.RECORD_NAMES.items():
-        if set(on_disk.values()) <= set(features):
-            ids = features[on_disk[schema.INPUT_IDS]].int64_list.value
-            positions = features[on_disk[schema.MASKED_LM_POSITIONS]].int64_list.value
-            return names, (len(ids), len(positions))
+        sizes = {
+            name: len(features[on_disk[name]].int64_list.value)
+            for name in on_disk
+            if on_disk[name] in features
+        }
+        if any(set(kind) <= set(sizes) for kind in schema.FEATURES_OF.values()):
+            predictions = sizes.get(schema.MASKED_LM_POSITIONS)
+            return names, sizes[schema.INPUT_IDS], predictions
     raise ValueError(
         f"{path}: its first record has the features {sorted(features)}, not the seven "
         f"of a BERT pretraining record {sorted(schema.FEATURES)}."
@@ -146,7 +172,9 @@ def build_train_dataset(
     Args:
         files: from `check_files`.
         batch_size: records per batch of this host.
-        seed: order of files and records; epoch e draws from (seed, e).
+        seed: order of files and records; epoch e draws from (seed, e). Records that
+            are masked here are masked anew in each epoch, from (seed, number of the
+            record in the endless order).
         skip_records: records that this host has already trained on. They are skipped
             unparsed, so that a resumed run goes on where the other stopped.
         host: index of this input pipeline.
@@ -179,6 +207,9 @@ def build_train_dataset(
         )
 
     dataset = tf.data.Dataset.counter().flat_map(read_epoch).skip(skip_records)
+    if files.masker is not None:
+        numbered = dataset.enumerate(skip_records)
+        dataset = _add_noise(numbered, files, seed, host, num_hosts)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     return _parse(dataset, files).prefetch(tf.data.AUTOTUNE)
 
@@ -187,9 +218,12 @@ def build_eval_dataset(files: RecordFiles, batch_size: int) -> tf.data.Dataset:
     """Build a dataset of every record once, in file order.
 
     The last batch is filled up with records of zeros, so that every batch has the same
-    shape; their input_mask and masked_lm_weights are 0.
+    shape; their input_mask and masked_lm_weights are 0. Records that are masked here
+    are masked alike in each evaluation.
     """
     dataset = tf.data.TFRecordDataset(list(files.paths))
+    if files.masker is not None:
+        dataset = _add_noise(dataset.enumerate(), files, _EVAL_MASK_SEED)
     dataset = _parse(dataset.batch(batch_size), files)
 
     def fill_up(batch):
@@ -204,24 +238,48 @@ def build_eval_dataset(files: RecordFiles, batch_size: int) -> tf.data.Dataset:
     return dataset.map(fill_up).prefetch(tf.data.AUTOTUNE)
 
 
+def _add_noise(
+    dataset: tf.data.Dataset,
+    files: RecordFiles,
+    seed: int,
+    host: int = 0,
+    num_hosts: int = 1,
+) -> tf.data.Dataset:
+    """Turn (number on this host, record) into (record, noise that masks it)."""
+
+    def draw(number, record):
+        seeds = tf.stack([tf.constant(seed, tf.int64), number * num_hosts + host])
+        return record, files.masker.draw_noise(files.max_seq_length, seeds)
+
+    return dataset.map(draw, num_parallel_calls=2, deterministic=True)
+
+
 def _parse(dataset: tf.data.Dataset, files: RecordFiles) -> tf.data.Dataset:
     """Turn batches of serialized records into features under our names.
+
+    Where records are masked here, a batch is (serialized records, noise).
 
     Integers become int32, because TPUs compute no int64. Each feature is
     [batch, ...shape of `schema.feature_shapes`].
     """
+    masker = files.masker
+    masking_time = "dynamic" if masker else "static"
     spec = schema.parsing_spec(
-        files.max_seq_length, files.max_predictions_per_seq, files.feature_names
+        files.max_seq_length,
+        files.max_predictions_per_seq,
+        files.feature_names,
+        masking_time,
     )
     on_disk = schema.RECORD_NAMES[files.feature_names]
 
-    def parse_batch(records):
+    def parse_batch(records, noise=None):
         parsed = tf.io.parse_example(records, spec)
-        return {
+        features = {
             name: parsed[on_disk[name]]
             if name in schema.FLOAT_FEATURES
             else tf.cast(parsed[on_disk[name]], tf.int32)
-            for name in schema.FEATURES
+            for name in schema.FEATURES_OF[masking_time]
         }
+        return masker.mask(features, noise) if masker else features
 
     return dataset.map(parse_batch, num_parallel_calls=2, deterministic=True)

@@ -78,6 +78,13 @@ _NUM_WORKERS = flags.DEFINE_integer(
     "Processes, by default one a core (one in all where there is little to do); the "
     "result is the same.",
 )
+_MASKING_TIME = flags.DEFINE_enum(
+    "masking_time",
+    "static",
+    list(schema.FEATURES_OF),
+    "Mask while the records are written, or anew in each epoch of run_pretraining "
+    "(dynamic; each sequence is then stored once, --dupe_factor is 1).",
+)
 _PACKING = flags.DEFINE_enum(
     "packing",
     "pairs",
@@ -169,12 +176,13 @@ def _read_settings() -> settings_lib.Settings:
         max_seq_length=_MAX_SEQ_LENGTH.value,
         max_predictions_per_seq=_MAX_PREDICTIONS_PER_SEQ.value,
         random_seed=_RANDOM_SEED.value,
-        dupe_factor=_DUPE_FACTOR.value,
+        dupe_factor=_read_dupe_factor(),
         masked_lm_prob=_MASKED_LM_PROB.value,
         short_seq_prob=_SHORT_SEQ_PROB.value,
         do_lower_case=_DO_LOWER_CASE.value,
         masking=_read_masking(),
         mask_unit=_MASK_UNIT.value,
+        masking_time=_MASKING_TIME.value,
         packing=_PACKING.value,
         sentence_task=_SENTENCE_TASK.value
         or ("nsp" if _PACKING.value == "pairs" else "none"),
@@ -186,6 +194,13 @@ def _read_settings() -> settings_lib.Settings:
         feature_names=_FEATURE_NAMES.value,
         deduplicate=_DEDUPLICATE.value,
     )
+
+
+def _read_dupe_factor() -> int:
+    # Its default is Google's; a value that was asked for is for `Settings.check`.
+    if _MASKING_TIME.value == "dynamic" and not _DUPE_FACTOR.present:
+        return 1
+    return _DUPE_FACTOR.value
 
 
 def _hash_user_dict() -> str:
@@ -247,10 +262,8 @@ def _print_summary(
     )
     print(
         f"Records: {sequences} sequences, "
-        f"{counts['sequence_tokens'] / sequences:.1f} tokens and "
-        f"{counts['masked_tokens'] / sequences:.2f} masked tokens each, "
-        f"{_describe_labels(manifest)}"
-        f"budget filled in {_percent(counts, 'budgets_filled', 'sequences')}."
+        f"{counts['sequence_tokens'] / sequences:.1f} tokens each, "
+        f"{_describe_labels(manifest)}{_describe_masks(manifest)}."
     )
     last = f" ... {planned.shards[-1]}" if len(planned.shards) > 1 else ""
     if manifest.fix_punctuation:
@@ -259,6 +272,16 @@ def _print_summary(
     print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
     print(f"Report: {planned.report_page}")
     print(f"Done in {seconds:.1f} s.")
+
+
+def _describe_masks(manifest: manifest_lib.Manifest) -> str:
+    counts = manifest.counts
+    if manifest.masking_time == "dynamic":
+        return "to be masked while training"
+    return (
+        f"{counts['masked_tokens'] / counts['sequences']:.2f} tokens masked in each, "
+        f"budget filled in {_percent(counts, 'budgets_filled', 'sequences')}"
+    )
 
 
 def _describe_labels(manifest: manifest_lib.Manifest) -> str:

@@ -141,9 +141,17 @@ class GroupRecordMaker:
         if rules.masking == "token":
             built = sequences.split_words(built, self._vocabulary)
         budgets = masking.count_budgets(built.lengths, rules)
-        masked = masking.mask_sequences(built, rules, self._vocabulary, rng)
+        if settings.masking_time == "static":
+            masked = masking.mask_sequences(built, rules, self._vocabulary, rng)
+        else:
+            masked = masking.leave_unmasked(built.input_ids)
+        features = _features(built, masked, labels)
         records = tfrecords.encode_examples(
-            _features(built, masked, labels), settings.feature_names
+            {
+                name: features[name]
+                for name in schema.FEATURES_OF[settings.masking_time]
+            },
+            settings.feature_names,
         )
         counts = {
             "sequences": len(records),
@@ -211,5 +219,6 @@ def _features(built, masked, labels) -> dict[str, np.ndarray]:
         schema.MASKED_LM_POSITIONS: masked.positions,
         schema.MASKED_LM_IDS: masked.labels,
         schema.MASKED_LM_WEIGHTS: in_use.astype(np.float32),
+        schema.WORD_IDS: sequences.number_words(built),
         schema.NEXT_SENTENCE_LABELS: labels[:, None].astype(np.uint8),
     }

@@ -36,6 +36,8 @@ class Manifest:
         fix_punctuation: characters that the vocabulary lacks were replaced.
         masking: what was masked together, one of `masking.MASKINGS`.
         mask_unit: what each draw of 80/10/10 decided on, one of `masking.MASK_UNITS`.
+        masking_time: key of `schema.FEATURES_OF`; "dynamic" records are masked by these
+            rules while training.
         dupe_factor: copies of the corpus, each masked anew.
         masked_lm_prob: share of tokens to mask.
         short_seq_prob: share of documents cut into shorter sequences.
@@ -64,6 +66,7 @@ class Manifest:
     fix_punctuation: bool
     masking: str
     mask_unit: str
+    masking_time: str
     dupe_factor: int
     masked_lm_prob: float
     short_seq_prob: float

@@ -96,6 +96,12 @@ def mask_sequences(
     )
 
 
+def leave_unmasked(input_ids: np.ndarray) -> MaskedSequences:
+    """Return the sequences with nothing masked and no column for it."""
+    none = np.zeros((len(input_ids), 0), np.int32)
+    return MaskedSequences(input_ids, none, none, np.zeros(len(input_ids), np.int64))
+
+
 def count_budgets(lengths: np.ndarray, rules: MaskingRules) -> np.ndarray:
     """Return how many tokens of each sequence are to be masked, int64.
 

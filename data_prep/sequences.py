@@ -55,6 +55,12 @@ def split_words(sequences: Sequences, vocabulary: vocab.Vocabulary) -> Sequences
     )
 
 
+def number_words(sequences: Sequences) -> np.ndarray:
+    """Return `schema.WORD_IDS`, int64 [sequences, max_seq_length]."""
+    numbers = np.cumsum(sequences.word_starts & sequences.maskable, axis=1)
+    return numbers * sequences.maskable
+
+
 def build_sequences(
     documents: documents_lib.TokenizedDocuments,
     spans: np.ndarray,

@@ -25,6 +25,7 @@ class Settings:
     mask_unit: str = "token"
     sentence_task: str = "nsp"
     packing: str = "pairs"
+    masking_time: str = "static"
     segmenter: str = "rjieba"
     user_dict: str = ""
     user_dict_sha256: str = ""
@@ -67,6 +68,7 @@ class Settings:
         choices = (
             ("masking", masking_lib.MASKINGS),
             ("mask_unit", masking_lib.MASK_UNITS),
+            ("masking_time", tuple(schema.FEATURES_OF)),
             ("sentence_task", instances.SENTENCE_TASKS),
             ("packing", instances.PACKINGS),
             ("segmenter", segmentation.SEGMENTERS),
@@ -80,6 +82,12 @@ class Settings:
                     f"{', '.join(known)}."
                 )
 
+        if self.masking_time == "dynamic" and self.dupe_factor != 1:
+            raise ValueError(
+                f"--dupe_factor={self.dupe_factor} has no use with "
+                "--masking_time=dynamic, which stores each sequence once and masks it "
+                "anew in each epoch: leave --dupe_factor out."
+            )
         if self.packing != "pairs" and self.sentence_task != "none":
             raise ValueError(
                 f"--packing={self.packing} makes sequences of one part, so there are "

@@ -25,6 +25,7 @@ def manifest(tmp_path):
         fix_punctuation=False,
         masking="wwm",
         mask_unit="token",
+        masking_time="static",
         dupe_factor=1,
         masked_lm_prob=0.15,
         short_seq_prob=0.1,

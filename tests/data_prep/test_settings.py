@@ -22,6 +22,11 @@ from data_prep.settings import Settings
             {"user_dict": "a.txt", "segmenter": "none"},
             "--segmenter=none has no dictionary that --user_dict could add to: use",
         ),
+        ({"masking_time": "late"}, "--masking_time=late is unknown: choose one of st"),
+        (
+            {"masking_time": "dynamic", "dupe_factor": 5},
+            "--dupe_factor=5 has no use with --masking_time=dynamic",
+        ),
         ({"segmenter": "ltp"}, "--segmenter=ltp is unknown: choose one of rjieba"),
         ({"feature_names": "v1"}, "--feature_names=v1 is unknown: choose one of goo"),
     ],

@@ -1,0 +1,171 @@
+"""Records stored unmasked by the data stage and masked while training."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn import dynamic_masking, input_pipeline
+from data_prep import corpus, outputs, pipeline, schema, vocab
+from data_prep.settings import Settings
+
+SAMPLE = pathlib.Path(__file__).parents[2] / "data_prep" / "sample_corpus"
+LENGTH, PREDICTIONS = 64, 10
+SETTINGS = Settings(
+    max_seq_length=LENGTH,
+    max_predictions_per_seq=PREDICTIONS,
+    masking="wwm",
+    masking_time="dynamic",
+    dupe_factor=1,
+)
+
+
+@pytest.fixture(scope="module")
+def write_records(tmp_path_factory):
+    """Run the data stage over news.txt; return the record files."""
+    folder = tmp_path_factory.mktemp("records")
+    text = (SAMPLE / "news.txt").read_text(encoding="utf-8")
+    tokens = (*vocab.REQUIRED_TOKENS, *sorted(set(text.lower()) - set(" \n")))
+    vocabulary = vocab.Vocabulary(
+        tokens, "test", "".join(token + "\n" for token in tokens).encode()
+    )
+
+    def write(name: str, settings: Settings) -> tuple[str, ...]:
+        job = pipeline.Job(
+            corpus.find_files(str(SAMPLE / "news.txt")),
+            vocabulary,
+            settings,
+            outputs.plan_outputs(str(folder / name / "train.tfrecord"), 2),
+        )
+        pipeline.run(job, 1, False)
+        return job.outputs.shards
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def paths(write_records):
+    return write_records("dynamic", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def files(paths):
+    return input_pipeline.check_files(paths, LENGTH, PREDICTIONS)
+
+
+def read(dataset, batches: int) -> dict[str, np.ndarray]:
+    found = list(dataset.take(batches))
+    return {
+        name: np.concatenate([batch[name].numpy() for batch in found])
+        for name in schema.FEATURES
+    }
+
+
+def restore(records) -> np.ndarray:
+    """Put the labels back into input_ids."""
+    ids = records["input_ids"].copy()
+    rows, places = np.nonzero(records["masked_lm_weights"])
+    columns = records["masked_lm_positions"][rows, places]
+    ids[rows, columns] = records["masked_lm_ids"][rows, places]
+    return ids
+
+
+def masks_of(records) -> dict[bytes, tuple[bytes, bytes]]:
+    """Which masks each sequence has; sequences of one epoch are all different."""
+    columns = zip(
+        restore(records),
+        records["input_ids"],
+        records["masked_lm_positions"],
+        strict=True,
+    )
+    return {ids.tobytes(): (m.tobytes(), p.tobytes()) for ids, m, p in columns}
+
+
+def count_records(paths) -> int:
+    return sum(1 for _ in tf.data.TFRecordDataset(list(paths)))
+
+
+def test_stored_records_are_unmasked_and_have_words(paths):
+    record = next(iter(tf.data.TFRecordDataset(paths[0])))
+    stored = set(tf.train.Example.FromString(record.numpy()).features.feature)
+    assert stored == set(schema.DYNAMIC_FEATURES)
+    spec = schema.parsing_spec(LENGTH, PREDICTIONS, masking_time="dynamic")
+    raw = list(tf.data.TFRecordDataset(list(paths)).as_numpy_iterator())
+    parsed = {k: v.numpy() for k, v in tf.io.parse_example(raw, spec).items()}
+    assert not (parsed["input_ids"] == 4).any()  # [MASK]
+    word_ids = parsed["word_ids"]
+    special = np.isin(parsed["input_ids"], [0, 1, 2, 3])  # and [UNK]
+    assert ((word_ids == 0) == special).all()
+    # Numbers go up by one from word to word; some words have several tokens.
+    steps = np.diff(word_ids, axis=1)[~special[:, 1:] & ~special[:, :-1]]
+    assert set(steps.tolist()) == {0, 1}
+    assert (steps == 0).mean() > 0.2
+
+
+def test_each_epoch_masks_the_same_sequences_anew(files, paths):
+    count = count_records(paths)
+    batch = 7
+    whole = read(input_pipeline.build_train_dataset(files, batch, 1), 2 * count)
+    first = {name: value[:count] for name, value in whole.items()}
+    second = {name: value[count : 2 * count] for name, value in whole.items()}
+    one, two = masks_of(first), masks_of(second)
+    assert len(one) == count
+    assert one.keys() == two.keys()
+    assert np.mean([one[ids] != two[ids] for ids in one]) > 0.95
+    lengths = first["input_mask"].sum(axis=1)
+    budgets = np.clip(np.rint(0.15 * lengths), 1, PREDICTIONS)
+    assert (first["masked_lm_weights"].sum(axis=1) == budgets).mean() > 0.99
+
+
+def test_resumed_run_sees_the_same_masks(files, paths):
+    skip = count_records(paths) + 5  # into the second epoch
+    whole = read(input_pipeline.build_train_dataset(files, 5, 1), skip // 5 + 9)
+    rest = read(input_pipeline.build_train_dataset(files, 8, 1, skip_records=skip), 4)
+    for name in schema.FEATURES:
+        np.testing.assert_array_equal(whole[name][skip : skip + 32], rest[name])
+
+
+def test_hosts_draw_different_masks(files):
+    one, two = (
+        next(iter(input_pipeline.build_train_dataset(files, 4, 1, 0, host, 4)))
+        for host in (0, 1)
+    )
+    masker = files.masker
+    assert (one["masked_lm_positions"] != two["masked_lm_positions"]).numpy().any()
+    assert masker.rules == SETTINGS.masking_rules
+
+
+def test_evaluation_masks_alike_each_time(files):
+    first, again = (
+        read(input_pipeline.build_eval_dataset(files, 16), 3) for _ in range(2)
+    )
+    for name in schema.FEATURES:
+        np.testing.assert_array_equal(first[name], again[name])
+    assert first["masked_lm_weights"].sum() > 100
+
+
+def test_graph_holds_no_python(files):
+    dataset = input_pipeline.build_train_dataset(files, 4, 1)
+    graph = dataset._as_serialized_graph().numpy()
+    assert b"PyFunc" not in graph
+    assert b"StatelessRandomUniform" in graph
+
+
+def test_mixed_and_unexplained_records_are_refused(
+    paths, write_records, tmp_path, files
+):
+    static = write_records(
+        "static", dataclasses.replace(SETTINGS, masking_time="static")
+    )
+    with pytest.raises(ValueError, match="Some input files are masked and some are to"):
+        input_pipeline.check_files((*paths, *static), LENGTH, PREDICTIONS)
+    alone = tmp_path / "alone.tfrecord"
+    alone.write_bytes(pathlib.Path(paths[0]).read_bytes())
+    with pytest.raises(ValueError, match="no manifest beside it says how"):
+        input_pipeline.check_files((str(alone),), LENGTH, PREDICTIONS)
+    (manifest,) = files.manifests
+    other = dataclasses.replace(manifest, mask_unit="word")
+    with pytest.raises(ValueError, match="masked at different times or by different"):
+        dynamic_masking.build_masker((manifest, other))

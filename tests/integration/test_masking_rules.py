@@ -1,0 +1,238 @@
+"""One set of rules for both ways of masking: while writing and while training."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn import dynamic_masking
+from data_prep import masking, schema, sequences, vocab
+
+TOKENS = (
+    *("[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    *("##模", "##ab", "[", *"甲乙丙丁戊己庚辛壬癸"),
+)
+VOCABULARY = vocab.Vocabulary(TOKENS, "test", b"")
+LENGTH, PREDICTIONS = 128, 20
+SIZES, SIZE_SHARES = (1, 2, 3, 4, 6, 8), (0.47, 0.41, 0.07, 0.03, 0.01, 0.01)
+
+
+def mask_while_writing(features, rules, seed):
+    word_ids = features[schema.WORD_IDS]
+    maskable = word_ids > 0
+    starts = ~maskable
+    starts[:, 0] = True
+    starts[:, 1:] |= word_ids[:, 1:] != word_ids[:, :-1]
+    built = sequences.Sequences(
+        features[schema.INPUT_IDS],
+        features[schema.SEGMENT_IDS],
+        features[schema.INPUT_MASK].sum(axis=1),
+        starts,
+        maskable,
+    )
+    # What is stored is what comes back.
+    np.testing.assert_array_equal(
+        np.diff(sequences.number_words(built), axis=1) != 0,
+        np.diff(word_ids, axis=1) != 0,
+    )
+    rng = np.random.default_rng(seed)
+    masked = masking.mask_sequences(built, rules, VOCABULARY, rng)
+    columns = np.arange(rules.max_predictions_per_seq)
+    weights = (columns < masked.num_predictions[:, None]).astype(np.float32)
+    return masked.input_ids, masked.positions, masked.labels, weights
+
+
+@tf.function
+def _mask_in_graph(masker, features, seeds):
+    noise = tf.map_fn(
+        lambda seed: masker.draw_noise(LENGTH, seed),
+        seeds,
+        fn_output_signature=tf.float32,
+    )
+    return masker.mask(features, noise)
+
+
+def mask_while_training(features, rules, seed):
+    masker = dynamic_masking.Masker(
+        rules, VOCABULARY.mask_id, VOCABULARY.replacement_ids
+    )
+    seeds = np.stack(
+        [
+            np.full(len(features[schema.INPUT_IDS]), seed),
+            range(len(features[schema.INPUT_IDS])),
+        ],
+        axis=1,
+    )
+    tensors = {name: tf.constant(value, tf.int32) for name, value in features.items()}
+    masked = _mask_in_graph(masker, tensors, tf.constant(seeds, tf.int64))
+    assert set(masked) == set(schema.FEATURES)
+    shapes = schema.feature_shapes(LENGTH, rules.max_predictions_per_seq)
+    for name, value in masked.items():
+        assert tuple(value.shape[1:]) == shapes[name], name
+        floating = name in schema.FLOAT_FEATURES
+        assert value.dtype == (tf.float32 if floating else tf.int32), name
+    for name in (schema.INPUT_MASK, schema.SEGMENT_IDS, schema.NEXT_SENTENCE_LABELS):
+        np.testing.assert_array_equal(masked[name], features[name])
+    return tuple(
+        masked[name].numpy() for name in (schema.INPUT_IDS, *schema.PREDICTION_FEATURES)
+    )
+
+
+@pytest.fixture(params=[mask_while_writing, mask_while_training])
+def mask(request):
+    """(features, rules, seed) -> input_ids, positions, labels, weights."""
+    return request.param
+
+
+def make_features(words: list[list[int]], unknown_share=0.0, length=LENGTH):
+    """[CLS] words [SEP] words [SEP] with words of so many tokens."""
+    rng = np.random.default_rng(1)
+    rows = len(words)
+    word_ids = np.zeros((rows, length), np.int64)
+    ids = np.zeros((rows, length), np.int32)
+    for row, sizes in enumerate(words):
+        place, number = 1, 0
+        ids[row, 0] = VOCABULARY.cls_id
+        for position, size in enumerate(sizes):
+            if position == len(sizes) // 2:
+                ids[row, place] = VOCABULARY.sep_id
+                place += 1
+            span = slice(place, place + size)
+            ids[row, span] = rng.integers(9, len(TOKENS), size)
+            if rng.random() < unknown_share:
+                ids[row, place + size // 2] = VOCABULARY.unk_id
+            else:
+                number += 1
+                word_ids[row, span] = number
+            place += size
+        ids[row, place] = VOCABULARY.sep_id
+    return {
+        schema.INPUT_IDS: ids,
+        schema.INPUT_MASK: (ids > 0).astype(np.int64),
+        schema.SEGMENT_IDS: np.zeros_like(word_ids),
+        schema.WORD_IDS: word_ids,
+        schema.NEXT_SENTENCE_LABELS: np.arange(rows)[:, None] % 2,
+    }
+
+
+@pytest.fixture(scope="module")
+def features():
+    """600 sequences of 20 to 125 tokens, words as in Chinese text, some with [UNK]."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(600):
+        sizes = rng.choice(SIZES, LENGTH, p=SIZE_SHARES)
+        most = rng.integers(20, LENGTH - 2)
+        rows.append(sizes[: np.searchsorted(np.cumsum(sizes), most, "right")].tolist())
+    return make_features(rows, unknown_share=0.05)
+
+
+def chosen_tokens(positions, weights, length=LENGTH):
+    chosen = np.zeros((len(positions), length), bool)
+    rows, places = np.nonzero(weights)
+    chosen[rows, positions[rows, places]] = True
+    return chosen
+
+
+@pytest.mark.parametrize("mode", masking.MASKINGS)
+@pytest.mark.parametrize("unit", masking.MASK_UNITS)
+def test_rules_hold(mask, features, mode, unit):
+    rules = masking.MaskingRules(0.15, PREDICTIONS, mode, unit)
+    ids, positions, labels, weights = mask(features, rules, 3)
+    original, word_ids = features[schema.INPUT_IDS], features[schema.WORD_IDS]
+    chosen = chosen_tokens(positions, weights)
+    # Positions ascend, once each, and are padded with zeros behind the last.
+    assert chosen.sum() == weights.sum()
+    assert (np.diff(weights, axis=1) <= 0).all()
+    assert (np.diff(positions, axis=1)[weights[:, 1:] > 0] > 0).all()
+    assert not positions[weights == 0].any()
+    assert not labels[weights == 0].any()
+    # Labels are what stood there: no special token, no word with [UNK].
+    rows, _ = np.nonzero(weights)
+    in_use = weights > 0
+    np.testing.assert_array_equal(labels[in_use], original[rows, positions[in_use]])
+    assert (word_ids[chosen] > 0).all()
+    # The budget is filled and never overshot.
+    budgets = np.clip(np.rint(0.15 * (original > 0).sum(axis=1)), 1, PREDICTIONS)
+    assert (weights.sum(axis=1) <= budgets).all()
+    assert (weights.sum(axis=1) == budgets).mean() > 0.995
+    # Whole words.
+    same = (np.diff(word_ids, axis=1) == 0) & (word_ids[:, 1:] > 0)
+    np.testing.assert_array_equal(chosen[:, 1:][same], chosen[:, :-1][same])
+    # 80/10/10, other tokens live.
+    np.testing.assert_array_equal(ids[~chosen], original[~chosen])
+    is_mask = ids == VOCABULARY.mask_id
+    other = chosen & ~is_mask & (ids != original)
+    assert abs(is_mask[chosen].mean() - 0.8) < 0.025
+    # One in twelve live ids is the token itself.
+    assert abs(other[chosen].mean() - 0.1 * 11 / 12) < 0.02
+    assert set(ids[other].tolist()) == set(VOCABULARY.replacement_ids.tolist())
+    if unit == "word":
+        together = same & chosen[:, 1:]
+        np.testing.assert_array_equal(
+            is_mask[:, 1:][together], is_mask[:, :-1][together]
+        )
+    else:
+        together = same & chosen[:, 1:]
+        differ = is_mask[:, 1:][together] != is_mask[:, :-1][together]
+        assert abs(differ.mean() - 2 * 0.8 * 0.2) < 0.04
+
+
+def test_words_of_each_length_get_their_share(mask):
+    rng = np.random.default_rng(5)
+    sizes = rng.choice(SIZES, (3000, LENGTH), p=SIZE_SHARES)
+    fits = np.cumsum(sizes, axis=1) <= LENGTH - 3
+    features = make_features([s[f].tolist() for s, f in zip(sizes, fits, strict=True)])
+    _, positions, _, weights = mask(features, masking.MaskingRules(), 1)
+    chosen = chosen_tokens(positions, weights)
+    word_ids = features[schema.WORD_IDS]
+    share = chosen[word_ids > 0].mean()
+    counts = np.stack([np.bincount(row, minlength=LENGTH) for row in word_ids])
+    size_of = np.take_along_axis(counts, word_ids, axis=1) * (word_ids > 0)
+    for size in SIZES:
+        low, high = (0.95, 1.05) if size <= 4 else (0.75, 1.25)
+        assert low < chosen[size_of == size].mean() / share < high, size
+
+
+def test_runs_of_words_have_macberts_lengths(mask):
+    # Words of one token in a long row: the chosen runs show, where few are chosen.
+    features = make_features([[1] * 125] * 3000)
+    rules = masking.MaskingRules(0.04, PREDICTIONS, "ngram")  # five of 128 tokens
+    _, positions, _, weights = mask(features, rules, 2)
+    assert (weights.sum(axis=1) == 5).all()
+    chosen = chosen_tokens(positions, weights)
+    edges = np.diff(np.pad(chosen, [[0, 0], [1, 1]]).astype(int), axis=1)
+    runs = np.nonzero(edges < 0)[1] - np.nonzero(edges > 0)[1]
+    shares = np.bincount(runs, minlength=6)[1:] / len(runs)
+    # Two runs of a mean length of two fit; the third is cut. So long ones are rarer
+    # and short ones more frequent than 40/30/20/10, in this order still.
+    assert shares[0] > shares[1] > shares[2] > shares[3] > 0.04
+    assert shares[4] < 0.05
+    # Far from words drawn alone, of which one in 25 has a chosen neighbour.
+    assert shares[0] < 0.6
+    # No run reaches over [SEP], which is never chosen.
+    assert not chosen[features[schema.INPUT_IDS] == VOCABULARY.sep_id].any()
+
+
+def test_rate_of_one_masks_every_word_that_may_be(mask):
+    features = make_features([[1, 2, 3], [4, 1, 1]], unknown_share=0.3)
+    rules = masking.MaskingRules(1.0, LENGTH)
+    _, positions, _, weights = mask(features, rules, 0)
+    np.testing.assert_array_equal(
+        chosen_tokens(positions, weights), features[schema.WORD_IDS] > 0
+    )
+
+
+def test_seed_decides_the_masks(mask, features):
+    rules = masking.MaskingRules()
+    first, again, other = (mask(features, rules, seed) for seed in (1, 1, 2))
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (first[1] != other[1]).any(axis=1).mean() > 0.95
+
+
+def test_sequence_without_words_stays_as_it_is(mask):
+    features = make_features([[2, 1], [1]], unknown_share=1.0)
+    ids, positions, _, weights = mask(features, masking.MaskingRules(), 0)
+    np.testing.assert_array_equal(ids, features[schema.INPUT_IDS])
+    assert not weights.any()
+    assert not positions.any()
