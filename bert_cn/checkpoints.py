@@ -11,6 +11,7 @@ so that conversion and filling in masks need nothing but the folder.
 import dataclasses
 import json
 import os
+import sys
 
 import keras
 import tensorflow as tf
@@ -23,7 +24,11 @@ CONFIG_FILE = "bert_config.json"
 VOCAB_FILE = "vocab.txt"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 MANIFEST_FILE = "data_manifest.json"
+BEST_FOLDER = "best"
+_BEST_RESULTS_FILE = "best_results.json"
 _CHECKPOINT_NAME = "ckpt"
+# What TensorFlow's reader raises for files that are missing, cut short or overwritten.
+_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
 
 
 class TrainingCheckpoints:
@@ -40,12 +45,15 @@ class TrainingCheckpoints:
         max_to_keep: int,
     ):
         self._optimizer = optimizer
+        self._output_dir = output_dir
         self._checkpoint = tf.train.Checkpoint(
             model=model,
             optimizer=optimizer,
             # Keras tracks the weights of its layers, but not the states of dropout's
             # random generators, and without them a resumed run draws other masks.
-            random_states=[v.value for v in model.non_trainable_variables],
+            random_states=[
+                v.value for v in model.variables if "seed_generator" in v.path
+            ],
         )
         self._manager = tf.train.CheckpointManager(
             self._checkpoint,
@@ -53,29 +61,103 @@ class TrainingCheckpoints:
             max_to_keep=max_to_keep,
             checkpoint_name=_CHECKPOINT_NAME,
         )
+        self._latest = next(iter(find_prefixes(output_dir)), None)
 
     @property
     def latest(self) -> str | None:
         """Prefix of the newest checkpoint, or None."""
-        return self._manager.latest_checkpoint
+        return self._latest
 
     def restore_latest(self) -> int:
-        """Restore the newest checkpoint if there is one.
+        """Restore the newest checkpoint that can be read, if there is one.
+
+        Checkpoints are looked for in this order:
+        1. the newest by its step, whatever the file `checkpoint` says, since a run may
+           have been killed between writing the one and the other;
+        2. if it is truncated or a file of it is missing, the one before, and so on;
+           what is passed over is named on standard error.
 
         Returns:
             The step after which it was saved; 0 without a checkpoint.
 
         Raises:
-            ValueError: the checkpoint does not fit the model.
+            ValueError: a checkpoint does not fit the model, or none can be read.
         """
-        if self.latest is None:
-            return 0
-        _restore(self._checkpoint, self.latest)
-        return read_step(self._optimizer)
+        prefixes = find_prefixes(self._output_dir)
+        for prefix in prefixes:
+            try:
+                _restore(self._checkpoint, prefix)
+            except _UNREADABLE as error:
+                print(
+                    f"warning: checkpoint {prefix} cannot be read and is passed over "
+                    f"({_first_line(error)}).",
+                    file=sys.stderr,
+                )
+            else:
+                self._latest = prefix
+                return read_step(self._optimizer)
+        if prefixes:
+            raise ValueError(
+                f"None of the {len(prefixes)} checkpoints in {self._output_dir!r} can "
+                "be read: restore the files from a copy, or name another --output_dir."
+            )
+        return 0
 
     def save(self) -> str:
         """Save under the current step and prune; returns the prefix."""
-        return self._manager.save(checkpoint_number=read_step(self._optimizer))
+        step = read_step(self._optimizer)
+        self._latest = self._manager.save(checkpoint_number=step)
+        return self._latest
+
+
+def find_prefixes(output_dir: str) -> list[str]:
+    """Return the prefixes of the training checkpoints in a folder, newest first."""
+    found = {}
+    pattern = os.path.join(output_dir, f"{_CHECKPOINT_NAME}-*.index")
+    for path in tf.io.gfile.glob(pattern):
+        prefix = path.removesuffix(".index")
+        step = prefix.rpartition("-")[2]
+        if step.isdigit():
+            found[int(step)] = prefix
+    return [found[step] for step in sorted(found, reverse=True)]
+
+
+def save_best(
+    model: keras.Model, output_dir: str, metrics: dict[str, float], step: int
+) -> bool:
+    """Keep the weights alone in OUTPUT_DIR/best if their loss is the lowest so far.
+
+    The folder holds what `write_description` writes too, so convert_checkpoint and
+    fill_mask read it like the run's own.
+
+    Args:
+        model: as it is now.
+        output_dir: of the run.
+        metrics: of the evaluation, with `loss`.
+        step: updates made so far.
+
+    Returns:
+        Whether these weights are the best.
+    """
+    folder = os.path.join(output_dir, BEST_FOLDER)
+    results = os.path.join(folder, _BEST_RESULTS_FILE)
+    if tf.io.gfile.exists(results):
+        with tf.io.gfile.GFile(results, "r") as file:
+            if json.loads(file.read())["loss"] <= metrics["loss"]:
+                return False
+    tf.io.gfile.makedirs(folder)
+    for name in (CONFIG_FILE, VOCAB_FILE, TOKENIZER_CONFIG_FILE, MANIFEST_FILE):
+        source = os.path.join(output_dir, name)
+        if tf.io.gfile.exists(source):
+            tf.io.gfile.copy(source, os.path.join(folder, name), overwrite=True)
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model),
+        folder,
+        max_to_keep=1,
+        checkpoint_name=_CHECKPOINT_NAME,
+    ).save(checkpoint_number=step)
+    manifest_lib.write_json(results, {**metrics, "global_step": step})
+    return True
 
 
 def read_step(optimizer: keras.optimizers.Optimizer) -> int:
@@ -96,13 +178,18 @@ def restore_model(model: keras.Model, output_dir: str) -> int:
     Raises:
         ValueError: there is no checkpoint, or it does not fit the model.
     """
-    prefix = tf.train.latest_checkpoint(output_dir)
+    prefix = next(iter(find_prefixes(output_dir)), None)
     if prefix is None:
         raise ValueError(
             f"{output_dir!r} holds no training checkpoint: name the --output_dir of a "
             "python -m bert_cn.run_pretraining that has saved one."
         )
-    _restore(tf.train.Checkpoint(model=model), prefix, partial=True)
+    try:
+        _restore(tf.train.Checkpoint(model=model), prefix, partial=True)
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"Checkpoint {prefix!r} cannot be read ({_first_line(error)})."
+        ) from error
     return int(prefix.rsplit("-", 1)[1])
 
 
@@ -115,7 +202,7 @@ def _restore(
             # The file holds optimizer slots too; every weight asked for must be there.
             status.expect_partial()
         status.assert_existing_objects_matched()
-    except (ValueError, AssertionError, tf.errors.OpError) as error:
+    except (ValueError, AssertionError) as error:
         raise ValueError(
             f"Checkpoint {prefix!r} does not fit the model ({_first_line(error)}); use "
             "the bert_config.json beside it, or another --output_dir."

@@ -3,7 +3,8 @@
     python -m bert_cn.convert_checkpoint --input=out/tiny --output_format=pt \
         --output_dir=out/tiny_pt
 
-Formats: tf1 (google-research/bert), tf2 (tf_model.h5 of transformers 4), keras
+Formats: tf1 (google-research/bert), tf2 (tf_model.h5 of transformers 4, or by
+--tf2_layout=model_garden a checkpoint of TF Model Garden), keras
 (KerasHub preset), pt (transformers with PyTorch), sentence_transformers (the encoder
 with mean pooling), onnx (only written). The input may also be a training output folder.
 """
@@ -89,6 +90,13 @@ _ALLOW_PARTIAL = flags.DEFINE_bool(
 _MAX_SHARD_SIZE = flags.DEFINE_string(
     "max_shard_size", "5GB", "The most that one file of a pt folder may hold."
 )
+_TF2_LAYOUT = flags.DEFINE_enum(
+    "tf2_layout",
+    "transformers",
+    ("transformers", "model_garden"),
+    "What --output_format=tf2 writes: a tf_model.h5 for transformers 4, or an "
+    "object-based checkpoint for TF Model Garden.",
+)
 _XLA_DEVICE = flags.DEFINE_bool(
     "xla_device", None, "Write this xla_device into transformers' config.json."
 )
@@ -112,7 +120,8 @@ def main(arguments: list[str]) -> None:
     formats.check_output(_OUTPUT_FORMAT.value, _OUTPUT_DIR.value, _OVERWRITE.value)
     pt.check_shard_size(_MAX_SHARD_SIZE.value)
     bert = _read()
-    for warning in formats.describe_losses(bert, _OUTPUT_FORMAT.value):
+    options = pretrained.WriteOptions(_MAX_SHARD_SIZE.value, _TF2_LAYOUT.value)
+    for warning in formats.describe_losses(bert, _OUTPUT_FORMAT.value, options):
         print(f"warning: {warning}", file=sys.stderr)
     started = time.monotonic()
     formats.write_checkpoint(
@@ -120,7 +129,7 @@ def main(arguments: list[str]) -> None:
         _OUTPUT_FORMAT.value,
         _OUTPUT_DIR.value,
         _OVERWRITE.value,
-        pretrained.WriteOptions(_MAX_SHARD_SIZE.value),
+        options,
     )
     print(
         f"Wrote {_OUTPUT_DIR.value} "

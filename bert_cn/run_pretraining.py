@@ -15,10 +15,13 @@ from absl import flags
 from bert_cn import checkpoints as checkpoints_lib
 from bert_cn import config as config_lib
 from bert_cn import (
+    evaluation,
+    fingerprint,
     initialization,
     input_pipeline,
     modeling,
     optimization,
+    record_checks,
     reporting,
     train_loop,
     train_step,
@@ -76,6 +79,28 @@ _EVAL_BATCH_SIZE = flags.DEFINE_integer(
 _LEARNING_RATE = flags.DEFINE_float(
     "learning_rate", 5e-5, "Peak learning rate.", lower_bound=0.0
 )
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer",
+    "bert_adamw",
+    list(optimization.OPTIMIZERS),
+    "bert_adamw: google-research/bert's, without bias correction; adamw: the paper's; "
+    "lamb: for batches of thousands.",
+)
+_DECAY_POWER = flags.DEFINE_float(
+    "decay_power", 1.0, "Power of the polynomial decay; 1 is linear.", lower_bound=0.0
+)
+_GRADIENT_ACCUMULATION_STEPS = flags.DEFINE_integer(
+    "gradient_accumulation_steps",
+    1,
+    "Work through each batch in so many parts; the result is that of the whole batch.",
+    lower_bound=1,
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "mixed_bfloat16"],
+    "What is computed in; variables, logits and losses are float32 either way.",
+)
 _NUM_TRAIN_STEPS = flags.DEFINE_integer(
     "num_train_steps", 100_000, "Updates in the whole run.", lower_bound=1
 )
@@ -87,6 +112,18 @@ _SAVE_CHECKPOINTS_STEPS = flags.DEFINE_integer(
 )
 _MAX_CHECKPOINTS = flags.DEFINE_integer(
     "max_checkpoints", 5, "Newest checkpoints to keep.", lower_bound=1
+)
+_SAVE_CHECKPOINTS_MINUTES = flags.DEFINE_float(
+    "save_checkpoints_minutes",
+    0.0,
+    "A checkpoint also after so many minutes; 0: by steps only.",
+    lower_bound=0.0,
+)
+_EVAL_STEPS = flags.DEFINE_integer(
+    "eval_steps",
+    0,
+    "With --do_eval, evaluate also after so many updates; 0: at the end only.",
+    lower_bound=0,
 )
 _ITERATIONS_PER_LOOP = flags.DEFINE_integer(
     "iterations_per_loop",
@@ -119,32 +156,53 @@ def main(arguments: list[str]) -> None:
         _load_files(_EVAL_INPUT_FILE) if _EVAL_INPUT_FILE.value else train_files
     )
     vocabulary = _describe_run(config, train_files, eval_files)
+    if _DO_TRAIN.value:
+        _check_same_run(train_files)
 
-    keras.utils.set_random_seed(_RANDOM_SEED.value)
     strategy = strategy_lib.build_strategy(_TPU.value)
     _check_batch_size(strategy)
     schedule = optimization.WarmupPolynomialDecay(
-        _LEARNING_RATE.value, _NUM_TRAIN_STEPS.value, _NUM_WARMUP_STEPS.value
+        _LEARNING_RATE.value,
+        _NUM_TRAIN_STEPS.value,
+        _NUM_WARMUP_STEPS.value,
+        _DECAY_POWER.value,
     )
-    with strategy.scope():
-        model = modeling.build_pretraining_model(config)
-        optimizer = optimization.BertAdamW(schedule)
-        optimizer.build(model.trainable_variables)
-    trainer = train_step.Trainer(strategy, model, optimizer)
+    trainer = _build_trainer(config, train_files, schedule, strategy)
     checkpoints = checkpoints_lib.TrainingCheckpoints(
-        model, optimizer, _OUTPUT_DIR.value, _MAX_CHECKPOINTS.value
+        trainer.model, trainer.optimizer, _OUTPUT_DIR.value, _MAX_CHECKPOINTS.value
     )
-    _load_weights(model, config, vocabulary, checkpoints)
+    _load_weights(trainer.model, config, vocabulary, checkpoints)
+    evaluator = _build_evaluator(trainer, eval_files, strategy)
 
     finished = True
     if _DO_TRAIN.value:
-        finished = _train(trainer, train_files, checkpoints, schedule, strategy)
+        dataset = _distribute_train_dataset(trainer.step, train_files, strategy)
+        finished = _train(trainer, dataset, checkpoints, schedule, evaluator)
     if _DO_EVAL.value and finished:
-        _evaluate(trainer, eval_files, strategy)
+        evaluator.run()
     _draw_curves()
     if not finished:
         again = command_line.command_again()
         print(f"Stopped at step {trainer.step}. Go on with:\n  {again}")
+
+
+def _build_trainer(config, files, schedule, strategy) -> train_step.Trainer:
+    keras.utils.set_random_seed(_RANDOM_SEED.value)
+    keras.config.set_dtype_policy(_PRECISION.value)
+    use_sentence_loss = record_checks.has_sentence_labels(files)
+    with strategy.scope():
+        model = modeling.build_pretraining_model(config)
+        if not use_sentence_loss:
+            modeling.freeze_sentence_head(model)
+        optimizer = optimization.OPTIMIZERS[_OPTIMIZER.value](schedule)
+        optimizer.build(model.trainable_variables)
+    return train_step.Trainer(
+        strategy,
+        model,
+        optimizer,
+        _GRADIENT_ACCUMULATION_STEPS.value,
+        use_sentence_loss,
+    )
 
 
 def _check_flags() -> None:
@@ -171,6 +229,13 @@ def _check_batch_size(strategy: tf.distribute.Strategy) -> None:
                 f"--{flag.name}={flag.value} cannot be shared by {replicas} replicas: "
                 f"make it a multiple of {replicas}."
             )
+    parts = replicas * _GRADIENT_ACCUMULATION_STEPS.value
+    if _TRAIN_BATCH_SIZE.value % parts:
+        raise ValueError(
+            f"--train_batch_size={_TRAIN_BATCH_SIZE.value} cannot be worked through in "
+            f"--gradient_accumulation_steps={_GRADIENT_ACCUMULATION_STEPS.value} parts "
+            f"on {replicas} replica(s): make it a multiple of {parts}."
+        )
 
 
 def _load_files(flag: flags.FlagHolder) -> input_pipeline.RecordFiles:
@@ -186,14 +251,8 @@ def _describe_run(
 ) -> vocab_lib.Vocabulary | None:
     """Check vocabulary against config; write what lies beside the checkpoints."""
     manifests = tuple(manifest for some in files for manifest in some.manifests)
-    vocabulary = _load_vocabulary(manifests)
-    if vocabulary is not None and len(vocabulary) != config.vocab_size:
-        raise ValueError(
-            f"Vocabulary {vocabulary.path!r} has {len(vocabulary)} tokens, but "
-            f"{_BERT_CONFIG_FILE.value!r} says vocab_size {config.vocab_size}: use the "
-            "model configuration that goes with the records, or set vocab_size to "
-            f"{len(vocabulary)}."
-        )
+    vocabulary = record_checks.load_vocabulary(manifests, _VOCAB_FILE.value)
+    record_checks.check_vocabulary_size(vocabulary, config, _BERT_CONFIG_FILE.value)
     lower = manifests[0].do_lower_case if manifests else _DO_LOWER_CASE.value
     checkpoints_lib.write_description(
         _OUTPUT_DIR.value, config, vocabulary, lower, manifests
@@ -201,19 +260,26 @@ def _describe_run(
     return vocabulary
 
 
-def _load_vocabulary(manifests) -> vocab_lib.Vocabulary | None:
-    """Load the one vocabulary that the manifests and --vocab_file agree on."""
-    paths = {manifest.vocab_sha256: manifest.vocab_path for manifest in manifests}
-    if _VOCAB_FILE.value:
-        vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
-        paths.setdefault(vocabulary.sha256, vocabulary.path)
-    if len(paths) > 1:
-        raise ValueError(
-            "The records and --vocab_file name different vocabularies "
-            f"({', '.join(sorted(paths.values()))}): leave --vocab_file out, or make "
-            "the records anew with one vocabulary."
-        )
-    return vocab_lib.load_vocabulary(*paths.values()) if paths else None
+def _check_same_run(files: input_pipeline.RecordFiles) -> None:
+    """Refuse to go on with a run that began with other data or settings.
+
+    --num_train_steps is left out: to train longer is a decision one may take late.
+    """
+    settings = (
+        _TRAIN_BATCH_SIZE,
+        _LEARNING_RATE,
+        _NUM_WARMUP_STEPS,
+        _DECAY_POWER,
+        _OPTIMIZER,
+        _PRECISION,
+        _INIT_CHECKPOINT,
+        _RANDOM_SEED,
+    )
+    fingerprint.check_fingerprint(
+        _OUTPUT_DIR.value,
+        {flag.name: flag.value for flag in settings},
+        fingerprint.describe_data(files),
+    )
 
 
 def _load_weights(model, config, vocabulary, checkpoints) -> None:
@@ -239,17 +305,9 @@ def _load_weights(model, config, vocabulary, checkpoints) -> None:
         )
 
 
-def _train(trainer, files, checkpoints, schedule, strategy) -> bool:
-    step = trainer.step
-    if step >= _NUM_TRAIN_STEPS.value:
-        print(
-            f"Nothing to train: the checkpoint is at step {step} and "
-            f"--num_train_steps={_NUM_TRAIN_STEPS.value}."
-        )
-        return True
-    if step:
-        print(f"Going on from step {step}.")
-    dataset = strategy.distribute_datasets_from_function(
+def _distribute_train_dataset(step: int, files, strategy):
+    """Return the training batches from the one after `step` on."""
+    return strategy.distribute_datasets_from_function(
         lambda context: input_pipeline.build_train_dataset(
             files,
             context.get_per_replica_batch_size(_TRAIN_BATCH_SIZE.value),
@@ -259,37 +317,55 @@ def _train(trainer, files, checkpoints, schedule, strategy) -> bool:
             context.num_input_pipelines,
         )
     )
+
+
+def _train(trainer, dataset, checkpoints, schedule, evaluator) -> bool:
+    step = trainer.step
+    if step >= _NUM_TRAIN_STEPS.value:
+        print(
+            f"Nothing to train: the checkpoint is at step {step} and "
+            f"--num_train_steps={_NUM_TRAIN_STEPS.value}."
+        )
+        return True
     cadence = train_loop.Cadence(
         _NUM_TRAIN_STEPS.value,
         _ITERATIONS_PER_LOOP.value or (1000 if _TPU.value else 10),
         _SAVE_CHECKPOINTS_STEPS.value,
         _LOG_STEPS.value,
+        _EVAL_STEPS.value if _DO_EVAL.value else 0,
+        _SAVE_CHECKPOINTS_MINUTES.value,
     )
     reporter = reporting.StepReporter(
         _log_dir("train"), schedule, _TRAIN_BATCH_SIZE.value, step
     )
     print(
         f"Training {trainer.model.count_params():,} parameters on "
-        f"{strategy.num_replicas_in_sync} replica(s), {len(files.paths)} file(s); the "
-        "first step takes longer.",
+        f"{trainer.num_replicas} replica(s) from step {step} on; the first step takes "
+        "longer.",
         flush=True,
     )
-    return train_loop.train(trainer, dataset, checkpoints, reporter, cadence)
+    try:
+        return train_loop.train(
+            trainer, dataset, checkpoints, reporter, cadence, evaluator.run
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(
+            f"Out of memory with --train_batch_size={_TRAIN_BATCH_SIZE.value} and "
+            f"--max_seq_length={_MAX_SEQ_LENGTH.value}: raise "
+            "--gradient_accumulation_steps (the result stays the same), or lower one "
+            "of the two. The checkpoints are as they were."
+        ) from error
 
 
-def _evaluate(trainer, files, strategy) -> None:
-    dataset = strategy.experimental_distribute_dataset(
-        input_pipeline.build_eval_dataset(files, _EVAL_BATCH_SIZE.value)
+def _build_evaluator(trainer, files, strategy) -> evaluation.Evaluator:
+    return evaluation.Evaluator(
+        trainer,
+        evaluation.distribute_eval_dataset(strategy, files, _EVAL_BATCH_SIZE.value),
+        _MAX_EVAL_STEPS.value,
+        _OUTPUT_DIR.value,
+        _log_dir("eval"),
+        "--eval_input_file" if _EVAL_INPUT_FILE.value else "the training records",
     )
-    metrics, records = train_loop.evaluate(trainer, dataset, _MAX_EVAL_STEPS.value)
-    path = reporting.write_eval_results(_OUTPUT_DIR.value, metrics, trainer.step)
-    writer = tf.summary.create_file_writer(_log_dir("eval"))
-    reporting.write_scalars(writer, metrics, trainer.step)
-    what = "--eval_input_file" if _EVAL_INPUT_FILE.value else "the training records"
-    print(f"Evaluated {records} records of {what}:")
-    for name, value in sorted(metrics.items()):
-        print(f"  {name} = {value:.4f}")
-    print(f"Results: {path}")
 
 
 def _draw_curves() -> None:

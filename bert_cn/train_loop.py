@@ -160,20 +160,3 @@ def _describe_not_finite(
         "--learning_rate or raise --num_warmup_steps, then run the command again with "
         "another --output_dir, or from that checkpoint."
     )
-
-
-def evaluate(
-    trainer: train_step.Trainer, dataset, max_steps: int
-) -> tuple[dict[str, float], int]:
-    """Evaluate on at most `max_steps` batches (0: on all of them).
-
-    Returns:
-        Metrics under Google's names, and the number of records they cover.
-    """
-    totals = np.zeros(objectives.NUM_SUMS)
-    for index, features in enumerate(dataset):
-        if max_steps and index >= max_steps:
-            break
-        totals += trainer.eval_step(features).numpy()
-    # Every record has one next-sentence label, so its count is that of the records.
-    return trainer.summarize(totals), int(totals[objectives.NSP_COUNT])

@@ -32,14 +32,19 @@ class Trainer:
     ):
         self._strategy = strategy
         self.model = model
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         self._accumulation_steps = accumulation_steps
         self._use_sentence_loss = use_sentence_loss
 
     @property
+    def num_replicas(self) -> int:
+        """How many devices share each batch."""
+        return self._strategy.num_replicas_in_sync
+
+    @property
     def step(self) -> int:
         """How many updates were made so far."""
-        return checkpoints_lib.read_step(self._optimizer)
+        return checkpoints_lib.read_step(self.optimizer)
 
     def summarize(self, sums) -> dict[str, float]:
         """Turn accumulated sums [NUM_SUMS] into the metrics of this objective."""
@@ -66,7 +71,7 @@ class Trainer:
         gradients, sums = self._compute_gradients(features, counts)
         # Sum first, clip then: Keras's own order would clip each replica's part.
         gradients, norm = optimization.clip_gradients(reduce_sum(gradients))
-        self._optimizer.apply(gradients, self.model.trainable_variables)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
         return sums, norm
 
     def _compute_gradients(self, features, counts):

@@ -9,6 +9,9 @@ from absl import app
 from absl import logging as absl_logging
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
+# A device or a connection went away, as preempted TPUs do: the same command may well
+# succeed when it is run again. sysexits.h calls this EX_TEMPFAIL.
+TRANSIENT = 75
 
 
 def run_command(
@@ -18,7 +21,7 @@ def run_command(
 
     A `ValueError`, `OSError`, `FloatingPointError` (a loss that is not finite) or
     TensorFlow error ends the command with `NAME: error: SENTENCE` on standard error and
-    exit code 1. Ctrl-C ends it with one
+    exit code 1, or TRANSIENT where running it again may help. Ctrl-C ends it with one
     line that says what is kept and how to go on, and exit code 130.
 
     Args:
@@ -44,7 +47,7 @@ def run_command(
             sys.exit(INTERRUPTED)
         except (ValueError, OSError, FloatingPointError, *_file_errors()) as error:
             print(f"{name}: error: {describe_error(error)}", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(TRANSIENT if _is_transient(error) else 1)
 
     app.run(guarded)
 
@@ -72,6 +75,12 @@ def _file_errors() -> tuple[type[BaseException], ...]:
     import tensorflow as tf
 
     return (tf.errors.OpError,)
+
+
+def _is_transient(error: BaseException) -> bool:
+    import tensorflow as tf
+
+    return isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError))
 
 
 def _module() -> str:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 # Quiet TensorFlow before any test imports it; errors still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest

@@ -90,3 +90,52 @@ def test_folder_of_another_model_is_refused(small_config, tmp_path):
     other = dataclasses.replace(small_config, num_hidden_layers=3)
     with pytest.raises(ValueError, match="num_hidden_layers=2.*num_hidden_layers=3"):
         checkpoints_lib.write_description(str(tmp_path), other, None, None, ())
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove"])
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    small_config, tmp_path, capsys, damage
+):
+    _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
+    for step in (3, 6):
+        optimizer.iterations.assign(step)
+        checkpoints.save()
+    newest = tmp_path / "ckpt-6.data-00000-of-00001"
+    if damage == "truncate":
+        newest.write_bytes(newest.read_bytes()[:100])
+    else:
+        newest.unlink()
+    _, _, others = make_checkpoints(small_config, tmp_path)
+    assert others.restore_latest() == 3
+    assert "ckpt-6 cannot be read and is passed over" in capsys.readouterr().err
+
+
+def test_no_readable_checkpoint_is_an_error_not_a_fresh_start(small_config, tmp_path):
+    make_checkpoints(small_config, tmp_path)[2].save()
+    (tmp_path / "ckpt-0.data-00000-of-00001").write_bytes(b"")
+    with pytest.raises(ValueError, match="None of the 1 checkpoints"):
+        make_checkpoints(small_config, tmp_path)[2].restore_latest()
+
+
+def test_missing_state_file_does_not_hide_the_checkpoints(small_config, tmp_path):
+    _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
+    optimizer.iterations.assign(4)
+    checkpoints.save()
+    (tmp_path / "checkpoint").unlink()
+    assert make_checkpoints(small_config, tmp_path)[2].restore_latest() == 4
+
+
+def test_best_weights_are_kept_by_evaluation_loss(small_config, tmp_path):
+    checkpoints_lib.write_description(str(tmp_path), small_config, None, None, ())
+    model = modeling.build_pretraining_model(small_config)
+    bias = model.get_layer(modeling.MLM_HEAD).bias
+    kept = []
+    for step, loss in ((10, 3.0), (20, 2.0), (30, 2.5)):
+        bias.assign(np.full(bias.shape, step))
+        best = checkpoints_lib.save_best(model, str(tmp_path), {"loss": loss}, step)
+        kept.append(best)
+    assert kept == [True, True, False]
+    other = modeling.build_pretraining_model(small_config)
+    assert checkpoints_lib.restore_model(other, str(tmp_path / "best")) == 20
+    found = other.get_layer(modeling.MLM_HEAD).bias.numpy()
+    np.testing.assert_array_equal(found, np.full(bias.shape, 20))

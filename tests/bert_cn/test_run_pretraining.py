@@ -81,6 +81,35 @@ def test_training_twice_trains_once_and_leaves_what_it_says(
     assert (tmp_path / "run" / "eval_results.txt").read_text() == results
 
 
+def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tmp_path):
+    more = {
+        "do_eval": "true",
+        "eval_steps": 2,
+        "optimizer": "lamb",
+        "precision": "mixed_bfloat16",
+        "gradient_accumulation_steps": 2,
+        "save_checkpoints_minutes": 0.0001,
+    }
+    done = run_command(MODULE, *as_flags(arguments | more))
+    assert done.returncode == 0, done.stderr
+    steps = [line for line in done.stdout.splitlines() if line.startswith("Evaluated")]
+    assert [line.rsplit(" ", 1)[1] for line in steps] == ["2:", "4:", "6:"]
+    best = json.loads((tmp_path / "run" / "best" / "best_results.json").read_text())
+    weights = formats.read_checkpoint(str(tmp_path / "run" / "best"))
+    assert weights.global_step == best["global_step"]
+
+
+def test_other_data_or_settings_on_resume_are_refused(
+    run_command, assert_refused, arguments, record_files
+):
+    done = run_command(MODULE, *as_flags(arguments))
+    assert done.returncode == 0, done.stderr
+    other = arguments | {"learning_rate": 0.5}
+    assert_refused(MODULE, *as_flags(other), saying=("--learning_rate", "now 0.5"))
+    other = arguments | {"input_file": record_files[0]}
+    assert_refused(MODULE, *as_flags(other), saying=("records of --input_file",))
+
+
 def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_path):
     first = run_command(MODULE, *as_flags(arguments))
     assert first.returncode == 0, first.stderr
@@ -128,7 +157,7 @@ def test_killed_and_rerun_ends_with_the_weights_of_the_unbroken_run(
 
     done = run_command(MODULE, *as_flags(arguments))
     assert done.returncode == 0, done.stderr
-    assert "Going on from step" in done.stdout
+    assert "Restored" in done.stdout
     one, other = (
         tf.train.load_checkpoint(str(tmp_path / name / "ckpt-400"))
         for name in ("unbroken", "run")

@@ -11,6 +11,7 @@ from bert_cn import (
     checkpoints as checkpoints_lib,
 )
 from bert_cn import (
+    evaluation,
     input_pipeline,
     modeling,
     optimization,
@@ -70,9 +71,9 @@ def test_training_lowers_the_loss_and_reports_it(
 ):
     run = Run(small_config, record_files, tmp_path, num_steps=60)
     dataset = input_pipeline.build_eval_dataset(run.eval_files, 8)
-    before, records = train_loop.evaluate(run.trainer, dataset, 0)
+    before, records = evaluation.evaluate(run.trainer, dataset, 0)
     assert run.train()
-    after, _ = train_loop.evaluate(run.trainer, dataset, 0)
+    after, _ = evaluation.evaluate(run.trainer, dataset, 0)
     assert records == 40
     assert before["masked_lm_loss"] == pytest.approx(math.log(40), rel=0.05)
     assert after["masked_lm_loss"] < before["masked_lm_loss"] - 0.1
@@ -86,7 +87,7 @@ def test_training_lowers_the_loss_and_reports_it(
 def test_evaluation_stops_after_max_steps(small_config, record_files, tmp_path):
     run = Run(small_config, record_files, tmp_path)
     dataset = input_pipeline.build_eval_dataset(run.eval_files, 8)
-    assert train_loop.evaluate(run.trainer, dataset, 2)[1] == 16
+    assert evaluation.evaluate(run.trainer, dataset, 2)[1] == 16
 
 
 def test_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
