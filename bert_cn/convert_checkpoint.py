@@ -131,9 +131,9 @@ def main(arguments: list[str]) -> None:
         _OVERWRITE.value,
         options,
     )
+    written = formats.FORMATS[formats.find_layout(_OUTPUT_FORMAT.value, options)]
     print(
-        f"Wrote {_OUTPUT_DIR.value} "
-        f"({formats.FORMATS[_OUTPUT_FORMAT.value].description}) in "
+        f"Wrote {_OUTPUT_DIR.value} ({written.description}) in "
         f"{time.monotonic() - started:.1f} s."
     )
 

@@ -3,15 +3,23 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from bert_cn import config as config_lib
-from bert_cn.conversion import formats, keras_weights, pretrained, weight_map
+from bert_cn.conversion import (
+    formats,
+    keras_weights,
+    pretrained,
+    surgery,
+    weight_map,
+)
 from data_prep import vocab as vocab_lib
 
 # Settings that training may choose anew; any other difference makes another function.
 _FREE_SETTINGS = frozenset(
     {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"}
 )
+_RESIZE_ADVICE = {"vocab_size": ", or pass --resize_embeddings."}
 
 
 def load_init_checkpoint(
@@ -19,6 +27,7 @@ def load_init_checkpoint(
     config: config_lib.BertConfig,
     vocabulary: vocab_lib.Vocabulary | None,
     path: str,
+    resize_rng: np.random.Generator | None = None,
 ) -> tuple[weight_map.Part, ...]:
     """Put the weights of a checkpoint into a model, as far as it has them.
 
@@ -27,6 +36,8 @@ def load_init_checkpoint(
         config: of the model.
         vocabulary: of the training records, if known.
         path: anything that convert_checkpoint reads.
+        resize_rng: given if the checkpoint may have another vocabulary: tokens of both
+            keep their rows, it draws the rows of new ones as the initializer does.
 
     Returns:
         The parts (heads, for example) that the checkpoint lacks, which keep what the
@@ -36,11 +47,34 @@ def load_init_checkpoint(
         ValueError: there is no checkpoint, or its configuration or vocabulary differs.
     """
     bert = formats.read_checkpoint(path)
+    if resize_rng is not None:
+        bert = _resize(bert, vocabulary, resize_rng)
     _check_config(bert, config, path)
     if vocabulary is not None and bert.vocabulary is not None:
         _check_vocabulary(bert.vocabulary, vocabulary, path)
     keras_weights.assign_to_model(model, bert.weights, bert.parts)
     return tuple(part for part in weight_map.ALL_PARTS if part not in bert.parts)
+
+
+def _resize(
+    bert: pretrained.PretrainedBert,
+    vocabulary: vocab_lib.Vocabulary | None,
+    rng: np.random.Generator,
+) -> pretrained.PretrainedBert:
+    if vocabulary is None:
+        raise ValueError(
+            "--resize_embeddings needs the vocabulary of the records: name it by "
+            "--vocab_file."
+        )
+    old = bert.vocabulary
+    resized = surgery.resize_vocabulary(bert, vocabulary, rng)
+    if old.tokens != vocabulary.tokens:
+        new = len(set(vocabulary.tokens) - set(old.tokens))
+        print(
+            f"Embeddings resized from {len(old)} to {len(vocabulary)} tokens: {new} "
+            f"new rows drawn, {len(vocabulary) - new} kept."
+        )
+    return resized
 
 
 def _check_config(
@@ -53,7 +87,7 @@ def _check_config(
             raise ValueError(
                 f"--init_checkpoint={path} has {field.name}={there}, but "
                 f"--bert_config_file says {here}: use the configuration that belongs "
-                "to the checkpoint."
+                f"to the checkpoint{_RESIZE_ADVICE.get(field.name, '.')}"
             )
 
 
@@ -65,5 +99,5 @@ def _check_vocabulary(
             raise ValueError(
                 f"--init_checkpoint={path} was trained with another vocabulary: id "
                 f"{index} is {old!r} there and {new!r} in the records. Make the "
-                "records with the checkpoint's vocab.txt."
+                "records with the checkpoint's vocab.txt, or pass --resize_embeddings."
             )

@@ -9,6 +9,7 @@ Running the same command again goes on from the newest checkpoint.
 import os
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
@@ -59,6 +60,11 @@ _INIT_CHECKPOINT = flags.DEFINE_string(
     "",
     "Start from these weights: anything that convert_checkpoint reads.",
 )
+_RESIZE_EMBEDDINGS = flags.DEFINE_bool(
+    "resize_embeddings",
+    False,
+    "Let --init_checkpoint have another vocabulary: tokens of both keep their rows.",
+)
 _MAX_SEQ_LENGTH = flags.DEFINE_integer(
     "max_seq_length", 128, "Tokens per sequence; must be the data's.", lower_bound=1
 )
@@ -88,6 +94,12 @@ _OPTIMIZER = flags.DEFINE_enum(
 )
 _DECAY_POWER = flags.DEFINE_float(
     "decay_power", 1.0, "Power of the polynomial decay; 1 is linear.", lower_bound=0.0
+)
+_WEIGHT_DECAY_RATE = flags.DEFINE_float(
+    "weight_decay_rate",
+    0.01,
+    "Decoupled weight decay, of all but biases and LayerNorm.",
+    lower_bound=0.0,
 )
 _GRADIENT_ACCUMULATION_STEPS = flags.DEFINE_integer(
     "gradient_accumulation_steps",
@@ -194,7 +206,9 @@ def _build_trainer(config, files, schedule, strategy) -> train_step.Trainer:
         model = modeling.build_pretraining_model(config)
         if not use_sentence_loss:
             modeling.freeze_sentence_head(model)
-        optimizer = optimization.OPTIMIZERS[_OPTIMIZER.value](schedule)
+        optimizer = optimization.OPTIMIZERS[_OPTIMIZER.value](
+            schedule, _WEIGHT_DECAY_RATE.value
+        )
         optimizer.build(model.trainable_variables)
     return train_step.Trainer(
         strategy,
@@ -271,6 +285,7 @@ def _check_same_run(files: input_pipeline.RecordFiles) -> None:
         _NUM_WARMUP_STEPS,
         _DECAY_POWER,
         _OPTIMIZER,
+        _WEIGHT_DECAY_RATE,
         _PRECISION,
         _INIT_CHECKPOINT,
         _RANDOM_SEED,
@@ -293,8 +308,13 @@ def _load_weights(model, config, vocabulary, checkpoints) -> None:
         step = checkpoints.restore_latest()
         print(f"Restored {checkpoints.latest} (step {step}).")
     elif _INIT_CHECKPOINT.value:
+        rng = np.random.default_rng(_RANDOM_SEED.value)
         missing = initialization.load_init_checkpoint(
-            model, config, vocabulary, _INIT_CHECKPOINT.value
+            model,
+            config,
+            vocabulary,
+            _INIT_CHECKPOINT.value,
+            rng if _RESIZE_EMBEDDINGS.value else None,
         )
         fresh = f" Drawn anew: {', '.join(missing)}." if missing else ""
         print(f"Started from {_INIT_CHECKPOINT.value}.{fresh}")

@@ -1,0 +1,72 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bert_cn import initialization, modeling
+from bert_cn.conversion import formats, keras_weights
+
+WORDS = "bert/embeddings/word_embeddings"
+
+
+@pytest.fixture
+def checkpoint(build_bert, tmp_path):
+    """A tf1 folder of a random model, and the model it holds."""
+    bert = build_bert()
+    formats.write_checkpoint(bert, "tf1", str(tmp_path / "tf1"))
+    return bert, str(tmp_path / "tf1")
+
+
+def load(config, vocabulary, path, resize_rng=None):
+    model = modeling.build_pretraining_model(config)
+    missing = initialization.load_init_checkpoint(
+        model, config, vocabulary, path, resize_rng
+    )
+    return keras_weights.canonical_from_model(model), missing
+
+
+def test_every_weight_of_the_checkpoint_arrives(checkpoint):
+    bert, path = checkpoint
+    weights, missing = load(bert.config, bert.vocabulary, path)
+    assert missing == ()
+    assert weights.keys() == bert.weights.keys()
+    for name, weight in weights.items():
+        np.testing.assert_array_equal(weight, bert.weights[name])
+
+
+def test_dropout_may_differ_but_sizes_may_not(checkpoint):
+    bert, path = checkpoint
+    other = dataclasses.replace(
+        bert.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    assert load(other, None, path)[1] == ()
+    deeper = dataclasses.replace(bert.config, num_hidden_layers=3)
+    with pytest.raises(ValueError, match="num_hidden_layers=2, but .* says 3"):
+        load(deeper, None, path)
+
+
+def test_other_vocabulary_is_refused_and_resized_on_request(checkpoint, capsys):
+    bert, path = checkpoint
+    tokens = (*bert.vocabulary.tokens[:-1], "新", "鑫")
+    vocabulary = dataclasses.replace(
+        bert.vocabulary, tokens=tokens, data="\n".join(tokens).encode()
+    )
+    config = dataclasses.replace(bert.config, vocab_size=len(tokens))
+    with pytest.raises(ValueError, match="vocab_size=.*--resize_embeddings"):
+        load(config, vocabulary, path)
+    weights, _ = load(config, vocabulary, path, np.random.default_rng(0))
+    kept = len(tokens) - 2
+    np.testing.assert_array_equal(weights[WORDS][:kept], bert.weights[WORDS][:kept])
+    # New rows are drawn as the initializer does: deviation 0.02, cut at two.
+    assert 0 < np.abs(weights[WORDS][kept:]).max() <= 0.04
+    assert "2 new rows drawn" in capsys.readouterr().out
+
+
+def test_same_size_but_other_tokens_are_refused(checkpoint):
+    bert, path = checkpoint
+    tokens = (*bert.vocabulary.tokens[:-1], "新")
+    vocabulary = dataclasses.replace(
+        bert.vocabulary, tokens=tokens, data="\n".join(tokens).encode()
+    )
+    with pytest.raises(ValueError, match="trained with another vocabulary: id"):
+        load(bert.config, vocabulary, path)
