@@ -25,6 +25,8 @@ CONVERSIONS = (
     ("tf1", "tf1"),
     ("tf1", "tf2"),
     ("tf2", "tf1"),
+    ("tf1", "model_garden"),
+    ("model_garden", "tf1"),
     ("tf1", "keras"),
     ("keras", "tf1"),
     ("tf1", "pt"),
@@ -102,6 +104,9 @@ def convert(folder: str, source: str, target: str) -> tuple[float, int]:
         output += "_again"
     command = [sys.executable, "-m", "bert_cn.convert_checkpoint", "--overwrite"]
     command += [f"--input={os.path.join(folder, source)}", f"--output_dir={output}"]
+    if target == "model_garden":
+        command.append("--tf2_layout=model_garden")
+    target = "tf2" if target == "model_garden" else target
     command += [f"--output_format={target}", "--do_lower_case"]
     log = os.path.join(folder, "log.txt")
     started = time.monotonic()

@@ -12,6 +12,7 @@ from bert_cn.conversion import (
     folders,
     keras_preset,
     model_card,
+    model_garden,
     onnx_model,
     pretrained,
     pt,
@@ -36,7 +37,8 @@ class Format:
         description: in words, for messages.
         read: path, options -> PretrainedBert; raises ValueError; None for a format that
             is only written.
-        write: writes into an empty local folder; None for a format that is only read.
+        write: writes into an empty local folder; None for a format that is only read,
+            or written as a layout of another one.
         files: names that `write` makes, `*` for anything.
     """
 
@@ -76,6 +78,12 @@ _FORMATS = (
         sentence_transformer.write,
         sentence_transformer.FILES,
     ),
+    Format(
+        model_garden.LAYOUT,
+        "TF2 checkpoint of TF Model Garden",
+        model_garden.read,
+        files=model_garden.FILES,
+    ),
     Format("onnx", "ONNX model", None, onnx_model.write, onnx_model.FILES),
 )
 FORMATS = {entry.name: entry for entry in _FORMATS}
@@ -89,6 +97,8 @@ def recognise_format(path: str) -> Format:
     Raises:
         ValueError: there is nothing, or nothing that is known.
     """
+    if model_garden.find_prefix(path):
+        return FORMATS[model_garden.LAYOUT]
     if training.find_prefix(path):
         return FORMATS["training"]
     if sentence_transformer.is_sentence_transformer(path):
@@ -156,9 +166,9 @@ def read_checkpoint(
     """
     options = options or pretrained.ReadOptions()
     entry = find_format(path, input_format)
-    if options.bert_config_file and entry.name != "tf1":
+    if options.bert_config_file and entry.name not in ("tf1", model_garden.LAYOUT):
         raise ValueError(
-            f"--bert_config_file is for TF1 checkpoints, and {path!r} is a "
+            f"--bert_config_file is for checkpoints without one, and {path!r} is a "
             f"{entry.description}, which has its own: leave the flag out."
         )
     bert = entry.read(path, options)
@@ -189,11 +199,13 @@ def write_checkpoint(
             empty.
     """
     entry = _writer(output_format)
+    options = options or pretrained.WriteOptions()
 
     def write(folder: str) -> None:
-        entry.write(bert, folder, options or pretrained.WriteOptions())
-        losses = describe_losses(bert, output_format)
-        model_card.write(bert, output_format, losses, folder)
+        entry.write(bert, folder, options)
+        losses = describe_losses(bert, output_format, options)
+        layout = find_layout(output_format, options)
+        model_card.write(bert, layout, losses, folder)
 
     folders.write_folder(output_dir, write, overwrite, _is_ours)
 
@@ -230,12 +242,23 @@ def _is_ours(path: str) -> bool:
     )
 
 
-def describe_losses(bert: pretrained.PretrainedBert, output_format: str) -> list[str]:
+def find_layout(output_format: str, options: pretrained.WriteOptions) -> str:
+    """Return the name of the format that the options make of another one."""
+    is_garden = output_format == "tf2" and options.tf2_layout == model_garden.LAYOUT
+    return model_garden.LAYOUT if is_garden else output_format
+
+
+def describe_losses(
+    bert: pretrained.PretrainedBert,
+    output_format: str,
+    options: pretrained.WriteOptions | None = None,
+) -> list[str]:
     """Return what the format's own software computes otherwise, a sentence each."""
     describe = {
         "keras": keras_preset.describe_losses,
+        model_garden.LAYOUT: model_garden.describe_losses,
         "pt": pt.describe_losses,
         "sentence_transformers": sentence_transformer.describe_losses,
         "tf1": tf1.describe_losses,
-    }.get(output_format)
+    }.get(find_layout(output_format, options or pretrained.WriteOptions()))
     return describe(bert) if describe else []

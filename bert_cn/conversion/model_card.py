@@ -28,6 +28,18 @@ With transformers 4 and TensorFlow (transformers 5 has no TensorFlow models):
     tokenizer = AutoTokenizer.from_pretrained("FOLDER")
     model = TFAutoModel.from_pretrained("FOLDER")
 """,
+    "model_garden": """\
+With TF Model Garden (tf-models-official 2.20):
+
+    import tensorflow as tf
+    from official.nlp.modeling import networks
+    encoder = networks.BertEncoder(...)  # the sizes of bert_config.json
+    checkpoint = tf.train.Checkpoint(encoder=encoder)
+    checkpoint.read("FOLDER/bert_model.ckpt").assert_existing_objects_matched()
+
+The masked-LM head lies under "masked_lm", as BertPretrainerV2.checkpoint_items has it,
+the next-sentence head under "next_sentence".
+""",
     "keras": """\
 With KerasHub:
 

@@ -30,9 +30,11 @@ class WriteOptions:
 
     Attributes:
         max_shard_size: the most that one safetensors or .bin file may hold: "5GB".
+        tf2_layout: what tf2 is: "transformers" (tf_model.h5) or "model_garden".
     """
 
     max_shard_size: str = "5GB"
+    tf2_layout: str = "transformers"
 
 
 @dataclasses.dataclass

@@ -108,7 +108,7 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
             f"folder/{CHECKPOINT_NAME}."
         )
     folder = os.path.dirname(prefix)
-    config = config_lib.load_config(_find_config(folder, options))
+    config = config_lib.load_config(find_config(folder, options))
     reader = open_reader(prefix)
     _check_size(reader, prefix)
     step = (
@@ -164,7 +164,12 @@ def load_tensor(reader, name: str, prefix: str) -> np.ndarray:
         raise _damaged(prefix, error) from error
 
 
-def _find_config(folder: str, options: pretrained.ReadOptions) -> str:
+def find_config(folder: str, options: pretrained.ReadOptions) -> str:
+    """Return the path of a checkpoint's bert_config.json.
+
+    Raises:
+        ValueError: there is none.
+    """
     path = options.bert_config_file or folders.join(folder, CONFIG_FILE)
     if not folders.exists(path):
         raise ValueError(
@@ -260,12 +265,13 @@ def _save(prefix: str, names: list[str], bert: pretrained.PretrainedBert) -> Non
         prefix=prefix,
         tensor_names=names,
         shape_and_slices=[""] * len(names),
-        tensors=[_share_memory(bert.weights[name]) for name in names],
+        tensors=[share_memory(bert.weights[name]) for name in names],
     )
 
 
-def _share_memory(array: np.ndarray) -> tf.Tensor:
+def share_memory(array: np.ndarray) -> tf.Tensor:
     """Return a tensor in the array's memory; tf.constant would hold a second copy."""
+    array = np.ascontiguousarray(array)
     if not array.flags.writeable:
         array = array.copy()  # DLPack knows no arrays that are read only.
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

@@ -14,6 +14,7 @@ import numpy as np
 from bert_cn.conversion import (
     folders,
     lazy_weights,
+    model_garden,
     pretrained,
     tokenizer_files,
     transformers_config,
@@ -107,9 +108,15 @@ def _damaged(shown: str, error: Exception) -> ValueError:
 
 
 def write(
-    bert: pretrained.PretrainedBert, folder: str, _: pretrained.WriteOptions
+    bert: pretrained.PretrainedBert, folder: str, options: pretrained.WriteOptions
 ) -> None:
-    """Write tf_model.h5, config.json and tokenizer files into a local folder."""
+    """Write tf_model.h5, config.json and tokenizer files into a local folder.
+
+    With options.tf2_layout "model_garden", what `model_garden.write` writes.
+    """
+    if options.tf2_layout == model_garden.LAYOUT:
+        model_garden.write(bert, folder)
+        return
     table = weight_map.list_weights(bert.config, bert.parts)
     model_name = _MODEL_NAMES[transformers_config.architecture(bert)]
     weights = {f"{model_name}/{weight.tf2}:0": weight for weight in table}

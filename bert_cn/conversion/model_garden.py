@@ -1,0 +1,195 @@
+"""Object-based TF2 checkpoints of TF Model Garden's BERT: bert_model.ckpt.{index,data}.
+
+TensorFlow restores such a checkpoint along the attributes that lead from the root to a
+variable. They are here those of tf-models-official 2.20: `BertEncoder` and
+`BertEncoderV2` under "encoder", `MaskedLM` under "masked_lm", and a
+`ClassificationHead` under "next_sentence", as `BertPretrainerV2.checkpoint_items` names
+them. Shapes are KerasHub's, which took them over, and stand in `weight_map`.
+"""
+
+import functools
+import os
+import re
+
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from bert_cn import config as config_lib
+from bert_cn.conversion import (
+    folders,
+    lazy_weights,
+    pretrained,
+    tf1,
+    tokenizer_files,
+    weight_map,
+)
+from bert_cn.conversion.weight_map import Part
+
+LAYOUT = "model_garden"
+FILES = (
+    f"{tf1.CHECKPOINT_NAME}.index",
+    f"{tf1.CHECKPOINT_NAME}.data-*-of-*",
+    tf1.CONFIG_FILE,
+    tokenizer_files.VOCAB_FILE,
+    tokenizer_files.TOKENIZER_CONFIG_FILE,
+)
+# Canonical name without its last part -> attributes; the last part is one of them.
+_DENSE_AND_NORM = {
+    "bert/embeddings/LayerNorm": "encoder/_embedding_norm_layer",
+    "bert/pooler/dense": "encoder/_pooler_layer",
+    "cls/predictions/transform/dense": "masked_lm/dense",
+    "cls/predictions/transform/LayerNorm": "masked_lm/layer_norm",
+}
+_LAYER = {
+    "attention/self/query": "_attention_layer/_query_dense",
+    "attention/self/key": "_attention_layer/_key_dense",
+    "attention/self/value": "_attention_layer/_value_dense",
+    "attention/output/dense": "_attention_layer/_output_dense",
+    "attention/output/LayerNorm": "_attention_layer_norm",
+    "intermediate/dense": "_intermediate_dense",
+    "output/dense": "_output_dense",
+    "output/LayerNorm": "_output_layer_norm",
+}
+_WHOLE_NAMES = {
+    "bert/embeddings/word_embeddings": "encoder/_embedding_layer/embeddings",
+    "bert/embeddings/token_type_embeddings": "encoder/_type_embedding_layer/embeddings",
+    "bert/embeddings/position_embeddings": (
+        "encoder/_position_embedding_layer/embeddings"
+    ),
+    "cls/predictions/output_bias": "masked_lm/bias",
+    "cls/seq_relationship/output_weights": "next_sentence/out_proj/kernel",
+    "cls/seq_relationship/output_bias": "next_sentence/out_proj/bias",
+}
+_LAYER_NAME = re.compile(r"bert/encoder/layer_(\d+)/(.*)/(\w+)$")
+# Where other programs put the encoder and the masked-LM head.
+_OTHER_ROOTS = {
+    "encoder": ("encoder", "model/encoder_network", "model/encoder", "model"),
+    "masked_lm": ("masked_lm", "model/masked_lm"),
+    "next_sentence": ("next_sentence",),
+}
+
+
+def _find_path(name: str) -> str:
+    """Return the attributes that lead to a weight, by its canonical name."""
+    if name in _WHOLE_NAMES:
+        return _WHOLE_NAMES[name]
+    match = _LAYER_NAME.match(name)
+    if match:
+        number, layer, last = match.groups()
+        return f"encoder/_transformer_layers/{number}/{_LAYER[layer]}/{last}"
+    start, _, last = name.rpartition("/")
+    return f"{_DENSE_AND_NORM[start]}/{last}"
+
+
+def find_prefix(path: str) -> str | None:
+    """Return the prefix of the Model Garden checkpoint that a path means, or None."""
+    path = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
+    prefix = path
+    if not folders.exists(f"{prefix}.index"):
+        prefix = folders.join(path, tf1.CHECKPOINT_NAME)
+    if not folders.exists(f"{prefix}.index") or tf1.is_name_based(prefix):
+        return None
+    word_embeddings = _find_path("bert/embeddings/word_embeddings")
+    return prefix if _ObjectGraph(prefix).find_key(word_embeddings) else None
+
+
+class _ObjectGraph:
+    """The variables of an object-based checkpoint by the attributes leading to them."""
+
+    def __init__(self, prefix: str):
+        self.reader = tf1.open_reader(prefix)
+        graph = trackable_object_graph_pb2.TrackableObjectGraph()
+        graph.ParseFromString(tf1.load_tensor(self.reader, tf1.OBJECT_GRAPH, prefix))
+        self._nodes = graph.nodes
+
+    def find_key(self, path: str) -> str | None:
+        """Return the checkpoint's key of a variable, or None if it is not there."""
+        root, _, rest = path.partition("/")
+        for start in _OTHER_ROOTS[root]:
+            node = self._nodes[0]
+            for attribute in f"{start}/{rest}".split("/"):
+                ids = [c.node_id for c in node.children if c.local_name == attribute]
+                if not ids:
+                    break
+                node = self._nodes[ids[0]]
+            else:
+                return node.attributes[0].checkpoint_key if node.attributes else None
+        return None
+
+
+def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
+    """Read the encoder and heads of a Model Garden checkpoint; optimizers are not read.
+
+    Raises:
+        ValueError: there is none, or its weights are not those of the
+            bert_config.json beside it.
+    """
+    prefix = find_prefix(path)
+    if prefix is None:
+        raise ValueError(
+            f"{path!r} is no checkpoint of TF Model Garden's BERT encoder: name the "
+            f"prefix, such as folder/{tf1.CHECKPOINT_NAME}."
+        )
+    folder = os.path.dirname(prefix)
+    config = config_lib.load_config(tf1.find_config(folder, options))
+    graph = _ObjectGraph(prefix)
+    shapes = graph.reader.get_variable_to_shape_map()
+    weights = {}
+    for weight in weight_map.list_weights(config):
+        key = graph.find_key(_find_path(weight.name))
+        if key is not None:
+            load = functools.partial(tf1.load_tensor, graph.reader, key, prefix)
+            weights[weight.name] = weight_map.lazy_from_layout(
+                lazy_weights.LazyWeight(tuple(shapes[key]), load),
+                weight.keras_layout,
+                weight.shape,
+            )
+    return pretrained.PretrainedBert(
+        config=config,
+        weights=weights,
+        source=prefix,
+        allow_partial=options.allow_partial,
+        **tokenizer_files.read_tokenizer_files(folder),
+    )
+
+
+def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
+    """Return what TF Model Garden will compute otherwise than this model."""
+    if bert.config.hidden_act == config_lib.GELU_TANH:
+        return []
+    return [
+        "TF Model Garden's BertEncoder computes the tanh approximation of GELU unless "
+        "told otherwise, and this model was trained with the exact one: build it with "
+        "inner_activation=lambda x: tf.nn.gelu(x, approximate=False)."
+    ]
+
+
+def write(bert: pretrained.PretrainedBert, folder: str) -> None:
+    """Write bert_model.ckpt.*, bert_config.json and the vocabulary."""
+    root = tf.train.Checkpoint()
+    for weight in weight_map.list_weights(bert.config, bert.parts):
+        array = weight_map.to_layout(
+            bert.weights[weight.name], weight.keras_layout, weight.keras_shape
+        )
+        variable = tf.Variable(tf1.share_memory(array), name=weight.name)
+        *attributes, last = _find_path(weight.name).split("/")
+        node = root
+        for attribute in attributes:
+            if not hasattr(node, attribute):
+                setattr(node, attribute, tf.Module())
+            node = getattr(node, attribute)
+        setattr(node, last, variable)
+    if bert.has(Part.MLM):
+        root.masked_lm.embedding_table = root.encoder._embedding_layer.embeddings
+    if bert.has(Part.NSP) and bert.has(Part.POOLER):
+        # A ClassificationHead has a pooler of its own, and one object of a checkpoint
+        # restores one object of a program, so this is a copy.
+        pooler = tf.Module()
+        pooler.kernel = tf.Variable(root.encoder._pooler_layer.kernel)
+        pooler.bias = tf.Variable(root.encoder._pooler_layer.bias)
+        root.next_sentence.dense = pooler
+        setattr(root, "next_sentence.pooler_dense", pooler)
+    root.write(os.path.join(folder, tf1.CHECKPOINT_NAME))
+    with open(os.path.join(folder, tf1.CONFIG_FILE), "w", encoding="utf-8") as file:
+        file.write(bert.config.to_json())
+    tokenizer_files.write_vocabulary(bert, folder)
