@@ -35,6 +35,14 @@ class TrainingCheckpoints:
     """The checkpoints of one run: model, optimizer slots, step and random states.
 
     The step is the optimizer's count of updates.
+
+    Args:
+        model: from `modeling.build_pretraining_model`.
+        optimizer: built on the model's variables.
+        output_dir: where to save.
+        max_to_keep: newest checkpoints that stay.
+        restore_dir: where earlier checkpoints lie, if elsewhere: of several hosts only
+            the chief saves into the run's folder, but all restore from it.
     """
 
     def __init__(
@@ -43,9 +51,10 @@ class TrainingCheckpoints:
         optimizer: keras.optimizers.Optimizer,
         output_dir: str,
         max_to_keep: int,
+        restore_dir: str | None = None,
     ):
         self._optimizer = optimizer
-        self._output_dir = output_dir
+        self._restore_dir = restore_dir or output_dir
         self._checkpoint = tf.train.Checkpoint(
             model=model,
             optimizer=optimizer,
@@ -61,7 +70,7 @@ class TrainingCheckpoints:
             max_to_keep=max_to_keep,
             checkpoint_name=_CHECKPOINT_NAME,
         )
-        self._latest = next(iter(find_prefixes(output_dir)), None)
+        self._latest = next(iter(find_prefixes(self._restore_dir)), None)
 
     @property
     def latest(self) -> str | None:
@@ -83,7 +92,7 @@ class TrainingCheckpoints:
         Raises:
             ValueError: a checkpoint does not fit the model, or none can be read.
         """
-        prefixes = find_prefixes(self._output_dir)
+        prefixes = find_prefixes(self._restore_dir)
         for prefix in prefixes:
             try:
                 _restore(self._checkpoint, prefix)
@@ -98,7 +107,7 @@ class TrainingCheckpoints:
                 return read_step(self._optimizer)
         if prefixes:
             raise ValueError(
-                f"None of the {len(prefixes)} checkpoints in {self._output_dir!r} can "
+                f"None of the {len(prefixes)} checkpoints in {self._restore_dir!r} can "
                 "be read: restore the files from a copy, or name another --output_dir."
             )
         return 0

@@ -6,7 +6,9 @@
 Running the same command again goes on from the newest checkpoint.
 """
 
+import contextlib
 import os
+import tempfile
 
 import keras
 import numpy as np
@@ -158,20 +160,36 @@ _TPU = flags.DEFINE_string(
 
 
 def main(arguments: list[str]) -> None:
-    """Read flags, build, train, evaluate."""
+    """Choose where to run and where to write, then run."""
     command_line.refuse_arguments(arguments)
     _check_flags()
+    # First, because several hosts must find each other before TensorFlow is used.
+    strategy = strategy_lib.build_strategy(_TPU.value)
+    worker = strategy_lib.worker_index(strategy)
+    if worker == 0:
+        _run(strategy, _OUTPUT_DIR.value)
+        return
+    # Every host must take part in saving, but only the chief's files are kept.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        _run(strategy, folder)
+
+
+def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
+    """Read flags, build, train, evaluate."""
     config = config_lib.load_config(_BERT_CONFIG_FILE.value)
     _check_positions(config)
     train_files = _load_files(_INPUT_FILE)
-    eval_files = (
-        _load_files(_EVAL_INPUT_FILE) if _EVAL_INPUT_FILE.value else train_files
-    )
-    vocabulary = _describe_run(config, train_files, eval_files)
+    eval_files = train_files
+    if _EVAL_INPUT_FILE.value:
+        eval_files = _load_files(_EVAL_INPUT_FILE)
+    vocabulary = _describe_run(output_dir, config, train_files, eval_files)
     if _DO_TRAIN.value:
-        _check_same_run(train_files)
+        _check_same_run(output_dir, train_files)
 
-    strategy = strategy_lib.build_strategy(_TPU.value)
     _check_batch_size(strategy)
     schedule = optimization.WarmupPolynomialDecay(
         _LEARNING_RATE.value,
@@ -181,18 +199,28 @@ def main(arguments: list[str]) -> None:
     )
     trainer = _build_trainer(config, train_files, schedule, strategy)
     checkpoints = checkpoints_lib.TrainingCheckpoints(
-        trainer.model, trainer.optimizer, _OUTPUT_DIR.value, _MAX_CHECKPOINTS.value
+        trainer.model,
+        trainer.optimizer,
+        output_dir,
+        _MAX_CHECKPOINTS.value,
+        restore_dir=_OUTPUT_DIR.value,
     )
     _load_weights(trainer.model, config, vocabulary, checkpoints)
-    evaluator = _build_evaluator(trainer, eval_files, strategy)
+    evaluator = _build_evaluator(output_dir, trainer, eval_files, strategy)
 
     finished = True
     if _DO_TRAIN.value:
         dataset = _distribute_train_dataset(trainer.step, train_files, strategy)
-        finished = _train(trainer, dataset, checkpoints, schedule, evaluator)
+        reporter = reporting.StepReporter(
+            _log_dir(output_dir, "train"),
+            schedule,
+            _TRAIN_BATCH_SIZE.value,
+            trainer.step,
+        )
+        finished = _train(trainer, dataset, checkpoints, reporter, evaluator)
     if _DO_EVAL.value and finished:
         evaluator.run()
-    _draw_curves()
+    _draw_curves(output_dir)
     if not finished:
         again = command_line.command_again()
         print(f"Stopped at step {trainer.step}. Go on with:\n  {again}")
@@ -261,20 +289,20 @@ def _load_files(flag: flags.FlagHolder) -> input_pipeline.RecordFiles:
 
 
 def _describe_run(
-    config: config_lib.BertConfig, *files: input_pipeline.RecordFiles
+    output_dir: str,
+    config: config_lib.BertConfig,
+    *files: input_pipeline.RecordFiles,
 ) -> vocab_lib.Vocabulary | None:
     """Check vocabulary against config; write what lies beside the checkpoints."""
     manifests = tuple(manifest for some in files for manifest in some.manifests)
     vocabulary = record_checks.load_vocabulary(manifests, _VOCAB_FILE.value)
     record_checks.check_vocabulary_size(vocabulary, config, _BERT_CONFIG_FILE.value)
     lower = manifests[0].do_lower_case if manifests else _DO_LOWER_CASE.value
-    checkpoints_lib.write_description(
-        _OUTPUT_DIR.value, config, vocabulary, lower, manifests
-    )
+    checkpoints_lib.write_description(output_dir, config, vocabulary, lower, manifests)
     return vocabulary
 
 
-def _check_same_run(files: input_pipeline.RecordFiles) -> None:
+def _check_same_run(output_dir: str, files: input_pipeline.RecordFiles) -> None:
     """Refuse to go on with a run that began with other data or settings.
 
     --num_train_steps is left out: to train longer is a decision one may take late.
@@ -291,7 +319,7 @@ def _check_same_run(files: input_pipeline.RecordFiles) -> None:
         _RANDOM_SEED,
     )
     fingerprint.check_fingerprint(
-        _OUTPUT_DIR.value,
+        output_dir,
         {flag.name: flag.value for flag in settings},
         fingerprint.describe_data(files),
     )
@@ -339,7 +367,7 @@ def _distribute_train_dataset(step: int, files, strategy):
     )
 
 
-def _train(trainer, dataset, checkpoints, schedule, evaluator) -> bool:
+def _train(trainer, dataset, checkpoints, reporter, evaluator) -> bool:
     step = trainer.step
     if step >= _NUM_TRAIN_STEPS.value:
         print(
@@ -354,9 +382,6 @@ def _train(trainer, dataset, checkpoints, schedule, evaluator) -> bool:
         _LOG_STEPS.value,
         _EVAL_STEPS.value if _DO_EVAL.value else 0,
         _SAVE_CHECKPOINTS_MINUTES.value,
-    )
-    reporter = reporting.StepReporter(
-        _log_dir("train"), schedule, _TRAIN_BATCH_SIZE.value, step
     )
     print(
         f"Training {trainer.model.count_params():,} parameters on "
@@ -377,27 +402,27 @@ def _train(trainer, dataset, checkpoints, schedule, evaluator) -> bool:
         ) from error
 
 
-def _build_evaluator(trainer, files, strategy) -> evaluation.Evaluator:
+def _build_evaluator(output_dir, trainer, files, strategy) -> evaluation.Evaluator:
     return evaluation.Evaluator(
         trainer,
         evaluation.distribute_eval_dataset(strategy, files, _EVAL_BATCH_SIZE.value),
         _MAX_EVAL_STEPS.value,
-        _OUTPUT_DIR.value,
-        _log_dir("eval"),
+        output_dir,
+        _log_dir(output_dir, "eval"),
         "--eval_input_file" if _EVAL_INPUT_FILE.value else "the training records",
     )
 
 
-def _draw_curves() -> None:
-    path = os.path.join(_OUTPUT_DIR.value, reporting.CURVES_FILE)
-    log_dirs = {name: _log_dir(name) for name in ("train", "eval")}
+def _draw_curves(output_dir: str) -> None:
+    path = os.path.join(output_dir, reporting.CURVES_FILE)
+    log_dirs = {name: _log_dir(output_dir, name) for name in ("train", "eval")}
     if reporting.draw_curves(log_dirs, path):
         print(f"Curves: {path}")
-        print(f"TensorBoard: tensorboard --logdir={_log_dir('')}")
+        print(f"TensorBoard: tensorboard --logdir={_log_dir(output_dir, '')}")
 
 
-def _log_dir(name: str) -> str:
-    return os.path.join(_OUTPUT_DIR.value, "tensorboard", name)
+def _log_dir(output_dir: str, name: str) -> str:
+    return os.path.join(output_dir, "tensorboard", name)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,17 @@ def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def worker_index(strategy: tf.distribute.Strategy) -> int:
+    """Return which of several hosts this process is; 0, the chief, if there is one.
+
+    Every host runs the same command, but only the chief writes to the output folder.
+    """
+    resolver = strategy.cluster_resolver
+    if resolver is None or not os.environ.get("TF_CONFIG"):
+        return 0
+    return 0 if resolver.task_type == "chief" else int(resolver.task_id or 0)
+
+
 def _connect_to_tpu(tpu: str) -> tf.distribute.Strategy:
     try:
         _check_address(tpu)

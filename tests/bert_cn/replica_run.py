@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import functools
 import json
+import os
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from bert_cn import config as config_lib
 from bert_cn import input_pipeline, modeling, optimization, train_step
 from data_prep import schema
 from tests.bert_cn import records
+from tpu import strategy as strategy_lib
 
 CONFIG = config_lib.BertConfig(
     vocab_size=records.VOCAB_SIZE,
@@ -26,6 +29,8 @@ CONFIG = config_lib.BertConfig(
 
 
 def build_strategy(devices: int) -> tf.distribute.Strategy:
+    if "TF_CONFIG" in os.environ:
+        return strategy_lib.build_strategy()
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * devices
@@ -49,13 +54,26 @@ def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> N
     # Unequal numbers of masked tokens: normalising by each replica's own would show.
     dataset = input_pipeline.build_train_dataset(files, 8, seed=2).map(drop_predictions)
     trainer = train_step.Trainer(strategy, model, optimizer, accumulation_steps)
-    iterator = iter(strategy.experimental_distribute_dataset(dataset))
+    if "TF_CONFIG" in os.environ:
+        shares = strategy.distribute_datasets_from_function(
+            lambda context: dataset.map(functools.partial(take_share, context=context))
+        )
+    else:
+        shares = strategy.experimental_distribute_dataset(dataset)
+    iterator = iter(shares)
     sums = [
         trainer.train_steps(iterator, tf.constant(steps))[0].numpy()
         for steps in (1, 19)
     ]
     weights = {v.path: v.numpy() for v in model.trainable_variables}
     np.savez(output, first=sums[0], rest=sums[1], **weights)
+
+
+def take_share(batch, context: tf.distribute.InputContext):
+    """Return the part of the global batch that a host with one replica takes."""
+    size = context.get_per_replica_batch_size(8)
+    start = context.input_pipeline_id * size
+    return {name: value[start : start + size] for name, value in batch.items()}
 
 
 def drop_predictions(batch):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from bert_cn.conversion import formats
 from tests.bert_cn import records
+from tests.bert_cn.test_replicas import free_port
 from tests.conftest import REPOSITORY
 
 MODULE = "bert_cn.run_pretraining"
@@ -126,6 +127,34 @@ def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_p
     assert one.keys() == other.keys()
     for name, weight in one.items():
         np.testing.assert_array_equal(weight, other[name])
+
+
+@pytest.mark.slow
+def test_two_hosts_write_one_run(arguments, tmp_path):
+    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    processes = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": workers}, "task": task}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", MODULE, *as_flags(arguments), "--do_eval"],
+                cwd=REPOSITORY,
+                env=os.environ | {"TF_CONFIG": json.dumps(config)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    outputs = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    assert "step 6/6" in outputs[0][0]
+    assert "on 2 replica(s)" in outputs[0][0]
+    assert outputs[1][0] == ""
+    results = (tmp_path / "run" / "eval_results.txt").read_text()
+    assert "global_step = 6\n" in results
+    assert (tmp_path / "run" / "ckpt-6.index").exists()
 
 
 @pytest.mark.slow
