@@ -34,6 +34,7 @@ setup(
         "tensorboard==2.20.*",
         "tokenizers>=0.21",
         "tqdm>=4.66",
+        "zstandard>=0.22",
     ],
     extras_require={
         "torch": TORCH,

@@ -31,6 +31,7 @@ from data_prep import (
 )
 from data_prep import manifest as manifest_lib
 from data_prep.job import Job
+from data_prep.settings import Settings
 
 _COPY_BYTES = 4 << 20
 _BAD_INPUT = re.compile(r"bad-input-\d+\.json")
@@ -135,7 +136,7 @@ def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
         | "Files" >> beam.Create(files)
         | "SpreadFiles" >> beam.Reshuffle()
         | "ReadDocuments"
-        >> beam.ParDo(_ReadDocuments(folder, num_groups, job.settings.random_seed))
+        >> beam.ParDo(_ReadDocuments(folder, num_groups, job.settings))
     )
     # So that a group without a document has a part and counts as well.
     groups = pipeline | "Groups" >> beam.Create([(g, None) for g in range(num_groups)])
@@ -162,16 +163,17 @@ def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
 class _ReadDocuments(beam.DoFn):
     """(number, path) of a file -> (group, (hash, text)) of each of its documents."""
 
-    def __init__(self, folder: str, num_groups: int, random_seed: int):
+    def __init__(self, folder: str, num_groups: int, settings: Settings):
         self._folder = folder
         self._num_groups = num_groups
-        self._random_seed = random_seed
+        self._random_seed = settings.random_seed
+        self._rules = settings.reading_rules
 
     def process(self, element):
         number, path = element
         sha256 = hashlib.sha256()
         try:
-            for text, _ in corpus.read_documents(path, sha256):
+            for text, _ in corpus.read_documents(path, sha256, self._rules):
                 digest = grouping.hash_document(text, self._random_seed)
                 group = grouping.find_group(digest, self._num_groups)
                 yield group, (digest, text)

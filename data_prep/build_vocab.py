@@ -5,7 +5,10 @@ from absl import flags
 from data_prep import command_line, corpus, vocabulary_training
 
 _INPUT_FILE = flags.DEFINE_string(
-    "input_file", None, "Text file, glob or comma list, UTF-8.", required=True
+    "input_file",
+    None,
+    "Text file, glob or comma list, UTF-8; .jsonl too, and compressed files.",
+    required=True,
 )
 _OUTPUT_FILE = flags.DEFINE_string(
     "output_file", None, "The vocab.txt to write.", required=True
@@ -17,6 +20,15 @@ _MIN_FREQUENCY = flags.DEFINE_integer(
 _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case", False, "Lower-case the text and strip accents."
 )
+_TEXT_FIELD = flags.DEFINE_string(
+    "text_field", "text", "What holds the document in the objects of .jsonl files."
+)
+_ON_BAD_UTF8 = flags.DEFINE_enum(
+    "on_bad_utf8",
+    "fail",
+    corpus.ON_BAD_UTF8,
+    "Stop at bytes that are not UTF-8, or read them as U+FFFD.",
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an existing vocabulary.")
 
 
@@ -27,7 +39,11 @@ def main(arguments: list[str]) -> None:
     vocabulary_training.check_output(path, _OVERWRITE.value)
     files = corpus.find_files(_INPUT_FILE.value)
     tokens = vocabulary_training.train_vocabulary(
-        files, _VOCAB_SIZE.value, _MIN_FREQUENCY.value, _DO_LOWER_CASE.value
+        files,
+        _VOCAB_SIZE.value,
+        _MIN_FREQUENCY.value,
+        _DO_LOWER_CASE.value,
+        corpus.ReadingRules(_TEXT_FIELD.value, _ON_BAD_UTF8.value),
     )
     vocabulary_training.write_vocabulary(tokens, path)
     print(f"Vocabulary: {path}, {len(tokens)} tokens.")

@@ -27,7 +27,8 @@ _INPUT_FILE = flags.DEFINE_string(
     "input_file",
     None,
     "Text file, glob or comma list: UTF-8, one sentence a line, a blank line between "
-    "documents.",
+    "documents; or named .jsonl, one JSON object with a document a line. Names ending "
+    "in .gz, .bz2, .xz or .zst are decompressed.",
     required=True,
 )
 _OUTPUT_FILE = flags.DEFINE_string(
@@ -126,6 +127,15 @@ _FIX_PUNCTUATION = flags.DEFINE_bool(
     "Put characters of the vocabulary in the place of those of “ ” ‘ ’ — … that it "
     "lacks.",
 )
+_TEXT_FIELD = flags.DEFINE_string(
+    "text_field", "text", "What holds the document in the objects of .jsonl files."
+)
+_ON_BAD_UTF8 = flags.DEFINE_enum(
+    "on_bad_utf8",
+    "fail",
+    corpus.ON_BAD_UTF8,
+    "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no token.",
+)
 _FEATURE_NAMES = flags.DEFINE_enum(
     "feature_names",
     "google",
@@ -192,6 +202,8 @@ def _read_settings() -> settings_lib.Settings:
         traditional=_TRADITIONAL.value,
         fix_punctuation=_FIX_PUNCTUATION.value,
         feature_names=_FEATURE_NAMES.value,
+        text_field=_TEXT_FIELD.value,
+        on_bad_utf8=_ON_BAD_UTF8.value,
         deduplicate=_DEDUPLICATE.value,
     )
 
@@ -266,6 +278,11 @@ def _print_summary(
         f"{_describe_labels(manifest)}{_describe_masks(manifest)}."
     )
     last = f" ... {planned.shards[-1]}" if len(planned.shards) > 1 else ""
+    if counts["replacement_characters"]:
+        print(
+            f"Text holds {counts['replacement_characters']} characters U+FFFD, most "
+            "often bytes that were not UTF-8."
+        )
     if manifest.fix_punctuation:
         print(f"Punctuation: {counts['punctuation_fixed']} characters replaced.")
     print(f"Shards: {planned.shards[0]}{last}")

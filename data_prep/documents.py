@@ -18,7 +18,7 @@ from data_prep import tokenization as tokenization_lib
 
 _COUNTS = (
     *("documents", "sentences", "characters", "sentences_cut", "words_cut"),
-    *("traditional_documents", "punctuation_fixed"),
+    *("traditional_documents", "punctuation_fixed", "replacement_characters"),
 )
 _BATCH_CHARACTERS = 1 << 19
 _SENTENCE_ENDS = frozenset("。！？；!?;…")
@@ -40,7 +40,8 @@ class TokenizedDocuments:
         document_starts: int64 [documents + 1], offsets into units.
         contents: int64 [documents], equal for documents of equal text.
         counts: what went in: documents, sentences, characters, tokens, unknown_tokens,
-            sentences_cut, words_cut, traditional_documents, punctuation_fixed;
+            sentences_cut, words_cut, traditional_documents, punctuation_fixed,
+            replacement_characters (U+FFFD);
             unknown_characters by character.
     """
 
@@ -131,6 +132,7 @@ class DocumentTokenizer:
 
     def _split_document(self, document: str, counts) -> tuple[list[str], list[str]]:
         """Return (sentences, what the segmenter sees of each)."""
+        counts["replacement_characters"] += document.count("\ufffd")
         document, replaced = punctuation.fix_punctuation(document, self._substitutes)
         counts["punctuation_fixed"] += replaced
         sentences = corpus.split_sentences(document)

@@ -26,9 +26,8 @@ class Job:
     @property
     def groups_per_shard(self) -> int:
         """Groups that make up one shard."""
-        return grouping.count_groups_per_shard(
-            self.corpus_bytes, len(self.outputs.shards)
-        )
+        text_bytes = sum(file.text_bytes for file in self.files)
+        return grouping.count_groups_per_shard(text_bytes, len(self.outputs.shards))
 
     @property
     def plan_path(self) -> str:

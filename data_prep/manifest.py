@@ -20,6 +20,9 @@ class Manifest:
 
     Attributes:
         feature_names: key of `schema.RECORD_NAMES`, the spelling on disk.
+        text_field: what held the documents of .jsonl files.
+        on_bad_utf8: what became of bytes that are not UTF-8, one of
+            `corpus.ON_BAD_UTF8`.
         max_seq_length: tokens per sequence.
         max_predictions_per_seq: masked positions per sequence.
         sentence_task: one of `instances.SENTENCE_TASKS`; with "none" every
@@ -51,6 +54,8 @@ class Manifest:
     """
 
     feature_names: str
+    text_field: str
+    on_bad_utf8: str
     max_seq_length: int
     max_predictions_per_seq: int
     sentence_task: str

@@ -83,6 +83,7 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
         job.groups_per_shard * len(job.outputs.shards),
         job.settings.random_seed,
         progress.add,
+        job.settings.reading_rules,
     )
     progress.close()
     plan = job.identity()

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from data_prep import instances, schema, segmentation, traditional
+from data_prep import corpus, instances, schema, segmentation, traditional
 from data_prep import masking as masking_lib
 
 
@@ -32,6 +32,8 @@ class Settings:
     traditional: str = "auto"
     fix_punctuation: bool = False
     feature_names: str = "google"
+    text_field: str = "text"
+    on_bad_utf8: str = "fail"
     deduplicate: bool = False
 
     @property
@@ -48,6 +50,11 @@ class Settings:
             self.masking,
             self.mask_unit,
         )
+
+    @property
+    def reading_rules(self) -> corpus.ReadingRules:
+        """How input files are read."""
+        return corpus.ReadingRules(self.text_field, self.on_bad_utf8)
 
     def check(self) -> None:
         """Raise ValueError for a value that cannot work, with the flag's name."""
@@ -73,6 +80,7 @@ class Settings:
             ("packing", instances.PACKINGS),
             ("segmenter", segmentation.SEGMENTERS),
             ("traditional", traditional.CHOICES),
+            ("on_bad_utf8", corpus.ON_BAD_UTF8),
             ("feature_names", tuple(schema.RECORD_NAMES)),
         )
         for name, known in choices:

@@ -22,6 +22,7 @@ def spill_documents(
     num_groups: int,
     random_seed: int,
     report: Callable[[int], None],
+    rules: corpus.ReadingRules = corpus.DEFAULT_RULES,
 ) -> list[str]:
     """Write every document of the files to the file of its group.
 
@@ -31,6 +32,7 @@ def spill_documents(
         num_groups: each gets a file, if any document falls into it.
         random_seed: key of the hash.
         report: is told the number of bytes read since its last call.
+        rules: how the files are read.
 
     Returns:
         The sha256 of each file, in hexadecimal.
@@ -41,7 +43,7 @@ def spill_documents(
     for file in files:
         sha256 = hashlib.sha256()
         before = 0
-        for text, done in corpus.read_documents(file.path, sha256):
+        for text, done in corpus.read_documents(file.path, sha256, rules):
             digest = grouping.hash_document(text, random_seed)
             data = text.encode("utf-8")
             group = waiting[grouping.find_group(digest, num_groups)]

@@ -29,6 +29,7 @@ def train_vocabulary(
     vocab_size: int,
     min_frequency: int,
     do_lower_case: bool,
+    rules: corpus.ReadingRules = corpus.DEFAULT_RULES,
 ) -> list[str]:
     """Train WordPiece on text files.
 
@@ -37,6 +38,7 @@ def train_vocabulary(
         vocab_size: most tokens, special tokens included.
         min_frequency: least occurrences of a pair that is joined.
         do_lower_case: lower-case and strip accents first.
+        rules: how the files are read.
 
     Returns:
         The tokens in the order of their ids: `SPECIAL_TOKENS`, characters, characters
@@ -56,7 +58,7 @@ def train_vocabulary(
         strip_accents=do_lower_case,
         lowercase=do_lower_case,
     )
-    words = _count_words(files, trainer)
+    words = _count_words(files, rules, trainer)
     ranked = _rank_characters(words)
     limit = int(_ALPHABET_SHARE * vocab_size)
     alphabet = set(ranked[:limit])
@@ -67,7 +69,7 @@ def train_vocabulary(
         {vocab.CONTINUATION_PREFIX + c for w in words for c in w[1:] if c in alphabet}
     )
     trainer.train_from_iterator(
-        _lines(files),
+        _lines(files, rules),
         vocab_size=vocab_size,
         min_frequency=min_frequency,
         initial_alphabet=sorted(alphabet),
@@ -106,10 +108,12 @@ def _check_sizes(vocab_size: int, min_frequency: int) -> None:
         )
 
 
-def _count_words(files: list[corpus.InputFile], trainer) -> Counter[str]:
+def _count_words(
+    files: list[corpus.InputFile], rules: corpus.ReadingRules, trainer
+) -> Counter[str]:
     """Count the words that WordPiece will cut, as the library finds them."""
     words: Counter[str] = Counter()
-    for line in _lines(files):
+    for line in _lines(files, rules):
         text = trainer.normalizer.normalize_str(line)
         words.update(word for word, _ in trainer.pre_tokenizer.pre_tokenize_str(text))
     return words
@@ -124,7 +128,7 @@ def _rank_characters(words: Counter[str]) -> list[str]:
     return sorted(characters, key=lambda char: (-characters[char], char))
 
 
-def _lines(files: list[corpus.InputFile]) -> Iterator[str]:
+def _lines(files: list[corpus.InputFile], rules: corpus.ReadingRules) -> Iterator[str]:
     for file in files:
-        for document, _ in corpus.read_documents(file.path):
+        for document, _ in corpus.read_documents(file.path, rules=rules):
             yield from corpus.split_sentences(document)

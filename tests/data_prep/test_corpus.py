@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+import tensorflow as tf
 
 from data_prep import corpus
 
@@ -95,3 +96,22 @@ def test_inputs_that_cannot_be_read_are_refused(tmp_path):
         corpus.find_files(f"{tmp_path}/empty.txt")
     with pytest.raises(ValueError, match="--input_file is empty"):
         corpus.find_files(" , ")
+
+
+def test_bad_utf8_is_replaced_where_asked_for(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfab\nc\xffd\n")
+    rules = corpus.ReadingRules(on_bad_utf8="replace")
+    assert [t for t, _ in corpus.read_documents(str(path), None, rules)] == [
+        "ab\nc\ufffdd"
+    ]
+
+
+def test_files_need_not_be_local():
+    # TensorFlow's file system in memory: what holds for it holds for gs://.
+    for name in ("a.txt", "b.txt"):
+        with tf.io.gfile.GFile(f"ram://corpus/{name}", "w") as file:
+            file.write("甲\n\n乙\n")
+    files = corpus.find_files("ram://corpus/*.txt")
+    assert [file.path for file in files] == ["ram://corpus/a.txt", "ram://corpus/b.txt"]
+    assert [t for t, _ in corpus.read_documents(files[0].path)] == ["甲", "乙"]

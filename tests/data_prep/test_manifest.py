@@ -10,6 +10,8 @@ from data_prep import manifest as manifest_lib
 def manifest(tmp_path):
     return manifest_lib.Manifest(
         feature_names="google",
+        text_field="text",
+        on_bad_utf8="fail",
         max_seq_length=128,
         max_predictions_per_seq=20,
         sentence_task="nsp",

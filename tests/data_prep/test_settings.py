@@ -27,6 +27,7 @@ from data_prep.settings import Settings
             {"masking_time": "dynamic", "dupe_factor": 5},
             "--dupe_factor=5 has no use with --masking_time=dynamic",
         ),
+        ({"on_bad_utf8": "skip"}, "--on_bad_utf8=skip is unknown: choose one of fail"),
         ({"segmenter": "ltp"}, "--segmenter=ltp is unknown: choose one of rjieba"),
         ({"feature_names": "v1"}, "--feature_names=v1 is unknown: choose one of goo"),
     ],
