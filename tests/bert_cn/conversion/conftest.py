@@ -27,7 +27,8 @@ def model_input():
     mask[1, 11:] = 0
     segment_ids = np.zeros((2, 16), np.int32)
     segment_ids[:, 7:] = 1
-    token_ids = generator.integers(0, 30, (2, 16), dtype=np.int32)
+    # No [PAD] where there is no padding: bert4keras masks by the ids alone.
+    token_ids = generator.integers(1, 30, (2, 16), dtype=np.int32)
     return ModelInput(token_ids * mask, mask, segment_ids * mask)
 
 
