@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob as local_glob
+import re
 
 import tensorflow as tf
 
@@ -16,12 +17,25 @@ _FILES_READ_AT_ONCE = 4
 _EVAL_MASK_SEED = 0
 
 
+# A glob and its share of the training records: "news*.tfrecord:2".
+_WEIGHTED = re.compile(r"(.+):(\d+(?:\.\d+)?)")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileGroup:
+    """Files that are drawn from with one weight, in sorted order."""
+
+    paths: tuple[str, ...]
+    weight: float = 1.0
+
+
 @dataclasses.dataclass(frozen=True)
 class RecordFiles:
     """Input files that were found and agree with the flags.
 
     Attributes:
-        paths: the files, in sorted order.
+        groups: the files. One group is read once an epoch; of several, the next record
+            comes from each as often as its weight says.
         max_seq_length: tokens per record.
         max_predictions_per_seq: masked positions per record.
         feature_names: spelling on disk, a key of `schema.RECORD_NAMES`.
@@ -30,35 +44,61 @@ class RecordFiles:
         masker: masks the records, which are stored unmasked; None if they are masked.
     """
 
-    paths: tuple[str, ...]
+    groups: tuple[FileGroup, ...]
     max_seq_length: int
     max_predictions_per_seq: int
     feature_names: str
     manifests: tuple[manifest_lib.Manifest, ...] = ()
     masker: dynamic_masking.Masker | None = None
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All files, group after group."""
+        return tuple(path for group in self.groups for path in group.paths)
 
-def find_files(patterns: str, flag: str) -> tuple[str, ...]:
-    """Expand a comma list of globs.
+
+def find_files(patterns: str, flag: str) -> tuple[FileGroup, ...]:
+    """Expand a comma list of globs, each with a weight or none (`news*:2,wiki*:1`).
+
+    Returns:
+        One group for each entry if any has a weight (1 where it has none), else one
+        group of all files, so that every record comes once an epoch.
 
     Raises:
-        ValueError: a pattern matches no file; the message names it and `flag`.
+        ValueError: a pattern matches no file, or a weight is 0; the message names it
+            and `flag`.
     """
-    paths: set[str] = set()
-    for pattern in filter(None, (part.strip() for part in patterns.split(","))):
-        found = [path for path in tf.io.gfile.glob(pattern) if _is_record_file(path)]
-        if not found and tf.io.gfile.exists(pattern):
-            # A real name with glob characters in it.
-            found = tf.io.gfile.glob(local_glob.escape(pattern)) or [pattern]
-        if not found:
-            raise ValueError(
-                f"{flag}: {pattern!r} matches no file; check the path, or make the "
-                "records with python -m data_prep.create_pretraining_data."
-            )
-        paths.update(found)
-    if not paths:
+    entries = [part.strip() for part in patterns.split(",") if part.strip()]
+    if not entries:
         raise ValueError(f"{flag} is empty: name TFRecord files or globs.")
-    return tuple(sorted(paths))
+    groups = []
+    weighted = False
+    for entry in entries:
+        match = _WEIGHTED.fullmatch(entry)
+        pattern, weight = (match[1], float(match[2])) if match else (entry, 1.0)
+        if weight == 0:
+            raise ValueError(
+                f"{flag}: {entry!r} has weight 0: leave it out, or give it a weight."
+            )
+        weighted |= match is not None
+        groups.append(FileGroup(_expand(pattern, flag), weight))
+    if weighted:
+        return tuple(groups)
+    paths = {path for group in groups for path in group.paths}
+    return (FileGroup(tuple(sorted(paths))),)
+
+
+def _expand(pattern: str, flag: str) -> tuple[str, ...]:
+    found = [path for path in tf.io.gfile.glob(pattern) if _is_record_file(path)]
+    if not found and tf.io.gfile.exists(pattern):
+        # A real name with glob characters in it.
+        found = tf.io.gfile.glob(local_glob.escape(pattern)) or [pattern]
+    if not found:
+        raise ValueError(
+            f"{flag}: {pattern!r} matches no file; check the path, or make the "
+            "records with python -m data_prep.create_pretraining_data."
+        )
+    return tuple(sorted(found))
 
 
 def _is_record_file(path: str) -> bool:
@@ -66,7 +106,7 @@ def _is_record_file(path: str) -> bool:
 
 
 def check_files(
-    paths: tuple[str, ...], max_seq_length: int, max_predictions_per_seq: int
+    groups: tuple[FileGroup, ...], max_seq_length: int, max_predictions_per_seq: int
 ) -> RecordFiles:
     """Check that the records have the shapes of the flags, before the first step.
 
@@ -76,6 +116,7 @@ def check_files(
         ValueError: a file is empty or no TFRecord file, or its shape differs; the
             message names the file, the shape found and the flag to set.
     """
+    paths = [path for group in groups for path in group.paths]
     manifests = {}
     feature_names, masked = set(), set()
     for path in paths:
@@ -109,7 +150,7 @@ def check_files(
             "train on files written with one --masking_time."
         )
     return RecordFiles(
-        paths,
+        groups,
         max_seq_length,
         max_predictions_per_seq,
         feature_names.pop(),
@@ -184,11 +225,33 @@ def build_train_dataset(
     Returns:
         Batches as `_parse_batch` makes them.
     """
-    shard_files = len(files.paths) >= num_hosts
+    groups = [_read_group(group, seed, host, num_hosts) for group in files.groups]
+    dataset = groups[0]
+    if len(groups) > 1:
+        weights = [group.weight for group in files.groups]
+        dataset = tf.data.Dataset.sample_from_datasets(
+            groups,
+            [weight / sum(weights) for weight in weights],
+            seed=seed,
+            rerandomize_each_iteration=False,
+        )
+    dataset = dataset.skip(skip_records)
+    if files.masker is not None:
+        numbered = dataset.enumerate(skip_records)
+        dataset = _add_noise(numbered, files, seed, host, num_hosts)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    return _parse(dataset, files).prefetch(tf.data.AUTOTUNE)
+
+
+def _read_group(
+    group: FileGroup, seed: int, host: int, num_hosts: int
+) -> tf.data.Dataset:
+    """Return this host's serialized records of a group, shuffled, epoch after epoch."""
+    shard_files = len(group.paths) >= num_hosts
 
     def read_epoch(epoch):
         paths = tf.random.experimental.stateless_shuffle(
-            tf.constant(files.paths),
+            tf.constant(group.paths),
             seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
         )
         order = tf.data.Dataset.from_tensor_slices(paths)
@@ -206,12 +269,7 @@ def build_train_dataset(
             _SHUFFLE_BUFFER_RECORDS, seed=seed + epoch, reshuffle_each_iteration=False
         )
 
-    dataset = tf.data.Dataset.counter().flat_map(read_epoch).skip(skip_records)
-    if files.masker is not None:
-        numbered = dataset.enumerate(skip_records)
-        dataset = _add_noise(numbered, files, seed, host, num_hosts)
-    dataset = dataset.batch(batch_size, drop_remainder=True)
-    return _parse(dataset, files).prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.counter().flat_map(read_epoch)
 
 
 def build_eval_dataset(files: RecordFiles, batch_size: int) -> tf.data.Dataset:

@@ -39,7 +39,10 @@ _BERT_CONFIG_FILE = flags.DEFINE_string(
     "Sizes of the model: configs/models/bert_tiny_cn.json, ...",
 )
 _INPUT_FILE = flags.DEFINE_string(
-    "input_file", "", "TFRecords to train on: a comma list of files or globs."
+    "input_file",
+    "",
+    "TFRecords to train on: a comma list of files or globs, each with a weight or none "
+    "(news*.tfrecord:2,wiki*.tfrecord:1).",
 )
 _EVAL_INPUT_FILE = flags.DEFINE_string(
     "eval_input_file",

@@ -49,7 +49,7 @@ def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> N
         )
         optimizer.build(model.trainable_variables)
     files = input_pipeline.check_files(
-        tuple(paths), records.LENGTH, records.PREDICTIONS
+        (input_pipeline.FileGroup(tuple(paths)),), records.LENGTH, records.PREDICTIONS
     )
     # Unequal numbers of masked tokens: normalising by each replica's own would show.
     dataset = input_pipeline.build_train_dataset(files, 8, seed=2).map(drop_predictions)

@@ -8,7 +8,9 @@ SETTINGS = {"train_batch_size": 8, "random_seed": 1}
 
 def test_same_run_passes_wherever_its_data_lies(record_files, tmp_path):
     files = input_pipeline.check_files(
-        tuple(record_files), records.LENGTH, records.PREDICTIONS
+        (input_pipeline.FileGroup(tuple(record_files)),),
+        records.LENGTH,
+        records.PREDICTIONS,
     )
     data = fingerprint.describe_data(files)
     assert [entry.split(":")[0] for entry in data] == [

@@ -17,7 +17,9 @@ def numbers_of(dataset, batches: int) -> list[list[int]]:
 
 @pytest.fixture
 def files(record_files):
-    return input_pipeline.check_files(tuple(record_files), LENGTH, PREDICTIONS)
+    return input_pipeline.check_files(
+        (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, PREDICTIONS
+    )
 
 
 def test_one_epoch_holds_every_record_once(files):
@@ -41,6 +43,23 @@ def test_skipping_records_goes_on_where_the_other_run_stopped(files):
     whole = numbers_of(input_pipeline.build_train_dataset(files, 10, 1), 10)
     rest = input_pipeline.build_train_dataset(files, 10, 1, skip_records=70)
     assert numbers_of(rest, 3) == whole[7:]
+
+
+def test_groups_are_drawn_from_by_weight_and_skipped_alike(record_files):
+    patterns = f"{record_files[0]}:3,{record_files[1]}"
+    groups = input_pipeline.find_files(patterns, "--input_file")
+    assert [group.weight for group in groups] == [3.0, 1.0]
+    files = input_pipeline.check_files(groups, LENGTH, PREDICTIONS)
+    batches = numbers_of(input_pipeline.build_train_dataset(files, 10, 1), 80)
+    share = np.mean(np.concatenate(batches) < 20)
+    assert share == pytest.approx(0.75, abs=0.05)
+    rest = input_pipeline.build_train_dataset(files, 10, 1, skip_records=770)
+    assert numbers_of(rest, 3) == batches[77:]
+
+
+def test_weight_of_zero_is_refused(record_files):
+    with pytest.raises(ValueError, match="has weight 0"):
+        input_pipeline.find_files(f"{record_files[0]}:0", "--input_file")
 
 
 @pytest.mark.parametrize("num_hosts", [2, 4])
@@ -80,7 +99,9 @@ def test_model_garden_spelling_is_recognised(tmp_path):
     record = make_record(np.random.default_rng(0), 7)
     write_records(tmp_path / "v2.tfrecord", [record], feature_names="v2")
     files = input_pipeline.check_files(
-        (str(tmp_path / "v2.tfrecord"),), LENGTH, PREDICTIONS
+        (input_pipeline.FileGroup((str(tmp_path / "v2.tfrecord"),)),),
+        LENGTH,
+        PREDICTIONS,
     )
     batch = next(iter(input_pipeline.build_eval_dataset(files, 1)))
     np.testing.assert_array_equal(
@@ -95,12 +116,16 @@ def test_glob_without_match_names_pattern_and_flag(tmp_path):
 
 def test_other_length_names_file_and_flag(record_files):
     with pytest.raises(ValueError, match=r"max_seq_length 16, but --max_seq_length=32"):
-        input_pipeline.check_files(tuple(record_files), 32, PREDICTIONS)
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup(tuple(record_files)),), 32, PREDICTIONS
+        )
 
 
 def test_other_number_of_predictions_is_refused(record_files):
     with pytest.raises(ValueError, match="pass --max_predictions_per_seq=3"):
-        input_pipeline.check_files(tuple(record_files), LENGTH, 20)
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, 20
+        )
 
 
 def test_empty_and_foreign_files_are_named(tmp_path):
@@ -114,4 +139,8 @@ def test_empty_and_foreign_files_are_named(tmp_path):
         ("other", "not the seven"),
     ):
         with pytest.raises(ValueError, match=message):
-            input_pipeline.check_files((str(tmp_path / f"{name}.tfrecord"),), 16, 3)
+            input_pipeline.check_files(
+                (input_pipeline.FileGroup((str(tmp_path / f"{name}.tfrecord"),)),),
+                16,
+                3,
+            )

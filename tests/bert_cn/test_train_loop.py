@@ -27,7 +27,9 @@ class Run:
 
     def __init__(self, config, record_files, folder, learning_rate=0.01, num_steps=12):
         keras.utils.set_random_seed(3)
-        files = input_pipeline.check_files(tuple(record_files), LENGTH, PREDICTIONS)
+        files = input_pipeline.check_files(
+            (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, PREDICTIONS
+        )
         schedule = optimization.WarmupPolynomialDecay(learning_rate, num_steps, 2)
         self.model = modeling.build_pretraining_model(config)
         self.optimizer = optimization.BertAdamW(schedule)

@@ -52,7 +52,9 @@ def paths(write_records):
 
 @pytest.fixture(scope="module")
 def files(paths):
-    return input_pipeline.check_files(paths, LENGTH, PREDICTIONS)
+    return input_pipeline.check_files(
+        (input_pipeline.FileGroup(paths),), LENGTH, PREDICTIONS
+    )
 
 
 def read(dataset, batches: int) -> dict[str, np.ndarray]:
@@ -160,11 +162,15 @@ def test_mixed_and_unexplained_records_are_refused(
         "static", dataclasses.replace(SETTINGS, masking_time="static")
     )
     with pytest.raises(ValueError, match="Some input files are masked and some are to"):
-        input_pipeline.check_files((*paths, *static), LENGTH, PREDICTIONS)
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup((*paths, *static)),), LENGTH, PREDICTIONS
+        )
     alone = tmp_path / "alone.tfrecord"
     alone.write_bytes(pathlib.Path(paths[0]).read_bytes())
     with pytest.raises(ValueError, match="no manifest beside it says how"):
-        input_pipeline.check_files((str(alone),), LENGTH, PREDICTIONS)
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup((str(alone),)),), LENGTH, PREDICTIONS
+        )
     (manifest,) = files.manifests
     other = dataclasses.replace(manifest, mask_unit="word")
     with pytest.raises(ValueError, match="masked at different times or by different"):
