@@ -26,6 +26,7 @@ from data_prep import (
     group_records,
     grouping,
     run_lock,
+    storage,
     tallies,
     tfrecords,
 )
@@ -68,14 +69,14 @@ def run(
         if overwrite:
             earlier_output.remove_output(job)
             _remove_folder(folder)
-        elif not tf.io.gfile.exists(folder):
+        elif not storage.exists(folder):
             earlier = earlier_output.find_earlier(job)
             if earlier is not None:
                 shards = earlier_output.find_finished_shards(job, earlier)
                 if None not in shards:
                     return earlier
         _remove_folder(folder)
-        tf.io.gfile.makedirs(folder)
+        storage.makedirs(folder)
         _run_pipeline(job, folder, options)
         for path in _list_bad_inputs(folder):
             raise ValueError(_read_json(path)["message"])
@@ -230,37 +231,37 @@ class _JoinParts(beam.DoFn):
         size = 0
         path = self._shards[shard]
         partial = f"{self._folder}/shard-{shard:05d}-{uuid.uuid4().hex}"
-        with tf.io.gfile.GFile(partial, "wb") as output:
+        with storage.open(partial, "wb") as output:
             output.write(b"")  # GFile makes no file before the first write.
             for _, part, counts in sorted(parts, key=lambda part: part[0]):
                 tallies.add(tally, counts)
-                with tf.io.gfile.GFile(part, "rb") as file:
+                with storage.open(part, "rb") as file:
                     while block := file.read(_COPY_BYTES):
                         output.write(block)
                         sha256.update(block)
                         size += len(block)
-        tf.io.gfile.rename(partial, path, overwrite=True)
+        storage.rename(partial, path, overwrite=True)
         entry = completion.describe_shard(path, size, sha256.hexdigest(), tally)
         _write_json(self._folder, "shard", shard, entry)
 
 
 def _list_bad_inputs(folder: str) -> list[str]:
-    names = sorted(tf.io.gfile.listdir(folder))
+    names = sorted(storage.listdir(folder))
     return [f"{folder}/{name}" for name in names if _BAD_INPUT.fullmatch(name)]
 
 
 def _write_json(folder: str, kind: str, number: int, content: dict[str, Any]) -> None:
     partial = f"{folder}/{kind}-{number:05d}-{uuid.uuid4().hex}"
-    with tf.io.gfile.GFile(partial, "w") as file:
+    with storage.open(partial, "w") as file:
         file.write(json.dumps(content))
-    tf.io.gfile.rename(partial, f"{folder}/{kind}-{number:05d}.json", overwrite=True)
+    storage.rename(partial, f"{folder}/{kind}-{number:05d}.json", overwrite=True)
 
 
 def _read_json(path: str) -> dict[str, Any]:
-    with tf.io.gfile.GFile(path, "r") as file:
+    with storage.open(path, "r") as file:
         return json.loads(file.read())
 
 
 def _remove_folder(folder: str) -> None:
-    if tf.io.gfile.exists(folder):
-        tf.io.gfile.rmtree(folder)
+    if storage.exists(folder):
+        storage.rmtree(folder)

@@ -4,9 +4,7 @@ import dataclasses
 import os
 from typing import Any
 
-import tensorflow as tf
-
-from data_prep import data_report, tallies
+from data_prep import data_report, storage, tallies
 from data_prep import manifest as manifest_lib
 from data_prep.job import Job
 
@@ -67,6 +65,6 @@ def describe_shard(
 def _copy_vocabulary(job: Job) -> None:
     # Written anew: a copy would inherit the original's rights, such as read-only.
     partial = job.outputs.vocabulary + ".partial"
-    with tf.io.gfile.GFile(partial, "wb") as file:
+    with storage.open(partial, "wb") as file:
         file.write(job.vocabulary.data)
-    tf.io.gfile.rename(partial, job.outputs.vocabulary, overwrite=True)
+    storage.rename(partial, job.outputs.vocabulary, overwrite=True)

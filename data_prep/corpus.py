@@ -12,9 +12,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
-import tensorflow as tf
-
-from data_prep import compression, json_lines
+from data_prep import compression, json_lines, storage
 
 JSON_LINES_SUFFIX = ".jsonl"
 ON_BAD_UTF8 = ("fail", "replace")
@@ -78,8 +76,8 @@ def find_files(patterns: str) -> list[InputFile]:
     paths: set[str] = set()
     for pattern in listed:
         # A file's own name may hold brackets.
-        literal = tf.io.gfile.exists(pattern)
-        found = [pattern] if literal else tf.io.gfile.glob(pattern)
+        literal = storage.exists(pattern)
+        found = [pattern] if literal else storage.glob(pattern)
         if not found:
             raise ValueError(
                 f"--input_file {pattern!r} matches no file: check the path, and quote "
@@ -90,12 +88,12 @@ def find_files(patterns: str) -> list[InputFile]:
 
 
 def _look_at(path: str) -> InputFile:
-    if tf.io.gfile.isdir(path):
+    if storage.isdir(path):
         raise ValueError(
             f"--input_file {path!r} is a folder: name its files, such as "
             f"'{path.rstrip('/')}/*.txt'."
         )
-    size = tf.io.gfile.stat(path).length
+    size = storage.stat(path).length
     if size == 0:
         raise ValueError(
             f"--input_file {path!r} is empty (0 bytes): remove it from --input_file or "
@@ -163,7 +161,7 @@ class _Blocks:
     def __iter__(self) -> Iterator[bytes]:
         packed = compression.find_suffix(self._path)
         size = _PACKED_BLOCK_BYTES if packed else _BLOCK_BYTES
-        with tf.io.gfile.GFile(self._path, "rb") as file:
+        with storage.open(self._path, "rb") as file:
             while block := file.read(size):
                 if self._sha256 is not None:
                     self._sha256.update(block)

@@ -8,10 +8,8 @@ import json
 import os
 from typing import Any
 
-import tensorflow as tf
-
 from data_prep import manifest as manifest_lib
-from data_prep import report_page, tallies, vocab
+from data_prep import report_page, storage, tallies, vocab
 from data_prep.job import Job
 
 FORMAT_VERSION = 1
@@ -95,9 +93,9 @@ def list_warnings(job: Job, counts: dict[str, int]) -> list[str]:
 
 def read_statistics(path: str) -> dict[str, tallies.Tally]:
     """Return the statistics of each shard's file, none where no report is readable."""
-    if not tf.io.gfile.exists(path):
+    if not storage.exists(path):
         return {}
-    with tf.io.gfile.GFile(path, "r") as file:
+    with storage.open(path, "r") as file:
         text = file.read()
     try:
         report = json.loads(text)
@@ -118,6 +116,6 @@ def _share(counts: dict[str, int], part: str, whole: str) -> float:
 
 def _write_file(path: str, data: bytes) -> None:
     partial = path + ".partial"
-    with tf.io.gfile.GFile(partial, "wb") as file:
+    with storage.open(partial, "wb") as file:
         file.write(data)
-    tf.io.gfile.rename(partial, path, overwrite=True)
+    storage.rename(partial, path, overwrite=True)

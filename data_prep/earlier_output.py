@@ -9,9 +9,7 @@ import re
 import shutil
 from typing import Any
 
-import tensorflow as tf
-
-from data_prep import data_report
+from data_prep import data_report, storage
 from data_prep import manifest as manifest_lib
 from data_prep.job import Job
 
@@ -22,7 +20,7 @@ _COPY_BYTES = 4 << 20
 def find_earlier(job: Job) -> manifest_lib.Manifest | None:
     """Return the manifest of an earlier run of the same job, if it finished."""
     outputs = job.outputs
-    if tf.io.gfile.exists(outputs.manifest):
+    if storage.exists(outputs.manifest):
         manifest = manifest_lib.read_manifest(outputs.manifest)
         content = dataclasses.asdict(manifest)
         content["shards"] = [shard["file"] for shard in manifest.shards]
@@ -33,7 +31,7 @@ def find_earlier(job: Job) -> manifest_lib.Manifest | None:
             _check_same(job, json.load(file), job.plan_path)
         return None
     for path in outputs.shards:
-        if tf.io.gfile.exists(path):
+        if storage.exists(path):
             raise ValueError(
                 f"{path!r} exists and no manifest says what made it: name another "
                 "--output_file, or pass --overwrite."
@@ -57,7 +55,7 @@ def _check_same(job: Job, earlier: dict[str, Any], where: str) -> None:
 def _check_same_inputs(job: Job, old: list[dict[str, Any]], where: str) -> None:
     advice = "name another --output_file, or pass --overwrite."
     old_files = {entry["path"]: entry for entry in old}
-    made_at = tf.io.gfile.stat(where).mtime_nsec
+    made_at = storage.stat(where).mtime_nsec
     for file in job.files:
         entry = old_files.pop(file.path, None)
         if entry is None:
@@ -67,7 +65,7 @@ def _check_same_inputs(job: Job, old: list[dict[str, Any]], where: str) -> None:
             )
         changed = entry["bytes"] != file.bytes
         # The times count whole seconds.
-        if not changed and tf.io.gfile.stat(file.path).mtime_nsec >= made_at:
+        if not changed and storage.stat(file.path).mtime_nsec >= made_at:
             changed = entry["sha256"] != _hash_file(file.path)
         if changed:
             raise ValueError(
@@ -101,8 +99,8 @@ def find_finished_shards(
                 entry = json.load(file)
         whole = (
             entry is not None
-            and tf.io.gfile.exists(path)
-            and tf.io.gfile.stat(path).length == entry["bytes"]
+            and storage.exists(path)
+            and storage.stat(path).length == entry["bytes"]
         )
         entries.append(entry if whole else None)
     return entries
@@ -113,17 +111,17 @@ def remove_output(job: Job) -> None:
     outputs = job.outputs
     remove_work_folder(outputs.work_folder)
     paths = {*outputs.shards, *outputs.beside_shards}
-    if tf.io.gfile.exists(outputs.manifest):
+    if storage.exists(outputs.manifest):
         # First, so that no reader takes what is left for complete.
         folder = os.path.dirname(outputs.manifest)
         # An unreadable manifest lists nothing that could be removed.
         with contextlib.suppress(ValueError):
             shards = manifest_lib.read_manifest(outputs.manifest).shards
             paths.update(os.path.join(folder, shard["file"]) for shard in shards)
-        tf.io.gfile.remove(outputs.manifest)
+        storage.remove(outputs.manifest)
     for path in paths:
-        if tf.io.gfile.exists(path):
-            tf.io.gfile.remove(path)
+        if storage.exists(path):
+            storage.remove(path)
 
 
 def remove_work_folder(folder: str) -> None:
@@ -141,7 +139,7 @@ def remove_work_folder(folder: str) -> None:
 
 def _hash_file(path: str) -> str:
     sha256 = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
+    with storage.open(path, "rb") as file:
         while block := file.read(_COPY_BYTES):
             sha256.update(block)
     return sha256.hexdigest()

@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any
 
-import tensorflow as tf
+from data_prep import storage
 
 FORMAT_VERSION = 1
 SUFFIX = ".manifest.json"
@@ -95,7 +95,7 @@ def read_manifest(path: str) -> Manifest:
     Raises:
         ValueError: it is no manifest of this format.
     """
-    with tf.io.gfile.GFile(path, "r") as file:
+    with storage.open(path, "r") as file:
         text = file.read()
     try:
         content = json.loads(text)
@@ -124,7 +124,7 @@ def find_manifest(record_file: str) -> Manifest | None:
     """Return the manifest in a record file's folder that lists it, or None."""
     folder, name = os.path.split(record_file)
     # Listed, not globbed: the folder's name may hold brackets.
-    for entry in sorted(tf.io.gfile.listdir(folder or ".")):
+    for entry in sorted(storage.listdir(folder or ".")):
         if not entry.endswith(SUFFIX):
             continue
         manifest = read_manifest(os.path.join(folder, entry))
@@ -145,6 +145,6 @@ def write_manifest(manifest: Manifest) -> None:
 def write_json(path: str, content: dict[str, Any]) -> None:
     """Write JSON so that a reader finds the old file or the new one, never half."""
     partial = path + ".partial"
-    with tf.io.gfile.GFile(partial, "w") as file:
+    with storage.open(partial, "w") as file:
         file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    tf.io.gfile.rename(partial, path, overwrite=True)
+    storage.rename(partial, path, overwrite=True)

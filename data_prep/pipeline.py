@@ -13,14 +13,13 @@ import json
 import os
 from typing import Any
 
-import tensorflow as tf
-
 from data_prep import (
     completion,
     earlier_output,
     group_workers,
     run_lock,
     spill,
+    storage,
     tallies,
 )
 from data_prep import manifest as manifest_lib
@@ -74,7 +73,7 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
         with open(job.plan_path, encoding="utf-8") as file:
             return json.load(file)
     earlier_output.remove_work_folder(folder)
-    tf.io.gfile.makedirs(os.path.dirname(job.outputs.manifest) or ".")
+    storage.makedirs(os.path.dirname(job.outputs.manifest) or ".")
     os.makedirs(folder)
     progress = Progress("reading", job.corpus_bytes)
     checksums = spill.spill_documents(
@@ -128,7 +127,7 @@ def _finish_shard(job: Job, work: group_workers.GroupJob, shard: int) -> dict[st
     sha256 = hashlib.sha256()
     size = 0
     # A TFRecord file is a plain run of records, so parts can be put end to end.
-    with tf.io.gfile.GFile(path + ".partial", "wb") as output:
+    with storage.open(path + ".partial", "wb") as output:
         output.write(b"")  # GFile makes no file before the first write.
         for group in job.groups_of(shard):
             tallies.add(tally, work.read_counts(group))
@@ -139,7 +138,7 @@ def _finish_shard(job: Job, work: group_workers.GroupJob, shard: int) -> dict[st
                     size += len(block)
     entry = completion.describe_shard(path, size, sha256.hexdigest(), tally)
     manifest_lib.write_json(job.entry_path(shard), entry)
-    tf.io.gfile.rename(path + ".partial", path, overwrite=True)
+    storage.rename(path + ".partial", path, overwrite=True)
     for group in job.groups_of(shard):
         os.remove(work.part_path(group))
     return entry

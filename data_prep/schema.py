@@ -5,7 +5,10 @@ features of google-research/bert (`create_pretraining_data.py`). A record that i
 masked while training has, in the place of the three of masked tokens, `WORD_IDS`.
 """
 
-import tensorflow as tf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 INPUT_IDS = "input_ids"
 INPUT_MASK = "input_mask"
@@ -63,7 +66,7 @@ def parsing_spec(
     max_predictions_per_seq: int,
     feature_names: str = "google",
     masking_time: str = "static",
-) -> dict[str, tf.io.FixedLenFeature]:
+) -> "dict[str, tf.io.FixedLenFeature]":
     """Return what `tf.io.parse_example` needs to read a record.
 
     Args:
@@ -76,6 +79,9 @@ def parsing_spec(
         A dict from the name on disk to a `FixedLenFeature` (int64, or float32 for the
         weights).
     """
+    # Whoever writes records needs no TensorFlow.
+    import tensorflow as tf
+
     shapes = feature_shapes(max_seq_length, max_predictions_per_seq, masking_time)
     return {
         RECORD_NAMES[feature_names][name]: tf.io.FixedLenFeature(

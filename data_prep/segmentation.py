@@ -8,7 +8,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import tensorflow as tf
+
+from data_prep import storage
 
 # Text in, bool [characters] out: true where a word begins. The text is many lines
 # joined by LF; no word reaches over one.
@@ -36,10 +37,9 @@ def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
         ValueError: the file cannot be read, or a line is not of that format.
     """
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            data = file.read()
+        data = storage.read_bytes(path)
         text = data.decode("utf-8-sig")
-    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"--user_dict={path} cannot be read: check it.") from error
     except UnicodeDecodeError as error:
         raise ValueError(

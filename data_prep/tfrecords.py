@@ -7,14 +7,18 @@ dropped. The bytes are what `tf.train.Example.SerializeToString` could write: ca
 varints, packed lists, features sorted by name.
 """
 
-import numpy as np
-import tensorflow as tf
+from collections.abc import Iterator
 
-from data_prep import schema
+import google_crc32c
+import numpy as np
+
+from data_prep import schema, storage
 
 # Tags of tf.train.Example's protocol buffers: field number << 3 | wire type 2.
 _FEATURES, _ENTRY, _KEY, _VALUE, _LIST = 0x0A, 0x0A, 0x0A, 0x12, 0x0A
 _FLOAT_LIST, _INT64_LIST = 0x12, 0x1A
+# Of a record in a file: its length and their checksum in front, its checksum behind.
+_HEAD_BYTES, _CHECKSUM_BYTES = 12, 4
 
 
 class _Bytes:
@@ -63,14 +67,53 @@ def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list
 
 
 def write_records(path: str, batches) -> int:
-    """Write an iterable of lists of serialized records; return how many."""
+    """Write an iterable of lists of serialized records; return how many.
+
+    A record is framed as TFRecord has it: its length in 8 bytes, their checksum, the
+    record, its checksum.
+    """
     written = 0
-    with tf.io.TFRecordWriter(path) as writer:
+    heads: dict[int, bytes] = {}
+    with storage.open(path, "wb") as file:
+        file.write(b"")  # GFile makes no file before the first write.
         for batch in batches:
+            parts = []
             for record in batch:
-                writer.write(record)
+                length = len(record)
+                if length not in heads:
+                    head = length.to_bytes(8, "little")
+                    heads[length] = head + _mask_checksum(head)
+                parts += (heads[length], record, _mask_checksum(record))
+            file.write(b"".join(parts))
             written += len(batch)
     return written
+
+
+def read_records(path: str) -> Iterator[bytes]:
+    """Yield a record file's records.
+
+    Raises:
+        ValueError: it is no TFRecord file, or is cut off.
+    """
+    with storage.open(path, "rb") as file:
+        while head := file.read(_HEAD_BYTES):
+            record = end = b""
+            if _mask_checksum(head[:8]) == head[8:]:
+                length = int.from_bytes(head[:8], "little")
+                record, end = file.read(length), file.read(_CHECKSUM_BYTES)
+            if not end or _mask_checksum(record) != end:
+                raise ValueError(
+                    f"{path!r} is no TFRecord file, or is cut off: name a file that "
+                    "create_pretraining_data wrote."
+                )
+            yield record
+
+
+def _mask_checksum(data: bytes) -> bytes:
+    """Return the four bytes that TFRecord has for a checksum: CRC-32C, rotated."""
+    value = google_crc32c.value(data)
+    masked = ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return masked.to_bytes(4, "little")
 
 
 def _encode_varints(values: np.ndarray) -> _Bytes:

@@ -5,7 +5,8 @@ import functools
 import hashlib
 
 import numpy as np
-import tensorflow as tf
+
+from data_prep import storage
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 REQUIRED_TOKENS = (PAD, UNK, CLS, SEP, MASK)
@@ -123,9 +124,8 @@ def load_vocabulary(path: str) -> Vocabulary:
     if not path:
         raise ValueError("--vocab_file is empty: name a vocab.txt, one token a line.")
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            data = file.read()
-    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
+        data = storage.read_bytes(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(
             f"Vocabulary {path!r} cannot be read: check --vocab_file."
         ) from error

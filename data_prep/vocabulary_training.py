@@ -5,9 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-import tensorflow as tf
-
-from data_prep import corpus, vocab
+from data_prep import corpus, storage, vocab
 
 SPECIAL_TOKENS = (*vocab.REQUIRED_TOKENS, *vocab.SEED_TOKENS)
 # At most this share of the vocabulary is single characters, the most frequent ones; the
@@ -18,7 +16,7 @@ _ALPHABET_SHARE = 0.75
 
 def check_output(path: str, overwrite: bool) -> None:
     """Raise ValueError if a vocabulary would be lost."""
-    if tf.io.gfile.exists(path) and not overwrite:
+    if storage.exists(path) and not overwrite:
         raise ValueError(
             f"--output_file {path!r} exists: name another, or pass --overwrite."
         )
@@ -90,10 +88,10 @@ def write_vocabulary(tokens: list[str], path: str) -> None:
     """Write a vocab.txt, one token a line: temporary name, then rename."""
     folder = os.path.dirname(path)
     if folder:
-        tf.io.gfile.makedirs(folder)
-    with tf.io.gfile.GFile(path + ".partial", "wb") as file:
+        storage.makedirs(folder)
+    with storage.open(path + ".partial", "wb") as file:
         file.write("".join(token + "\n" for token in tokens).encode("utf-8"))
-    tf.io.gfile.rename(path + ".partial", path, overwrite=True)
+    storage.rename(path + ".partial", path, overwrite=True)
 
 
 def _check_sizes(vocab_size: int, min_frequency: int) -> None:

@@ -1,0 +1,101 @@
+"""Command: show sequences of a record file, in the terminal or as a page."""
+
+import os
+import shutil
+import sys
+
+from absl import flags
+
+from data_prep import (
+    command_line,
+    record_pages,
+    record_view,
+    segmentation,
+    storage,
+    vocab,
+)
+from data_prep import manifest as manifest_lib
+
+_NUM_RECORDS = flags.DEFINE_integer(
+    "num_records", 5, "Show this many sequences, from the first one on."
+)
+_VOCAB_FILE = flags.DEFINE_string(
+    "vocab_file", None, "The records' vocabulary; by default the one beside them."
+)
+_SEGMENTER = flags.DEFINE_enum(
+    "segmenter",
+    None,
+    segmentation.SEGMENTERS,
+    "What finds the words, which records do not hold; by default the segmenter that "
+    "the records were made with, or rjieba.",
+)
+_HTML = flags.DEFINE_string("html", None, "Write a page to this file instead.")
+
+
+def main(arguments: list[str]) -> None:
+    """Read flags, find the vocabulary, show the sequences."""
+    path = _read_path(arguments)
+    if _NUM_RECORDS.value < 1:
+        raise ValueError(
+            f"--num_records={_NUM_RECORDS.value} cannot work: it must be 1 or more."
+        )
+    manifest = manifest_lib.find_manifest(path) if storage.exists(path) else None
+    sequences = record_view.read_sequences(
+        path,
+        _NUM_RECORDS.value,
+        vocab.load_vocabulary(_choose_vocabulary(path, manifest)),
+        segmentation.build_segmenter(_choose_segmenter(manifest)),
+    )
+    if _HTML.value:
+        page = record_pages.write_html(sequences, os.path.basename(path))
+        with storage.open(_HTML.value, "w") as file:
+            file.write(page)
+        print(f"Page: {_HTML.value}")
+        return
+    _print_sequences(sequences)
+
+
+def _read_path(arguments: list[str]) -> str:
+    if len(arguments) != 2:
+        raise ValueError(
+            f"Name one record file, found {len(arguments) - 1}: python -m "
+            "data_prep.inspect_records out/train.tfrecord"
+        )
+    return arguments[1]
+
+
+def _choose_vocabulary(path: str, manifest: manifest_lib.Manifest | None) -> str:
+    if _VOCAB_FILE.value is not None:
+        return _VOCAB_FILE.value
+    if not storage.exists(path):
+        raise ValueError(f"Record file {path!r} does not exist: check the path.")
+    if manifest is None:
+        raise ValueError(
+            f"No manifest beside {path!r} names its vocabulary: name it with "
+            "--vocab_file."
+        )
+    return manifest.vocab_path
+
+
+def _choose_segmenter(manifest: manifest_lib.Manifest | None) -> str:
+    if _SEGMENTER.value is not None:
+        return _SEGMENTER.value
+    # Records have lost the white space that --segmenter=whitespace looks for.
+    if manifest is None or manifest.segmenter == "whitespace":
+        return "rjieba"
+    return manifest.segmenter
+
+
+def _print_sequences(sequences) -> None:
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    width = shutil.get_terminal_size().columns
+    for number, sequence in enumerate(sequences, 1):
+        if number == 1:
+            print(record_pages.describe_marks(colour))
+        print()
+        for line in record_pages.write_lines(sequence, number, width, colour):
+            print(line)
+
+
+if __name__ == "__main__":
+    command_line.run_command(main)

@@ -1,0 +1,125 @@
+"""`tf.io.gfile`'s functions, without TensorFlow where a path is on this machine.
+
+Importing TensorFlow takes seconds of CPU time in each process, and local files need
+nothing of it; `gs://` and other remote paths go through `tf.io.gfile`.
+"""
+
+import builtins
+import dataclasses
+import glob as glob_lib
+import os
+import shutil
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What `stat` tells, under gfile's names.
+
+    Attributes:
+        length: bytes.
+        mtime_nsec: time of the last change.
+    """
+
+    length: int
+    mtime_nsec: int
+
+
+def is_remote(path: str) -> bool:
+    """Say whether a path goes through `tf.io.gfile`."""
+    return "://" in path
+
+
+def open(path: str, mode: str):
+    """Open a file; text is UTF-8, its line ends are left alone."""
+    if is_remote(path):
+        return _gfile().GFile(path, mode)
+    if "b" in mode:
+        return builtins.open(path, mode)
+    return builtins.open(path, mode, encoding="utf-8", newline="")
+
+
+def read_bytes(path: str) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
+    """
+    if not is_remote(path):
+        with builtins.open(path, "rb") as file:
+            return file.read()
+    if not exists(path):
+        raise FileNotFoundError(2, "No such file", path)
+    if isdir(path):
+        raise IsADirectoryError(21, "Is a folder", path)
+    with _gfile().GFile(path, "rb") as file:
+        return file.read()
+
+
+def exists(path: str) -> bool:
+    """Say whether a file or folder exists."""
+    return _gfile().exists(path) if is_remote(path) else os.path.exists(path)
+
+
+def isdir(path: str) -> bool:
+    """Say whether a path is a folder."""
+    return _gfile().isdir(path) if is_remote(path) else os.path.isdir(path)
+
+
+def stat(path: str) -> Status:
+    """Return a file's length and time of change."""
+    if is_remote(path):
+        found = _gfile().stat(path)
+        return Status(found.length, found.mtime_nsec)
+    local = os.stat(path)
+    return Status(local.st_size, local.st_mtime_ns)
+
+
+def glob(pattern: str) -> list[str]:
+    """Return the paths that match."""
+    return _gfile().glob(pattern) if is_remote(pattern) else glob_lib.glob(pattern)
+
+
+def listdir(path: str) -> list[str]:
+    """Return the names in a folder."""
+    return _gfile().listdir(path) if is_remote(path) else os.listdir(path)
+
+
+def makedirs(path: str) -> None:
+    """Make a folder and those above it, unless it is there."""
+    if is_remote(path):
+        _gfile().makedirs(path)
+    else:
+        os.makedirs(path, exist_ok=True)
+
+
+def rename(source: str, target: str, overwrite: bool = False) -> None:
+    """Rename a file; the target is replaced only with `overwrite`."""
+    if is_remote(source):
+        _gfile().rename(source, target, overwrite)
+    elif overwrite or not os.path.exists(target):
+        os.replace(source, target)
+    else:
+        raise FileExistsError(17, "File exists", target)
+
+
+def remove(path: str) -> None:
+    """Remove a file."""
+    if is_remote(path):
+        _gfile().remove(path)
+    else:
+        os.remove(path)
+
+
+def rmtree(path: str) -> None:
+    """Remove a folder and everything in it."""
+    if is_remote(path):
+        _gfile().rmtree(path)
+    else:
+        shutil.rmtree(path)
+
+
+def _gfile():
+    import tensorflow as tf
+
+    return tf.io.gfile

@@ -1,0 +1,148 @@
+import re
+
+import pytest
+import tensorflow as tf
+
+from data_prep import record_pages, record_view, schema, segmentation
+
+COMMAND = "data_prep.inspect_records"
+# 使用 语言 模型 probability 。: [MASK] for 语, 言 replaced by 。, 型 kept.
+TOKENS = "[CLS] 使 用 [MASK] 。 模 型 [SEP] pro ##ba 。 [SEP] [PAD]".split()
+
+
+@pytest.fixture
+def vocabulary(make_vocabulary):
+    return make_vocabulary(*"使用语言模型。", "pro", "##ba")
+
+
+@pytest.fixture
+def write_records(tmp_path, vocabulary):
+    def write(names="google", **changes) -> str:
+        values = {
+            schema.INPUT_IDS: [vocabulary.ids[token] for token in TOKENS],
+            schema.INPUT_MASK: [1] * 12 + [0],
+            schema.SEGMENT_IDS: [0] * 8 + [1] * 4 + [0],
+            schema.MASKED_LM_POSITIONS: [3, 4, 6, 0],
+            schema.MASKED_LM_IDS: [vocabulary.ids[t] for t in "语言型"] + [0],
+            schema.MASKED_LM_WEIGHTS: [1.0, 1.0, 1.0, 0.0],
+            schema.NEXT_SENTENCE_LABELS: [1],
+            **changes,
+        }
+        example = tf.train.Example()
+        for name, row in values.items():
+            feature = example.features.feature[schema.RECORD_NAMES[names][name]]
+            if name in schema.FLOAT_FEATURES:
+                feature.float_list.value.extend(row)
+            else:
+                feature.int64_list.value.extend(row)
+        path = str(tmp_path / "some.tfrecord")
+        with tf.io.TFRecordWriter(path) as writer:
+            writer.write(example.SerializeToString())
+        return path
+
+    return write
+
+
+def view(path, vocabulary):
+    segmenter = segmentation.build_segmenter("rjieba")
+    (sequence,) = record_view.read_sequences(path, 3, vocabulary, segmenter)
+    return sequence
+
+
+@pytest.mark.parametrize("names", ["google", "v2"])
+def test_lines_show_words_labels_and_sides(write_records, vocabulary, names):
+    sequence = view(write_records(names), vocabulary)
+    assert list(record_pages.write_lines(sequence, 7, 80, False)) == [
+        "7  12 tokens, 3 masked, next sentence label 1",
+        "  A 使用 {语}{言|。} 模{型=}",
+        "  B proba 。",
+    ]
+
+
+def test_colours_take_no_columns(write_records, vocabulary):
+    sequence = view(write_records(), vocabulary)
+    plain = re.compile("\033\\[[0-9]*m")
+    lines = list(record_pages.write_lines(sequence, 1, 12, True))
+    assert [plain.sub("", line) for line in lines[1:4]] == [
+        "  A 使用",  # 8 columns; the next word takes 7 more.
+        "    语言|。",
+        "    模型",
+    ]
+    assert "\033[31m语\033[0m" in lines[2]
+    assert "\033[33m言|。\033[0m" in lines[2]
+    assert "\033[32m型\033[0m" in lines[3]
+
+
+def test_wide_characters_count_twice():
+    assert record_pages.count_columns("语言ab，") == 8
+    assert record_pages.count_columns("e\u0301") == 1
+
+
+def test_page_escapes_and_needs_nothing_else(write_records, vocabulary):
+    page = record_pages.write_html([view(write_records(), vocabulary)], "<a>")
+    assert "<title>&lt;a&gt;</title>" in page
+    assert '<ruby class="masked">[M]<rt>语</rt></ruby>' in page
+    assert '<ruby class="replaced">。<rt>言</rt></ruby>' in page
+    assert '<ruby class="kept">型<rt>型</rt></ruby>' in page
+    assert "http" not in page
+    assert "src=" not in page
+
+
+def test_record_without_masks_is_shown(write_records, vocabulary):
+    path = write_records(masked_lm_weights=[0.0] * 4)
+    sequence = view(path, vocabulary)
+    assert sequence.num_masked == 0
+    assert sequence.sides[0][0][0].text == "使"
+
+
+def test_id_outside_the_vocabulary_is_refused(write_records, make_vocabulary):
+    small = make_vocabulary("使")
+    with pytest.raises(ValueError, match=r"holds id 13, but .* has 6 tokens"):
+        view(write_records(), small)
+
+
+def test_other_files_are_refused(tmp_path, vocabulary):
+    path = tmp_path / "text.txt"
+    path.write_text("no records here, only some text")
+    with pytest.raises(ValueError, match="is no TFRecord file"):
+        view(str(path), vocabulary)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="holds no record"):
+        view(str(path), vocabulary)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(tf.train.Example().SerializeToString())
+    with pytest.raises(ValueError, match=r"without input_ids \(found: nothing\)"):
+        view(str(path), vocabulary)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"\xff\xff")
+    with pytest.raises(ValueError, match=r"no tf.train.Example"):
+        view(str(path), vocabulary)
+
+
+def test_command_prints_without_colour_to_a_pipe(
+    run_command, write_records, write_vocabulary
+):
+    vocab_file = write_vocabulary(*"使用语言模型。", "pro", "##ba")
+    done = run_command(COMMAND, write_records(), f"--vocab_file={vocab_file}")
+    assert done.returncode == 0, done.stderr
+    assert "  A 使用 {语}{言|。} 模{型=}" in done.stdout
+    assert "\033" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_command_writes_a_page(run_command, write_records, write_vocabulary, tmp_path):
+    vocab_file = write_vocabulary(*"使用语言模型。", "pro", "##ba")
+    page = tmp_path / "page.html"
+    done = run_command(
+        COMMAND, write_records(), f"--vocab_file={vocab_file}", f"--html={page}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_command_refuses_bad_input(assert_refused, write_records):
+    assert_refused(COMMAND, saying=("Name one record file, found 0",))
+    assert_refused(COMMAND, "/none", saying=("'/none' does not exist",))
+    path = write_records()
+    assert_refused(COMMAND, path, saying=("No manifest beside",))
+    assert_refused(COMMAND, path, "--num_records=0", saying=("--num_records=0",))
