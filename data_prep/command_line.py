@@ -1,6 +1,8 @@
 """Run a command's main: one sentence instead of a traceback, and clean interruption."""
 
+import errno
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -67,7 +69,10 @@ def describe_error(error: BaseException) -> str:
         place = f" {error.filename!r}" if error.filename else ""
         return f"{error.strerror}:{place} Check the path, its rights and free space."
     text = getattr(error, "message", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    if os.strerror(errno.ENOSPC) in text:
+        return f"{text}: free some space and run the same command again."
+    return text
 
 
 def _file_errors() -> tuple[type[BaseException], ...]:

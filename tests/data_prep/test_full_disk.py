@@ -1,0 +1,71 @@
+import pathlib
+import resource
+import subprocess
+import sys
+
+import tensorflow as tf
+
+from data_prep import command_line, corpus, outputs, pipeline, vocab
+from data_prep.settings import Settings
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
+
+
+def test_finished_shards_stay_good_where_the_next_cannot_be_written(
+    tmp_path, write_vocabulary
+):
+    texts = [path.read_text(encoding="utf-8") for path in SAMPLE.glob("*.txt")]
+    vocab_file = write_vocabulary(*sorted(set("".join(texts).lower()) - set(" \n")))
+
+    def make_job(name: str) -> pipeline.Job:
+        return pipeline.Job(
+            corpus.find_files(f"{SAMPLE}/*.txt"),
+            vocab.load_vocabulary(vocab_file),
+            Settings(dupe_factor=4),
+            outputs.plan_outputs(str(tmp_path / name / "a.tfrecord"), 4),
+        )
+
+    whole = make_job("whole")
+    pipeline.run(whole, 1, False)
+    contents = [pathlib.Path(path).read_bytes() for path in whole.outputs.shards]
+    # No file may be as large as the third shard, so it stops as a full disk does.
+    limit = len(contents[2]) - 1
+    assert max(map(len, contents[:2])) < limit
+
+    job = make_job("full")
+    command = [sys.executable, "-m", "data_prep.create_pretraining_data"]
+    command += [f"--input_file={SAMPLE}/*.txt", f"--vocab_file={vocab_file}"]
+    command += [f"--output_file={tmp_path}/full/a.tfrecord", "--num_shards=4"]
+    command += ["--dupe_factor=4", "--num_workers=1"]
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("create_pretraining_data: error: ")
+    assert done.stderr.count("\n") == 1
+    assert "group-000002.tfrecord" in done.stderr
+    assert "File too large" in done.stderr
+    assert not pathlib.Path(job.outputs.manifest).exists()
+    for path, content in zip(job.outputs.shards[:2], contents, strict=False):
+        assert pathlib.Path(path).read_bytes() == content
+    pipeline.run(job, 1, False)
+    found = [pathlib.Path(path).read_bytes() for path in job.outputs.shards]
+    assert found == contents
+
+
+def test_full_disk_is_named_with_what_to_do():
+    # What TensorFlow's record writer raises.
+    error = tf.errors.ResourceExhaustedError(
+        None, None, "out/a.tfrecord.partial; No space left on device"
+    )
+    assert command_line.describe_error(error) == (
+        "out/a.tfrecord.partial; No space left on device: free some space and run the "
+        "same command again."
+    )
