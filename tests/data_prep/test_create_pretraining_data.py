@@ -1,4 +1,6 @@
+import gzip
 import importlib.util
+import json
 import os
 import pathlib
 import signal
@@ -25,26 +27,121 @@ def text_file(tmp_path):
     return path
 
 
-@pytest.fixture
-def check_refused(assert_refused, tmp_path, text_file, write_vocabulary):
-    """Run the command with some flags changed; check that it is refused."""
+# Runs many command lines in one process: starting TensorFlow takes longer than all of
+# them together.
+RUN_MANY = """
+import contextlib, io, json, sys
+from absl import flags
+from data_prep import command_line, create_pretraining_data
 
-    def check(*flags: str, saying: tuple[str, ...], vocab_file=None):
-        output = tmp_path / "out" / "train.tfrecord"
-        vocab_file = vocab_file or write_vocabulary(*"天气很好。")
-        error = assert_refused(
-            COMMAND,
-            f"--input_file={text_file}",
-            f"--output_file={output}",
-            f"--vocab_file={vocab_file}",
-            *flags,
-            saying=saying,
-        )
-        assert not list(output.parent.glob("*.tfrecord"))
-        assert not list(output.parent.glob("*.json"))
-        return error
+found = []
+for arguments in json.load(sys.stdin):
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS.unparse_flags()
+    sys.argv = ["create_pretraining_data", *arguments]
+    error = io.StringIO()
+    with contextlib.redirect_stderr(error):
+        try:
+            command_line.run_command(create_pretraining_data.main)
+        except SystemExit as end:
+            found.append((end.code, error.getvalue()))
+json.dump(found, sys.stdout)
+"""
 
-    return check
+
+def make_bad_inputs(folder: pathlib.Path) -> None:
+    text = "天气很好。\n我们出去。\n\n模型很大。\n词很多。\n".encode()
+    special = [b"[PAD]", b"[UNK]", b"[CLS]", b"[SEP]", b"[MASK]"]
+    contents = {
+        "text.txt": text,
+        "vocab.txt": b"\n".join(special) + "\n天\n气".encode(),
+        "nomask.txt": b"\n".join(special[:-1]) + b"\na",
+        "empty.txt": b"",
+        "gbk.txt": b"abc\n" + "天气".encode("gbk"),
+        "plain.txt.gz": text,
+        "short.txt.gz": gzip.compress(text)[:-9],
+        "a.jsonl": b'{"content": "x"}\n',
+        "bad_dict.txt": "好 词 典".encode(),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+
+
+REFUSED = [
+    (["--input_file={0}/none*.txt"], "none*.txt' matches no file"),
+    (["--input_file={0}/empty.txt"], "empty.txt' is empty (0 bytes)"),
+    (["--input_file={0}/gbk.txt"], "gbk.txt' is not UTF-8 at byte 4"),
+    (["--input_file={0}/plain.txt.gz"], "plain.txt.gz' cannot be decompressed"),
+    (["--input_file={0}/short.txt.gz"], "(it ends before its data do): check that"),
+    (["--input_file={0}/a.jsonl"], "a.jsonl' line 1 has no field 'text'"),
+    (["--vocab_file={0}/nomask.txt"], "(5 tokens) lacks [MASK]"),
+    (["--vocab_file=/none.txt"], "'/none.txt' cannot be read"),
+    (["--user_dict={0}/bad_dict.txt"], "has '好 词 典' on line 1: a line is a word"),
+    (["--output_file={0}/text.txt/a.tfrecord"], "text.txt"),
+    (["--max_seq_length=4"], "--max_seq_length=4 cannot work: it must be 5 or more"),
+    (["--num_workers=0"], "--num_workers=0 cannot work"),
+    (["--segmenter=ltp"], "rjieba|jieba|whitespace|none"),
+    (["stray"], "Argument 'stray' belongs to no flag"),
+    (
+        ["--do_whole_word_mask", "--masking=token"],
+        "--masking=token contradicts --do_whole_word_mask, which is --masking=wwm",
+    ),
+    (
+        ["--nodo_whole_word_mask", "--masking=wwm"],
+        "--masking=wwm contradicts --nodo_whole_word_mask, which is --masking=token",
+    ),
+    (
+        ["--masking_time=dynamic", "--dupe_factor=10"],
+        "--dupe_factor=10 has no use with",
+    ),
+    (
+        ["--packing=lines", "--sentence_task=sop"],
+        "--packing=lines makes sequences of one part",
+    ),
+    (
+        ["--runner=DirectRunner", "--num_workers=2"],
+        "--num_workers is for local processes",
+    ),
+]
+if importlib.util.find_spec("apache_beam") is None:
+    REFUSED.append(
+        (["--runner=DirectRunner"], "--runner=DirectRunner needs Apache Beam")
+    )
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """Run all of `REFUSED`; returns (exit code, standard error) of each, and files."""
+    folder = tmp_path_factory.mktemp("refused")
+    make_bad_inputs(folder)
+    lines = [
+        [
+            f"--input_file={folder}/text.txt",
+            f"--output_file={folder}/out{number}/train.tfrecord",
+            f"--vocab_file={folder}/vocab.txt",
+            *(argument.replace("{0}", str(folder)) for argument in arguments),
+        ]
+        for number, (arguments, _) in enumerate(REFUSED)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_MANY],
+        input=json.dumps(lines),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout), sorted(folder.glob("out*/*.*[!k]"))
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_bad_command_lines_are_refused(refusals, number):
+    (code, error), message = refusals[0][number], REFUSED[number][1]
+    assert code == 1, error
+    assert message in error
+    assert "Traceback" not in error
+    assert refusals[1] == []
 
 
 def test_command_writes_records_and_says_where(
@@ -75,53 +172,6 @@ def test_command_writes_records_and_says_where(
     assert parsed["input_word_ids"].shape == (64,)
 
 
-def test_no_match_is_refused(check_refused, tmp_path):
-    check_refused(
-        f"--input_file={tmp_path}/none*.txt", saying=("none*.txt' matches no file",)
-    )
-
-
-def test_empty_file_is_refused(check_refused, tmp_path):
-    (tmp_path / "empty.txt").touch()
-    check_refused(
-        f"--input_file={tmp_path}/empty.txt", saying=("empty.txt' is empty (0 bytes)",)
-    )
-
-
-def test_bad_utf8_is_refused(check_refused, tmp_path):
-    path = tmp_path / "gbk.txt"
-    path.write_bytes(b"abc\n" + "天气".encode("gbk"))
-    check_refused(f"--input_file={path}", saying=("gbk.txt' is not UTF-8 at byte 4",))
-
-
-def test_vocabulary_without_mask_is_refused(check_refused, write_vocabulary):
-    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-    path = write_vocabulary("天", special=special)
-    check_refused(vocab_file=path, saying=("(5 tokens) lacks [MASK]",))
-
-
-def test_missing_vocabulary_is_refused(check_refused):
-    check_refused(vocab_file="/none.txt", saying=("'/none.txt' cannot be read",))
-
-
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    [
-        ("--max_seq_length=4", "--max_seq_length=4 cannot work: it must be 5 or more"),
-        ("--num_workers=0", "--num_workers=0 cannot work"),
-        ("--segmenter=ltp", "rjieba|jieba|whitespace|none"),
-        ("stray", "Argument 'stray' belongs to no flag"),
-    ],
-)
-def test_bad_flags_are_refused(check_refused, flag, message):
-    check_refused(flag, saying=(message,))
-
-
-def test_output_that_cannot_be_written_is_refused(check_refused, tmp_path):
-    (tmp_path / "file").touch()
-    check_refused(f"--output_file={tmp_path}/file/train.tfrecord", saying=("file",))
-
-
 def test_unknown_tokens_are_warned_of(
     run_command, tmp_path, text_file, write_vocabulary
 ):
@@ -136,6 +186,46 @@ def test_unknown_tokens_are_warned_of(
     assert done.returncode == 0, done.stderr
     assert "of the tokens are [UNK]: the vocabulary has no upper-case" in done.stderr
     assert "--max_predictions_per_seq=5 is less than" in done.stderr
+
+
+def test_choices_are_in_manifest_and_summary(run_command, tmp_path, write_vocabulary):
+    text = "“天气很好。”我们出去……"
+    lines = [json.dumps({"body": text + str(n)}, ensure_ascii=False) for n in range(9)]
+    (tmp_path / "a.jsonl.gz").write_bytes(
+        gzip.compress("\n".join(lines).encode() + b'\n{"body": "\xff"}')
+    )
+    done = run_command(
+        COMMAND,
+        f"--input_file={tmp_path}/a.jsonl.gz",
+        f"--output_file={tmp_path}/a.tfrecord",
+        f"--vocab_file={write_vocabulary(*'天气很好。我们出去⋯', *map(str, range(9)))}",
+        "--text_field=body",
+        "--on_bad_utf8=replace",
+        "--fix_punctuation",
+        "--packing=lines",
+        "--masking=ngram",
+        "--mask_unit=word",
+        "--masking_time=dynamic",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "10 documents, 28 sentences" in done.stdout
+    # Two quotes of each document have no substitute, its two ellipses have.
+    assert "Punctuation: 18 characters replaced." in done.stdout
+    assert "Text holds 1 characters U+FFFD" in done.stdout
+    assert "tokens each, to be masked while training." in done.stdout
+    manifest = json.loads((tmp_path / "a.manifest.json").read_text(encoding="utf-8"))
+    chosen = {
+        "text_field": "body",
+        "on_bad_utf8": "replace",
+        "fix_punctuation": True,
+        "packing": "lines",
+        "sentence_task": "none",
+        "masking": "ngram",
+        "mask_unit": "word",
+        "masking_time": "dynamic",
+        "dupe_factor": 1,
+    }
+    assert {name: manifest[name] for name in chosen} == chosen
 
 
 @pytest.mark.slow
@@ -169,16 +259,3 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, write_vocabulary):
     assert "Traceback" not in error
     assert "interrupted; every finished part of the output stays" in error
     assert "python -m data_prep.create_pretraining_data '--input_file=" in error
-
-
-def test_runner_without_beam_and_its_flags_are_refused(check_refused):
-    check_refused(
-        "--runner=DirectRunner",
-        "--num_workers=2",
-        saying=("--num_workers is for local processes",),
-    )
-    if importlib.util.find_spec("apache_beam") is None:
-        check_refused(
-            "--runner=DirectRunner",
-            saying=("--runner=DirectRunner needs Apache Beam", "pip install"),
-        )
