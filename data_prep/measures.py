@@ -41,20 +41,20 @@ def measure_sequences(
         words_masked_in_part: those with some.
     """
     columns = built.input_ids.shape[1]
-    chosen = np.zeros(built.input_ids.shape, bool)
+    word_of = np.cumsum(built.word_starts.ravel(), dtype=np.int32) - 1
     rows, places = np.nonzero(
         np.arange(masked.positions.shape[1]) < masked.num_predictions[:, None]
     )
-    chosen[rows, masked.positions[rows, places]] = True
+    tokens = rows * columns + masked.positions[rows, places]
     begins = np.flatnonzero(built.word_starts)
     lengths = np.diff(np.append(begins, built.word_starts.size))
-    masked = np.add.reduceat(chosen.ravel(), begins, dtype=np.int64)
+    in_word = np.bincount(word_of[tokens], minlength=len(begins))
     words = built.maskable.ravel()[begins]
-    lengths, masked = lengths[words], masked[words]
-    whole = lengths[masked == lengths]
+    lengths, in_word = lengths[words], in_word[words]
+    whole = lengths[in_word == lengths]
     return {
         "length_histogram": np.bincount(built.lengths, minlength=columns + 1).tolist(),
         "words_by_length": np.bincount(lengths).tolist(),
         "words_masked_whole": np.bincount(whole).tolist(),
-        "words_masked_in_part": int(((masked > 0) & (masked < lengths)).sum()),
+        "words_masked_in_part": int(((in_word > 0) & (in_word < lengths)).sum()),
     }

@@ -84,10 +84,14 @@ def build_sequences(
     column = np.arange(max_seq_length)
     in_a = (column >= 1) & (column <= length_a)
     in_b = (column >= length_a + 2) & (column <= length_a + length_b + 1)
-    source = np.where(in_a, spans[:, :1] + column - 1, 0)
-    np.copyto(source, spans[:, 2:3] + column - length_a - 2, where=in_b)
+    source = column + np.where(in_b, spans[:, 2:3] - length_a - 2, spans[:, :1] - 1)
     text = in_a | in_b
-    input_ids = documents.tokens[source]
+
+    def take(values: np.ndarray) -> np.ndarray:
+        # Clipped: beside the text a row may point anywhere.
+        return values.take(source, mode="clip")
+
+    input_ids = take(documents.tokens)
     input_ids[~text] = vocabulary.pad_id
     input_ids[:, 0] = vocabulary.cls_id
     rows = np.arange(len(spans))[:, None]
@@ -97,6 +101,6 @@ def build_sequences(
         input_ids,
         ((column >= length_a + 2) & (column < lengths)).astype(np.uint8),
         lengths[:, 0],
-        documents.word_starts[source] | ~text,
-        known[source] & text,
+        take(documents.word_starts) | ~text,
+        take(known) & text,
     )

@@ -7,6 +7,7 @@ dropped. The bytes are what `tf.train.Example.SerializeToString` could write: ca
 varints, packed lists, features sorted by name.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import google_crc32c
@@ -21,18 +22,34 @@ _FLOAT_LIST, _INT64_LIST = 0x12, 0x1A
 _HEAD_BYTES, _CHECKSUM_BYTES = 12, 4
 
 
+@dataclasses.dataclass(frozen=True)
 class _Bytes:
     """A matrix of bytes of which each row uses only the marked ones.
 
+    It is kept as parts side by side, which are put together once, at the end.
+
     Attributes:
-        data: uint8 [rows, width].
-        used: bool [rows, width].
+        parts: (uint8 [rows, width], bool [rows, width] or None where all are used).
         lengths: int64 [rows], used bytes.
     """
 
-    def __init__(self, data: np.ndarray, used: np.ndarray):
-        self.data, self.used = data, used
-        self.lengths = used.sum(axis=1)
+    parts: list[tuple[np.ndarray, np.ndarray | None]]
+    lengths: np.ndarray
+
+    def pack(self) -> bytes:
+        """Return the used bytes, row after row."""
+        rows = len(self.lengths)
+        width = sum(data.shape[1] for data, _ in self.parts)
+        all_data = np.empty((rows, width), np.uint8)
+        all_used = np.ones((rows, width), bool)
+        begin = 0
+        for data, used in self.parts:
+            end = begin + data.shape[1]
+            all_data[:, begin:end] = data
+            if used is not None:
+                all_used[:, begin:end] = used
+            begin = end
+        return all_data[all_used].tobytes()
 
 
 def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list[bytes]:
@@ -52,7 +69,7 @@ def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list
         values = features[name]
         if name in schema.FLOAT_FEATURES:
             raw = np.ascontiguousarray(values, "<f4").view(np.uint8)
-            packed, kind = _Bytes(raw, np.ones(raw.shape, bool)), _FLOAT_LIST
+            packed, kind = _use_all(raw), _FLOAT_LIST
         else:
             packed, kind = _encode_varints(values), _INT64_LIST
         feature = _wrap(kind, _wrap(_LIST, packed))
@@ -60,7 +77,7 @@ def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list
         head = _repeat(bytes([_KEY, len(key)]) + key, len(values))
         entries.append(_wrap(_ENTRY, _join([head, _wrap(_VALUE, feature)])))
     record = _wrap(_FEATURES, _join(entries))
-    flat = record.data[record.used].tobytes()
+    flat = record.pack()
     ends = np.cumsum(record.lengths)
     starts = ends - record.lengths
     return [flat[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
@@ -122,7 +139,7 @@ def _encode_varints(values: np.ndarray) -> _Bytes:
     assert values.size == 0 or values.min() >= 0, "varints here are non-negative"
     width = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
     if width == 1:
-        return _Bytes(values.astype(np.uint8), np.ones(values.shape, bool))
+        return _use_all(values.astype(np.uint8))
     values = values.astype(np.uint64 if width > 4 else np.uint32)
     data = np.empty((*values.shape, width), np.uint8)
     used = np.empty(data.shape, bool)
@@ -135,22 +152,27 @@ def _encode_varints(values: np.ndarray) -> _Bytes:
         if place + 1 < width:
             used[..., place + 1] = more
     rows = len(values)
-    return _Bytes(data.reshape(rows, -1), used.reshape(rows, -1))
+    used = used.reshape(rows, -1)
+    return _Bytes([(data.reshape(rows, -1), used)], np.count_nonzero(used, axis=1))
 
 
 def _wrap(tag: int, content: _Bytes) -> _Bytes:
     """Put a tag and the content's length in front."""
     lengths = _encode_varints(content.lengths[:, None])
-    return _join([_repeat(bytes([tag]), len(content.data)), lengths, content])
+    return _join([_repeat(bytes([tag]), len(content.lengths)), lengths, content])
 
 
 def _repeat(text: bytes, rows: int) -> _Bytes:
     data = np.broadcast_to(np.frombuffer(text, np.uint8), (rows, len(text)))
-    return _Bytes(data, np.ones(data.shape, bool))
+    return _use_all(data)
+
+
+def _use_all(data: np.ndarray) -> _Bytes:
+    return _Bytes([(data, None)], np.full(len(data), data.shape[1]))
 
 
 def _join(parts: list[_Bytes]) -> _Bytes:
     return _Bytes(
-        np.concatenate([part.data for part in parts], axis=1),
-        np.concatenate([part.used for part in parts], axis=1),
+        [part for content in parts for part in content.parts],
+        sum(content.lengths for content in parts),
     )
