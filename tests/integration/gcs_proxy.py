@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-_HOSTS = ("www.googleapis.com", "storage.googleapis.com")
+HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 # Headers that belong to one connection, not to the message.
 _DROPPED = ("transfer-encoding", "connection", "proxy-connection", "content-length")
 
@@ -84,8 +84,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_CONNECT(self):
         host = self.path.partition(":")[0]
-        if host not in _HOSTS:
-            self.send_error(403, f"only {_HOSTS} are served")
+        if host not in HOSTS:
+            self.send_error(403, f"only {HOSTS} are served")
             return
         self.send_response(200, "Connection established")
         self.end_headers()

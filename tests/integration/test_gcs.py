@@ -6,6 +6,7 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -30,9 +31,7 @@ def authority(tmp_path_factory):
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("www.googleapis.com", "storage.googleapis.com").configure_cert(
-        context
-    )
+    ca.issue_cert(*gcs_proxy.HOSTS).configure_cert(context)
     return str(folder / "ca.pem"), context
 
 
@@ -83,8 +82,6 @@ def wait_until_ready(server_url: str) -> None:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(f"{server_url}/storage/v1/b?project=p").close()
             return
-        import time
-
         time.sleep(0.1)
     raise AssertionError("fake-gcs-server did not start")
 
