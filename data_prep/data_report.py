@@ -59,6 +59,7 @@ def build_report(
         },
         "sentence_task": job.settings.sentence_task,
         "masking": job.settings.masking,
+        "masking_time": job.settings.masking_time,
         "warnings": list_warnings(job, counts),
         "unknown_characters": [
             {"character": char, "code_point": f"U+{ord(char):04X}", "times": times}

@@ -64,10 +64,13 @@ def _text_table(counts: dict[str, int]) -> str:
         ("Documents used", counts["documents"]),
         ("Documents equal to an earlier one", counts["duplicate_documents"]),
         ("Of these dropped (`--deduplicate`)", counts["duplicates_dropped"]),
+        ("Documents of traditional text", counts["traditional_documents"]),
         ("Sentences", counts["sentences"]),
         ("Sentences over length, split into several", counts["sentences_cut"]),
         ("Words over a quarter of a sequence, split", counts["words_cut"]),
         ("Characters", counts["characters"]),
+        ("Punctuation marks put for others", counts["punctuation_fixed"]),
+        ("U+FFFD, which makes no token", counts["replacement_characters"]),
         ("Tokens", counts["tokens"]),
         ("[UNK]", _with_share(counts, "unknown_tokens", "tokens")),
     )
@@ -83,15 +86,22 @@ def _record_table(report: dict[str, Any]) -> str:
         ("Padding", _percent(shares["padding"])),
         ("Tokens truncated (all copies)", counts["truncated_tokens"]),
         ("Tokens without a partner, left out", counts["dropped_tokens"]),
-        (
-            "Masked tokens a sequence, mean",
-            f"{counts['masked_tokens'] / sequences:.2f}",
-        ),
-        ("Masking budget filled", _percent(shares["budgets_filled"])),
-        ("Words masked in part", counts["words_masked_in_part"]),
+        *_mask_rows(report),
         *_label_rows(report),
     )
     return "## Records\n\n" + _table(("", ""), rows)
+
+
+def _mask_rows(report: dict[str, Any]) -> list[tuple[str, Any]]:
+    counts = report["counts"]
+    if report["masking_time"] == "dynamic":
+        return [("Masked tokens", "masked while training")]
+    mean = counts["masked_tokens"] / max(1, counts["sequences"])
+    return [
+        ("Masked tokens a sequence, mean", f"{mean:.2f}"),
+        ("Masking budget filled", _percent(report["shares"]["budgets_filled"])),
+        ("Words masked in part", counts["words_masked_in_part"]),
+    ]
 
 
 def _label_rows(report: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -113,6 +123,9 @@ def _word_table(report: dict[str, Any]) -> str:
         for length, words, whole, rate in _word_rows(report)
     ]
     masking = report["masking"]
+    if report["masking_time"] == "dynamic":
+        rows = [row[:2] for row in _word_rows(report)]
+        return "## Words\n\n" + _table(("tokens of the word", "words"), rows)
     return (
         "## Words masked whole\n\n"
         f"`--masking={masking}`. Words in all sequences, those that hold [UNK] left "

@@ -101,7 +101,7 @@ def compare(google, vocab_file: str, files: list[str]) -> None:
         theirs = google.FullTokenizer(vocab_file, do_lower_case=lower)
         ours = tokenization.Tokenizer(vocabulary, lower)
         for name in files:
-            lines = pathlib.Path(name).read_bytes().decode("utf-8").split("\n")
+            lines = read_lines(name)
             result = ours.tokenize(lines)
             equal = 0
             for number, line in enumerate(lines):
@@ -113,6 +113,25 @@ def compare(google, vocab_file: str, files: list[str]) -> None:
                     print("differs:", ascii(line))
             case = "uncased" if lower else "cased"
             print(f"{name} {case}: {len(lines)} lines, {equal} equal", flush=True)
+
+
+def read_lines(name: str) -> list[str]:
+    """Return a text file's lines, or of a JSON file the lines of all its strings."""
+    text = pathlib.Path(name).read_bytes().decode("utf-8")
+    if not name.endswith((".json", ".jsonl")):
+        return text.split("\n")
+    lines: list[str] = []
+    whole = [text] if name.endswith(".json") else text.split("\n")
+    waiting = [json.loads(part) for part in whole if part.strip()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            lines += value.split("\n")
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return lines
 
 
 if __name__ == "__main__":

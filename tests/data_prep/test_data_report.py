@@ -122,3 +122,11 @@ def test_unreadable_report_gives_no_statistics(tmp_path):
     assert data_report.read_statistics(str(path)) == {}
     path.write_text("{")
     assert data_report.read_statistics(str(path)) == {}
+
+
+def test_page_of_dynamic_masking_says_that_nothing_is_masked_yet(make_job):
+    job = make_job(masking="wwm", masking_time="dynamic")
+    pipeline.run(job, 1, False)
+    page = pathlib.Path(job.outputs.report_page).read_text(encoding="utf-8")
+    assert "| Masked tokens | masked while training |" in page
+    assert "masked whole" not in page
