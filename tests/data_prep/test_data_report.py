@@ -21,7 +21,7 @@ def make_job(tmp_path, write_vocabulary):
         return job_lib.Job(
             corpus.find_files(str(path)),
             vocab.load_vocabulary(vocab_file),
-            Settings(dupe_factor=2, **changes),
+            Settings(**{"dupe_factor": 2, **changes}),
             outputs.plan_outputs(str(tmp_path / out / "train.tfrecord"), num_shards),
         )
 
@@ -125,7 +125,7 @@ def test_unreadable_report_gives_no_statistics(tmp_path):
 
 
 def test_page_of_dynamic_masking_says_that_nothing_is_masked_yet(make_job):
-    job = make_job(masking="wwm", masking_time="dynamic")
+    job = make_job(masking="wwm", masking_time="dynamic", dupe_factor=1)
     pipeline.run(job, 1, False)
     page = pathlib.Path(job.outputs.report_page).read_text(encoding="utf-8")
     assert "| Masked tokens | masked while training |" in page
