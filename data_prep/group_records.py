@@ -145,14 +145,12 @@ class GroupRecordMaker:
             masked = masking.mask_sequences(built, rules, self._vocabulary, rng)
         else:
             masked = masking.leave_unmasked(built.input_ids)
-        features = _features(built, masked, labels)
-        records = tfrecords.encode_examples(
-            {
-                name: features[name]
-                for name in schema.FEATURES_OF[settings.masking_time]
-            },
-            settings.feature_names,
-        )
+        features = _sequence_features(built, masked.input_ids, labels)
+        if settings.masking_time == "static":
+            features |= _prediction_features(masked)
+        else:
+            features[schema.WORD_IDS] = sequences.number_words(built)
+        records = tfrecords.encode_examples(features, settings.feature_names)
         counts = {
             "sequences": len(records),
             "random_next": int(labels.sum()) * (settings.sentence_task == "nsp"),
@@ -208,17 +206,21 @@ def _user_words(settings, shadow) -> list[segmentation.UserWord]:
     ]
 
 
-def _features(built, masked, labels) -> dict[str, np.ndarray]:
-    length = built.input_ids.shape[1]
-    predictions = masked.positions.shape[1]
-    in_use = np.arange(predictions) < masked.num_predictions[:, None]
+def _sequence_features(built, input_ids, labels) -> dict[str, np.ndarray]:
+    columns = np.arange(input_ids.shape[1])
     return {
-        schema.INPUT_IDS: masked.input_ids,
-        schema.INPUT_MASK: (np.arange(length) < built.lengths[:, None]),
+        schema.INPUT_IDS: input_ids,
+        schema.INPUT_MASK: columns < built.lengths[:, None],
         schema.SEGMENT_IDS: built.segment_ids,
+        schema.NEXT_SENTENCE_LABELS: labels[:, None].astype(np.uint8),
+    }
+
+
+def _prediction_features(masked: masking.MaskedSequences) -> dict[str, np.ndarray]:
+    columns = np.arange(masked.positions.shape[1])
+    in_use = columns < masked.num_predictions[:, None]
+    return {
         schema.MASKED_LM_POSITIONS: masked.positions,
         schema.MASKED_LM_IDS: masked.labels,
         schema.MASKED_LM_WEIGHTS: in_use.astype(np.float32),
-        schema.WORD_IDS: sequences.number_words(built),
-        schema.NEXT_SENTENCE_LABELS: labels[:, None].astype(np.uint8),
     }
