@@ -66,8 +66,11 @@ def refuse_arguments(arguments: list[str]) -> None:
 def describe_error(error: BaseException) -> str:
     """Return an error as one line for a user."""
     if isinstance(error, OSError) and error.strerror:
-        place = f" {error.filename!r}" if error.filename else ""
-        return f"{error.strerror}:{place} Check the path, its rights and free space."
+        place = f"{error.filename!r}: " if error.filename else ""
+        advice = "check the path, its rights and free space."
+        if error.errno == errno.ENOSPC:
+            advice = "free some space and run the same command again."
+        return f"{place}{error.strerror}; {advice}"
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     text = " ".join(text.split())
     if os.strerror(errno.ENOSPC) in text:

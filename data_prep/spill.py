@@ -10,7 +10,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable
 
-from data_prep import corpus, grouping
+from data_prep import corpus, grouping, storage
 
 _WAITING_BYTES = 64 << 20
 _HEAD = struct.Struct(f"<{grouping.DIGEST_BYTES}sI")
@@ -93,6 +93,6 @@ def spill_path(folder: str, group: int) -> str:
 
 def _flush(waiting: dict[int, bytearray], folder: str) -> None:
     for group in sorted(waiting):
-        with open(spill_path(folder, group), "ab") as file:
+        with storage.open(spill_path(folder, group), "ab") as file:
             file.write(waiting[group])
     waiting.clear()

@@ -5,6 +5,7 @@ nothing of it; `gs://` and other remote paths go through `tf.io.gfile`.
 """
 
 import builtins
+import contextlib
 import dataclasses
 import glob as glob_lib
 import os
@@ -30,12 +31,22 @@ def is_remote(path: str) -> bool:
 
 
 def open(path: str, mode: str):
-    """Open a file; text is UTF-8, its line ends are left alone."""
+    """Open a file for a `with` statement; text is UTF-8, line ends are left alone."""
     if is_remote(path):
         return _gfile().GFile(path, mode)
-    if "b" in mode:
-        return builtins.open(path, mode)
-    return builtins.open(path, mode, encoding="utf-8", newline="")
+    return _open_local(path, mode)
+
+
+@contextlib.contextmanager
+def _open_local(path: str, mode: str):
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with builtins.open(path, mode, **text) as file:
+            yield file
+    except OSError as error:
+        # What a write meets, such as a full disk, names no file by itself.
+        error.filename = error.filename or path
+        raise
 
 
 def read_bytes(path: str) -> bytes:

@@ -61,7 +61,12 @@ def test_finished_shards_stay_good_where_the_next_cannot_be_written(
 
 
 def test_full_disk_is_named_with_what_to_do():
-    # What TensorFlow's record writer raises.
+    error = OSError(28, "No space left on device", "out/a.tfrecord.partial")
+    assert command_line.describe_error(error) == (
+        "'out/a.tfrecord.partial': No space left on device; free some space and run "
+        "the same command again."
+    )
+    # What TensorFlow's file layer raises.
     error = tf.errors.ResourceExhaustedError(
         None, None, "out/a.tfrecord.partial; No space left on device"
     )
