@@ -166,7 +166,9 @@ def _change(bert: pretrained.PretrainedBert) -> pretrained.PretrainedBert:
     if _RESIZE_EMBEDDINGS.value:
         bert = _resize(bert)
     elif _VOCAB_FILE.value:
+        earlier = bert.vocabulary
         bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
+        _warn_of_renamed_tokens(earlier, bert.vocabulary)
     if _DO_LOWER_CASE.value is not None:
         bert.do_lower_case = _DO_LOWER_CASE.value
     bert.xla_device, bert.license_name = _XLA_DEVICE.value, _LICENSE.value
@@ -200,6 +202,24 @@ def _resize(bert: pretrained.PretrainedBert) -> pretrained.PretrainedBert:
         f"{len(bert.vocabulary) - len(kept):,} are dropped."
     )
     return resized
+
+
+def _warn_of_renamed_tokens(
+    earlier: vocab_lib.Vocabulary | None, vocabulary: vocab_lib.Vocabulary
+) -> None:
+    """Say which rows now belong to other tokens, as when [unusedN] are given words."""
+    if earlier is None:
+        return
+    pairs = zip(earlier.tokens, vocabulary.tokens, strict=True)
+    renamed = [(old, new) for old, new in pairs if old != new]
+    if renamed:
+        old, new = renamed[0]
+        print(
+            f"warning: {len(renamed):,} ids have another token in {_VOCAB_FILE.value} "
+            f"than in the checkpoint's vocabulary (the first: {old!r} is now {new!r}) "
+            "and keep their rows; if tokens only moved, pass --resize_embeddings.",
+            file=sys.stderr,
+        )
 
 
 def _print_tokenizer(bert: pretrained.PretrainedBert) -> None:

@@ -112,6 +112,29 @@ def test_vocabulary_of_another_size_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_renamed_tokens_keep_their_rows_and_are_counted(
+    run_command, tf1_folder, build_bert, assert_same_weights, tmp_path
+):
+    lines = (tf1_folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    renamed = tmp_path / "renamed.txt"
+    renamed.write_text("\n".join([*lines[:-1], "新"]) + "\n", encoding="utf-8")
+
+    done = run_command(
+        COMMAND,
+        *convert(
+            tf1_folder,
+            "--output_format=tf1",
+            f"--vocab_file={renamed}",
+            output_dir=tmp_path / "out",
+        ),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "1 ids have another token" in done.stderr
+    assert f"{lines[-1]!r} is now '新'" in done.stderr
+    assert_same_weights(formats.read_checkpoint(str(tmp_path / "out")), build_bert())
+
+
 def test_vocabulary_without_mask_is_refused(assert_refused, tf1_folder, tmp_path):
     vocabulary = (tf1_folder / "vocab.txt").read_text(encoding="utf-8")
     path = tmp_path / "vocab.txt"

@@ -139,19 +139,26 @@ def test_training_resumes_prunes_and_converts_in_a_bucket(storage, tmp_path):
         second = pretrain(16)
         assert second.returncode == 0, second.stderr
         assert f"Restored gs://{BUCKET}/run/ckpt-8 (step 8)" in second.stdout
-        flags = {
-            "input": f"gs://{BUCKET}/run",
-            "output_format": "tf1",
-            "output_dir": f"gs://{BUCKET}/tf1",
-        }
-        converted = run("bert_cn.convert_checkpoint", flags)
-        assert converted.returncode == 0, converted.stderr
+        # One after the other, so that each is read from the bucket, too.
+        for source, output_format in (
+            ("run", "tf1"),
+            ("tf1", "keras"),
+            ("keras", "pt"),
+        ):
+            flags = {
+                "input": f"gs://{BUCKET}/{source}",
+                "output_format": output_format,
+                "output_dir": f"gs://{BUCKET}/{output_format}",
+            }
+            converted = run("bert_cn.convert_checkpoint", flags)
+            assert converted.returncode == 0, converted.stderr
         objects = proxy.list_objects()
     saved = {name for name in objects if name.endswith(".index")}
     assert {"run/ckpt-12.index", "run/ckpt-16.index"} <= saved
     assert "run/ckpt-8.index" not in saved
     assert {"run/eval_results.txt", "run/loss_curve.png"} <= objects
     assert "tf1/bert_model.ckpt.index" in objects
+    assert {"keras/model.weights.h5", "pt/model.safetensors"} <= objects
     assert any("tensorboard/train/events" in name for name in objects)
 
 
