@@ -7,8 +7,8 @@ import under TensorFlow 2, tokenization.py does. To make the file again:
     unzip bert_tensorflow-1.0.4-py2.py3-none-any.whl 'bert/*' -d bert_tensorflow
     python tests/data_prep/make_tokenization_golden.py bert_tensorflow/bert
 
-With --vocab_file and more arguments (text or JSON files) it instead compares data_prep's
-tokenizer with Google's on each of their lines, cased and uncased.
+With --vocab_file and more arguments (text or JSON files) it instead compares
+data_prep's tokenizer with Google's on each of their lines, cased and uncased.
 """
 
 import argparse
