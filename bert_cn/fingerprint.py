@@ -66,3 +66,15 @@ def check_fingerprint(
                 f"{begun_with.get(name)}, now {value}): go on with what it began with, "
                 "or name another --output_dir."
             )
+
+
+def describe_settings(values: dict[str, Any]) -> str:
+    """Return what a fingerprint says of the recipe, as flags; data and paths left out."""
+    shown = {
+        name: value
+        for name, value in values.items()
+        if name not in (*_DATA_KEYS, "init_checkpoint")
+    }
+    start = "another checkpoint" if values.get("init_checkpoint") else "random weights"
+    flags = " ".join(f"--{name}={value}" for name, value in shown.items())
+    return f"{flags} (started from {start})"

@@ -5,6 +5,7 @@ import os
 import tensorflow as tf
 
 from bert_cn import config as config_lib
+from bert_cn import fingerprint
 from bert_cn.conversion import folders, pretrained, tokenizer_files
 
 CARD_FILE = "README.md"
@@ -86,6 +87,9 @@ def describe_training(folder: str, step: int | None) -> str:
     if folders.exists(folder, _MANIFEST_FILE):
         manifest = folders.read_json(folders.join(folder, _MANIFEST_FILE))
         lines += _describe_data(manifest)
+    if folders.exists(folder, fingerprint.FINGERPRINT_FILE):
+        settings = folders.read_json(folders.join(folder, fingerprint.FINGERPRINT_FILE))
+        lines.append(f"- Recipe: {fingerprint.describe_settings(settings)}")
     if folders.exists(folder, _EVAL_RESULTS_FILE):
         with tf.io.gfile.GFile(folders.join(folder, _EVAL_RESULTS_FILE), "r") as file:
             results = file.read().splitlines()

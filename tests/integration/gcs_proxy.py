@@ -17,7 +17,7 @@ HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 # Headers that belong to one connection, not to the message.
 _DROPPED = ("transfer-encoding", "connection", "proxy-connection", "content-length")
 
-OK, UNAVAILABLE, CUT, STALL = "ok", "503", "cut", "stall"
+OK, UNAVAILABLE, FORBIDDEN, CUT, STALL = "ok", "503", "403", "cut", "stall"
 
 
 class GcsProxy:
@@ -27,7 +27,7 @@ class GcsProxy:
         port: of fake-gcs-server on 127.0.0.1.
         certificate: TLS context for Google's hosts.
         choose_fault: called with each request's number, method and path; returns one of
-            OK, UNAVAILABLE (answer 503), CUT (close in the middle) and STALL.
+            OK, UNAVAILABLE and FORBIDDEN (answer so), CUT (close in the middle), STALL.
         stall_seconds: how long STALL gives no answer.
     """
 
@@ -102,8 +102,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif fault == CUT:
             self.close_connection = True
             return
-        elif fault == UNAVAILABLE:
-            self._answer(503, {}, b"try again")
+        elif fault in (UNAVAILABLE, FORBIDDEN):
+            self._answer(int(fault), {}, b"injected")
             return
         upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port)
         headers = {

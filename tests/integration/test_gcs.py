@@ -185,3 +185,34 @@ def test_faults_lose_nothing(storage):
     assert {gcs_proxy.UNAVAILABLE, gcs_proxy.CUT, gcs_proxy.STALL} == set(proxy.faults)
     assert {"run/ckpt-12.index", "run/ckpt-16.index"} <= objects
     assert "step 16/16" in done.stdout
+
+
+def test_output_without_rights_is_refused_in_one_sentence(storage, tmp_path):
+    def forbid_writing(_, method: str, path: str) -> str:
+        return gcs_proxy.OK if method in ("GET", "HEAD") else gcs_proxy.FORBIDDEN
+
+    text = tmp_path / "text.txt"
+    text.write_text("今天天气很好。\n我们一起去公园。\n", encoding="utf-8")
+    vocabulary = tmp_path / "vocab.txt"
+    tokens = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"今天气很好我们一起去公园。",
+    ]
+    vocabulary.write_text("\n".join(dict.fromkeys(tokens)) + "\n", encoding="utf-8")
+    flags = {
+        "input_file": text,
+        "output_file": f"gs://{BUCKET}/records/train.tfrecord",
+        "vocab_file": vocabulary,
+    }
+    with storage(forbid_writing) as proxy:
+        done = run("data_prep.create_pretraining_data", flags)
+        objects = proxy.list_objects()
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "create_pretraining_data: error: " in done.stderr
+    assert f"gs://{BUCKET}/records" in done.stderr
+    assert not any(name.endswith(".manifest.json") for name in objects)

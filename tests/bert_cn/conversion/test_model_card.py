@@ -16,6 +16,13 @@ def training_folder(tmp_path):
         "vocab_sha256": "45bb",
     }
     (tmp_path / "data_manifest.json").write_text(json.dumps(manifest))
+    settings = {
+        "learning_rate": 2e-05,
+        "optimizer": "lamb",
+        "init_checkpoint": "/home/someone/bert",
+        "data_sha256": "12",
+    }
+    (tmp_path / "fingerprint.json").write_text(json.dumps(settings))
     (tmp_path / "eval_results.txt").write_text("loss = 2.5\nmasked_lm_loss = 2.0\n")
     return tmp_path
 
@@ -28,11 +35,13 @@ def test_training_is_described_from_manifest_and_results(training_folder):
         "- Data: 1,550 documents, 19,940 sentences",
         "- Sequences: 1,544 (masking=wwm)",
         "- Vocabulary: sha256 45bb",
+        "- Recipe: --learning_rate=2e-05 --optimizer=lamb (started from another "
+        "checkpoint)",
         "- Evaluation: loss = 2.5",
         "- Evaluation: masked_lm_loss = 2.0",
     ]
     # Paths of the machine that trained do not belong into a published folder.
-    assert "secret" not in notes
+    assert "someone" not in notes
 
 
 @pytest.mark.parametrize("output_format", ["tf1", "tf2", "keras"])
