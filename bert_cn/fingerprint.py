@@ -69,7 +69,7 @@ def check_fingerprint(
 
 
 def describe_settings(values: dict[str, Any]) -> str:
-    """Return what a fingerprint says of the recipe, as flags; data and paths left out."""
+    """Return the recipe that a fingerprint holds, as flags, without data or paths."""
     shown = {
         name: value
         for name, value in values.items()
