@@ -252,6 +252,8 @@ def test_lock_of_a_killed_run_does_not_hold(make_job):
     os.makedirs(os.path.dirname(job.outputs.lock))
     pathlib.Path(job.outputs.lock).touch()
     pipeline.run(job, 1, False)
+    assert os.path.exists(job.outputs.manifest)
+    assert not os.path.exists(job.outputs.lock)
 
 
 def start_command(vocab_file: str, folder: pathlib.Path) -> subprocess.Popen:

@@ -12,14 +12,14 @@ def training_folder(tmp_path):
     manifest = {
         "counts": {"documents": 1550, "sentences": 19940, "sequences": 1544},
         "masking": "wwm",
-        "inputs": [{"path": "/home/someone/secret.txt"}],
+        "inputs": [{"path": "/data/someone/secret.txt"}],
         "vocab_sha256": "45bb",
     }
     (tmp_path / "data_manifest.json").write_text(json.dumps(manifest))
     settings = {
         "learning_rate": 2e-05,
         "optimizer": "lamb",
-        "init_checkpoint": "/home/someone/bert",
+        "init_checkpoint": "/data/someone/bert",
         "data_sha256": "12",
     }
     (tmp_path / "fingerprint.json").write_text(json.dumps(settings))
