@@ -4,7 +4,8 @@
 
 Runs `python -m tpu.preflight --find_batch` for each row, one at a time; a row takes
 three to five compilations of one to three minutes each on an idle core. With
---rows=base-512-v3-8 only the rows whose name contains that.
+--rows=base-512-v3-8 only the rows whose name contains that; names of rows whose layers
+are recomputed in the backward pass end in -recompute.
 """
 
 import argparse
@@ -12,16 +13,18 @@ import json
 import subprocess
 import sys
 
-# Model, length, predictions, batch of a replica to begin with.
+# Model, length, predictions, batch of a replica to begin with, --recompute_layers.
 MODELS = (
-    ("base", 128, 20, 128),
-    ("base", 512, 77, 32),
-    ("large", 512, 77, 8),
-    ("giant", 512, 77, 8),
+    ("base", 128, 20, 128, False),
+    ("base", 512, 77, 32, False),
+    ("large", 512, 77, 8, False),
+    ("large", 512, 77, 32, True),
+    ("giant", 512, 77, 8, False),
+    ("giant", 512, 77, 32, True),
 )
 SLICES = {"v3-8": 8, "v4-8": 4}
 _ROW = (
-    "| {model} | {length} | {slice} | {batch} | {memory:.1f} GB | {flops:.3g} | "
+    "| {model}{how} | {length} | {slice} | {batch} | {memory:.1f} GB | {flops:.3g} | "
     "{traffic:.1f} GB | {bound:.0f} ms | {rate:,.0f} |"
 )
 
@@ -34,19 +37,23 @@ def main() -> None:
         "| model | length | slice | largest batch of a replica | memory | FLOPs | "
         "traffic | at least | sequences/s at most |\n" + "|---" * 9 + "|"
     )
-    for model, length, predictions, first in MODELS:
-        for where, replicas in SLICES.items():
-            if wanted in f"{model}-{length}-{where}":
-                print_row(model, length, predictions, first, where, replicas)
+    for where in SLICES:
+        for model, length, predictions, first, recompute in MODELS:
+            row = f"{model}-{length}-{where}" + "-recompute" * recompute
+            if wanted in row:
+                print_row(model, length, predictions, first, recompute, where)
 
 
-def print_row(model, length, predictions, first, where, replicas) -> None:
+def print_row(model, length, predictions, first, recompute, where) -> None:
+    replicas = SLICES[where]
+    how = ", layers recomputed" * recompute
     flags = (
         f"--topology={where}",
         f"--bert_config_file=configs/models/bert_{model}_cn.json",
         f"--max_seq_length={length}",
         f"--max_predictions_per_seq={predictions}",
         "--precision=mixed_bfloat16",
+        f"--recompute_layers={recompute}",
     )
     found = run_preflight(
         *flags, f"--train_batch_size={first * replicas}", "--find_batch"
@@ -55,12 +62,13 @@ def print_row(model, length, predictions, first, where, replicas) -> None:
     if batch not in (0, first):
         found = run_preflight(*flags, f"--train_batch_size={batch * replicas}")
     if not batch:
-        print(f"| {model} | {length} | {where} | none | | | | | |", flush=True)
+        print(f"| {model}{how} | {length} | {where} | none | | | | | |", flush=True)
         return
     step = found["bound_seconds"]["step"]
     print(
         _ROW.format(
             model=model,
+            how=how,
             length=length,
             slice=where,
             batch=batch,

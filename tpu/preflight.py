@@ -37,6 +37,13 @@ _FIND_BATCH = flags.DEFINE_bool(
     "find_batch", False, "Also look for the largest batch that fits."
 )
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of lines.")
+_SENTENCE_TASK = flags.DEFINE_enum(
+    "sentence_task",
+    "nsp",
+    ["nsp", "sop", "none"],
+    "What the records are for, as in create_pretraining_data: with none, the step has "
+    "the masked-LM loss alone.",
+)
 _PROGRAM_FILE = flags.DEFINE_string(
     "program_file", "", "Write the compiled program (HLO text) here, to read it."
 )
@@ -84,6 +91,7 @@ class Recipe:
             values.precision,
             values.gradient_accumulation_steps,
             values.recompute_layers,
+            sentence_task=_SENTENCE_TASK.value,
         )
         self._trainer = step_settings.build_trainer(self.settings, self._strategy)
 
@@ -97,6 +105,7 @@ class Recipe:
             f"{values.optimizer}, dropout {config.hidden_dropout_prob:g}"
             + (f", in {parts} parts" if parts > 1 else "")
             + (", layers recomputed" if values.recompute_layers else "")
+            + (", masked-LM loss alone" if _SENTENCE_TASK.value == "none" else "")
         )
 
     def _warn_of(self, violations: list[graph_checks.Violation]) -> None:

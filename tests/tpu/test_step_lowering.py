@@ -58,19 +58,26 @@ def test_lower_sums_over_all_replicas_and_knows_the_replica():
     assert [i.opcode for i in instructions].count("replica-id") == 1
 
 
-def test_lowered_training_step_keeps_every_variable_in_its_place(small_config):
+@pytest.mark.parametrize(("sentence_task", "frozen"), [("nsp", 0), ("none", 4)])
+def test_lowered_training_step_keeps_every_variable_in_its_place(
+    small_config, sentence_task, frozen
+):
     strategy = slice_strategy.SliceStrategy(8)
     schedule = optimization.WarmupPolynomialDecay(1e-4, 100, 10)
-    settings = step_settings.StepSettings(small_config, "bert_adamw", schedule)
+    settings = step_settings.StepSettings(
+        small_config, "bert_adamw", schedule, sentence_task=sentence_task
+    )
     trainer = step_settings.build_trainer(settings, strategy)
     features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
     traced = step_lowering.TracedStep(trainer, strategy, features)
     module = hlo_edits.read_module(traced.lower())
     entry = next(c for c in module.computations if c.id == module.entry_computation_id)
     parameters = sum(i.opcode == "parameter" for i in entry.instructions)
+    # Without a sentence task, kernels and biases of pooler and head stay as they are.
+    trained = len(trainer.model.weights) - frozen
     # Weights and two moments of each, and the count of updates, besides the batch and
     # the constants that the schedule captures.
-    changed = 3 * len(trainer.model.trainable_variables) + 1
+    changed = 3 * trained + 1
     assert len(module.input_output_alias.entries) >= changed
     assert parameters >= changed + len(features)
     assert not [i for i in entry.instructions if i.opcode == "copy"]
