@@ -57,13 +57,11 @@ def print_row(model, length, predictions, first, recompute, where) -> None:
     )
     found = run_preflight(
         *flags, f"--train_batch_size={first * replicas}", "--find_batch"
-    )
-    batch = found["largest_per_replica_batch"]
-    if batch not in (0, first):
-        found = run_preflight(*flags, f"--train_batch_size={batch * replicas}")
-    if not batch:
+    ).get("largest")
+    if not found:
         print(f"| {model}{how} | {length} | {where} | none | | | | | |", flush=True)
         return
+    batch = found["per_replica_batch"]
     step = found["bound_seconds"]["step"]
     print(
         _ROW.format(

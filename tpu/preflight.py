@@ -156,13 +156,13 @@ def check_recipe(recipe: Recipe, find_batch: bool) -> preflight_report.Report:
         return programs[batch]
 
     batch = recipe.per_replica_batch
-    program = refusal = largest = None
+    program = refusal = largest = largest_program = None
     try:
         program = compile_batch(batch)
     except tpu_compiler.OutOfMemory as error:
         refusal = error
     if find_batch:
-        largest, _ = batch_search.find_largest_batch(
+        largest, largest_program = batch_search.find_largest_batch(
             compile_batch,
             batch,
             recipe.where.chip.usable_bytes,
@@ -176,6 +176,7 @@ def check_recipe(recipe: Recipe, find_batch: bool) -> preflight_report.Report:
         program,
         refusal,
         largest,
+        largest_program,
     )
 
 

@@ -20,7 +20,9 @@ class Report:
         num_train_steps: updates of the whole run.
         program: as compiled, or None if it does not fit.
         refusal: what it would need of what there is, if it does not fit.
-        largest_batch: per replica, that fits; None if it was not looked for.
+        largest_batch: per replica, that fits; None if it was not looked for, 0 if none
+            does.
+        largest_program: as compiled for that batch.
     """
 
     where: slices.Slice
@@ -30,6 +32,7 @@ class Report:
     program: tpu_compiler.Program | None = None
     refusal: tpu_compiler.OutOfMemory | None = None
     largest_batch: int | None = None
+    largest_program: tpu_compiler.Program | None = None
 
     @property
     def bound(self) -> roofline.StepBound:
@@ -39,6 +42,18 @@ class Report:
             self.program.flops,
             self.program.bytes_accessed,
             self.program.reduced_bytes,
+        )
+
+    @property
+    def largest(self) -> "Report":
+        """The report of the largest batch; only where there is one."""
+        return dataclasses.replace(
+            self,
+            per_replica_batch=self.largest_batch,
+            program=self.largest_program,
+            refusal=None,
+            largest_batch=None,
+            largest_program=None,
         )
 
     def hours(self, efficiency: float) -> float:
@@ -58,6 +73,8 @@ class Report:
         }
         if self.largest_batch is not None:
             found["largest_per_replica_batch"] = self.largest_batch
+        if self.largest_batch:
+            found["largest"] = self.largest.to_json()
         if self.refusal:
             found["needed"] = self.refusal.used
             found["usable"] = self.refusal.capacity
@@ -95,13 +112,19 @@ class Report:
                 "larger slice."
             )
         if self.largest_batch is not None:
-            lines.append(
-                f"Largest batch that fits: {self.largest_batch} a replica, "
-                f"{self.largest_batch * where.num_replicas} an update"
-                if self.largest_batch
-                else "Largest batch that fits: none"
-            )
+            lines.append(self._largest_line())
         return lines
+
+    def _largest_line(self) -> str:
+        if not self.largest_batch:
+            return "Largest batch that fits: none"
+        batch = self.largest_batch * self.where.num_replicas
+        step = self.largest.bound.step
+        return (
+            f"Largest batch that fits: {self.largest_batch} a replica, {batch} an "
+            f"update; {self.largest_program.memory / _GB:.2f} GB, at least "
+            f"{step * 1e3:.1f} ms, at most {batch / step:,.0f} sequences/s"
+        )
 
     def _memory_lines(self) -> list[str]:
         program = self.program

@@ -137,12 +137,20 @@ def test_report_of_what_does_not_fit_says_what_to_do():
         *("giant", 64, 10),
         refusal=tpu_compiler.OutOfMemory("18.92G", "15.48G"),
         largest_batch=8,
+        largest_program=_program(),
     )
     text = "\n".join(report.to_lines())
     assert "DOES NOT FIT: the compiler needs 18.92G and may use 15.48G" in text
     assert "raise --gradient_accumulation_steps" in text
-    assert "Largest batch that fits: 8 a replica, 64 an update" in text
-    assert report.to_json()["fits"] is False
+    # 1.75 s a step, as above.
+    assert (
+        "Largest batch that fits: 8 a replica, 64 an update; 1.10 GB, at least 1750.0 "
+        "ms, at most 37 sequences/s" in text
+    )
+    found = report.to_json()
+    assert (found["fits"], found["largest"]["fits"]) == (False, True)
+    assert found["largest"]["per_replica_batch"] == 8
+    assert found["largest"]["bound_seconds"]["step"] == pytest.approx(1.75)
 
 
 def test_out_of_memory_is_read_from_the_compilers_message():
