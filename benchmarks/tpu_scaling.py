@@ -66,14 +66,15 @@ def load_or_compile(model, where, json_file) -> list[scaling.StepCosts]:
     found = {}
     if json_file and os.path.exists(json_file):
         found = json.loads(pathlib.Path(json_file).read_text())
-    if model not in found:
-        found[model] = [
+    key = f"{model} on {where.chip.name}"
+    if key not in found:
+        found[key] = [
             dataclasses.asdict(compile_costs(model, where, length, predictions))
             for length, predictions, *_ in PHASES
         ]
         if json_file:
             pathlib.Path(json_file).write_text(json.dumps(found, indent=1))
-    return [scaling.StepCosts(**costs) for costs in found[model]]
+    return [scaling.StepCosts(**costs) for costs in found[key]]
 
 
 def compile_costs(model, where, length, predictions) -> scaling.StepCosts:

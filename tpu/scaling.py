@@ -89,15 +89,20 @@ def bound_phase(where: slices.Slice, phase: Phase) -> PhaseBound:
 
     The recipe's batch is shared by all replicas. Where one would have fewer than 8
     sequences it gets 8: the updates are larger then, and fewer. Where they do not fit
-    they are worked through in parts, whose costs but the optimizer's add up.
+    they are worked through in parts, whose costs but the optimizer's add up, with the
+    sum of the gradients so far in memory.
     """
     costs = phase.costs
     per_core = max(math.ceil(phase.batch_size / where.num_replicas), _ROWS)
-    room = (where.chip.usable_bytes - costs.memory[0]) / costs.memory[1]
+
+    def fits(parts: int) -> bool:
+        memory = costs.memory[0] + costs.memory[1] * per_core / parts
+        return memory + (parts > 1) * costs.reduced_bytes <= where.chip.usable_bytes
+
     parts = next(
         n
         for n in range(1, per_core + 1)
-        if per_core % n == 0 and (per_core / n <= room or n == per_core)
+        if per_core % n == 0 and (fits(n) or n == per_core)
     )
     step = roofline.bound_step(
         where,

@@ -30,7 +30,9 @@ class Chip:
         link_bandwidth: bytes a second that one of its links sends, and receives at the
             same time. v4 to v6e: the published sum over all links and both directions,
             divided by both.
-        dimensions: of the torus that the links form, two links for each.
+        dimensions: of the grid that the links form.
+        ring_length: chips along a dimension from which on its ends are linked, too. v2,
+            v3: the whole pod's; v4, v5p: of dimensions that are all multiples of it.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Chip:
     memory_bandwidth: float
     link_bandwidth: float
     dimensions: int
+    ring_length: int
     named_by_cores: bool = True
     topology_options: dict = dataclasses.field(default_factory=dict)
 
@@ -50,24 +53,24 @@ _MEGACORE = {"chip_config_name": "megacore"}
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v2", 2, 2, 16 * GIB, 7.48 * GIB, 46e12, 700e9, 496e9 / 8, 2),
-        Chip("v3", 2, 2, 32 * GIB, 15.48 * GIB, 123e12, 900e9, 656e9 / 8, 2),
+        Chip("v2", 2, 2, 16 * GIB, 7.48 * GIB, 46e12, 700e9, 496e9 / 8, 2, 16),
+        Chip("v3", 2, 2, 32 * GIB, 15.48 * GIB, 123e12, 900e9, 656e9 / 8, 2, 32),
         Chip(
             *("v4", 2, 1, 32 * GIB, 30.75 * GIB, 275e12, 1200e9),
             # 1.1 PB/s of all-reduce over 4096 chips of 6 links.
-            *(1.1e15 / 4096 / 6, 3),
+            *(1.1e15 / 4096 / 6, 3, 4),
             topology_options=_MEGACORE,
         ),
         Chip(
-            *("v5e", 1, 1, 16 * GIB, 15.75 * GIB, 197e12, 819e9, 400e9 / 8, 2),
+            *("v5e", 1, 1, 16 * GIB, 15.75 * GIB, 197e12, 819e9, 400e9 / 8, 2, 16),
             named_by_cores=False,
         ),
         Chip(
-            *("v5p", 2, 1, 95 * GIB, 95.73 * GIB, 459e12, 2765e9, 1200e9 / 12, 3),
+            *("v5p", 2, 1, 95 * GIB, 95.73 * GIB, 459e12, 2765e9, 1200e9 / 12, 3, 4),
             topology_options=_MEGACORE,
         ),
         Chip(
-            *("v6e", 1, 1, 32 * GIB, 31.24 * GIB, 918e12, 1638e9, 800e9 / 8, 2),
+            *("v6e", 1, 1, 32 * GIB, 31.24 * GIB, 918e12, 1638e9, 800e9 / 8, 2, 16),
             named_by_cores=False,
         ),
     )
@@ -134,6 +137,14 @@ class Slice:
     def num_replicas(self) -> int:
         """How many devices TensorFlow trains on."""
         return self.num_chips * self.chip.devices
+
+    @property
+    def num_links(self) -> int:
+        """How many links the chip with the fewest has: in a corner, or in a torus."""
+        chip = self.chip
+        if chip.dimensions == 3 and any(n % chip.ring_length for n in self.shape):
+            return sum(n > 1 for n in self.shape)
+        return sum((n > 1) + (n >= chip.ring_length) for n in self.shape)
 
     @property
     def topology_name(self) -> str:

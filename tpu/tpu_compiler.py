@@ -16,6 +16,11 @@ import tempfile
 from tpu import slices
 
 _INSTALL = "pip install 'bert_cn[preflight]'"
+# What libtpu 0.0.52 says: of the temporaries alone, and of everything.
+_OUT_OF_MEMORY = (
+    r"\((\S+)\) exceeds available HBM \((\S+)\)",
+    r"Ran out of memory in memory space hbm\. Used (\S+) of (\S+) hbm",
+)
 _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -131,17 +136,31 @@ def compile_module(
     answer = json.loads(done.stdout)
     if "error" in answer:
         raise _describe_error(answer["error"])
-    return Program(
+    program = Program(
         **answer["memory"],
         flops=answer["flops"],
         bytes_accessed=answer["bytes_accessed"],
         reduced_bytes=answer["reduced_bytes"],
         compile_seconds=answer["seconds"],
     )
+    check_memory(program, where.chip.usable_bytes)
+    return program
+
+
+def check_memory(program: Program, usable_bytes: float) -> None:
+    """Raise OutOfMemory if a program needs more than a device has.
+
+    The compiler itself looks at temporaries alone in one of its checks.
+    """
+    if program.memory > usable_bytes:
+        raise OutOfMemory(
+            *(f"{size / slices.GIB:.2f}G" for size in (program.memory, usable_bytes))
+        )
 
 
 def _describe_error(message: str) -> CompilerRefusal:
-    exhausted = re.search(r"\((\S+)\) exceeds available HBM \((\S+)\)", message)
-    if exhausted:
-        return OutOfMemory(exhausted[1], exhausted[2])
+    for pattern in _OUT_OF_MEMORY:
+        exhausted = re.search(pattern, message)
+        if exhausted:
+            return OutOfMemory(exhausted[1], exhausted[2])
     return CompilerRefusal(message)

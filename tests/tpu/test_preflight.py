@@ -161,8 +161,21 @@ def test_out_of_memory_is_read_from_the_compilers_message():
     )
     assert isinstance(error, tpu_compiler.OutOfMemory)
     assert (error.used, error.capacity) == ("8.25G", "7.48G")
+    error = tpu_compiler._describe_error(
+        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 17.25G of "
+        "15.48G hbm. Exceeded hbm capacity by 1.77G."
+    )
+    assert isinstance(error, tpu_compiler.OutOfMemory)
+    assert (error.used, error.capacity) == ("17.25G", "15.48G")
     other = tpu_compiler._describe_error("UNIMPLEMENTED: f64")
     assert not isinstance(other, tpu_compiler.OutOfMemory)
+
+
+def test_check_memory_counts_arguments_beside_temporaries():
+    # 1.1 GB in all but temporaries.
+    tpu_compiler.check_memory(_program(15 * 2**30), 16.1 * 2**30)
+    with pytest.raises(tpu_compiler.OutOfMemory, match=r"needs 16\.02G of 15\.48G"):
+        tpu_compiler.check_memory(_program(15 * 2**30), 15.48 * 2**30)
 
 
 def test_count_reduced_bytes_of_a_program():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from tpu import scaling, slices, tpu_compiler
@@ -46,7 +48,10 @@ def test_bound_phase_gives_a_core_at_least_eight_sequences_and_fewer_updates():
     assert bound.hours == pytest.approx(250 * bound.step.step / 3600)
 
 
-def test_bound_phase_works_through_a_batch_in_parts_that_fit():
-    phase = scaling.Phase(10, 1600, 100.0, _phase().costs)
+@pytest.mark.parametrize(("gradients", "parts"), [(1e9, 4), (2e9, 5)])
+def test_bound_phase_works_through_a_batch_in_parts_that_fit(gradients, parts):
+    # Room for 56 or 46 sequences beside 10 GB and the sum of the gradients.
+    costs = dataclasses.replace(_phase().costs, reduced_bytes=gradients)
+    phase = scaling.Phase(10, 1600, 100.0, costs)
     bound = scaling.bound_phase(slices.parse_slice("v3-8"), phase)
-    assert (bound.per_core_batch, bound.parts) == (200, 4)
+    assert (bound.per_core_batch, bound.parts) == (200, parts)

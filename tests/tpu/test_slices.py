@@ -90,6 +90,20 @@ def test_bound_step_of_one_second_each():
     assert bound.limited_by == "memory traffic"
 
 
+@pytest.mark.parametrize(
+    ("name", "links"),
+    [
+        # Corners of a grid; one side as long as the pod; the whole pod.
+        *(("v3-8", 2), ("v3-512", 2), ("v3-1024", 3), ("v3-2048", 4)),
+        *(("v2-256", 3), ("v2-512", 4), ("v5e-128", 3), ("v6e-256", 4), ("v6e-1", 0)),
+        # 2x2x1, 2x4x4, and a cube of 4x4x4, from which on all sides are rings.
+        *(("v4-8", 2), ("v4-64", 3), ("v4-128", 6), ("v5p-12288", 6)),
+    ],
+)
+def test_num_links_of_the_chip_that_has_the_fewest(name, links):
+    assert slices.parse_slice(name).num_links == links
+
+
 def test_bound_all_reduce_uses_all_links_of_a_torus_and_none_of_one_chip():
     pod = slices.parse_slice("v3-2048")
     assert roofline.bound_all_reduce(pod, 328e9) == pytest.approx(2 * 1023 / 1024)
