@@ -52,11 +52,15 @@ class SignalRelay:
     def start(self, command: Sequence[str] | str, shell: bool = False):
         """Start a process, to which signals go from now on; returns its Popen.
 
-        Its own process group: a terminal's Ctrl-C reaches it once, through the relay,
-        for twice would mean "at once, without saving"; and what a shell in between has
-        started gets it, too.
+        A session of its own, so a group of its own: a terminal's Ctrl-C reaches it
+        once, through the relay, for twice would mean "at once, without saving"; and
+        what a shell in between has started gets it, too. Such a group is stopped,
+        silently and for ever, where it reads the terminal or sets its modes, as ssh -tt
+        does. So it is given none: neither as standard input nor as /dev/tty.
         """
-        self._child = subprocess.Popen(command, shell=shell, process_group=0)
+        self._child = subprocess.Popen(
+            command, shell=shell, stdin=subprocess.DEVNULL, start_new_session=True
+        )
         if self.received:  # It came before there was anything to pass it on to.
             send_signal(self._child, self.received)
         return self._child

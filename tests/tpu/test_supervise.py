@@ -1,5 +1,7 @@
+import contextlib
 import os
 import pathlib
+import pty
 import re
 import signal
 import subprocess
@@ -149,6 +151,32 @@ def test_signal_ends_the_pause_between_two_lives(child, notes):
     assert process.wait(60) == 128 + signal.SIGTERM
     process.stderr.close()
     assert notes() == ["75"]
+
+
+@pytest.mark.parametrize("terminal", ["&0", "/dev/tty"])
+def test_command_that_wants_the_terminal_is_not_stopped_by_it(terminal):
+    arguments = [sys.executable, "-m", MODULE, "--", "sh", "-c"]
+    # stty has none to work on; as a job in the background it would wait for ever.
+    arguments.append(f"stty raw <{terminal}; exit 5")
+    pid, terminal_of_user = pty.fork()
+    if pid == 0:
+        os.chdir(REPOSITORY)
+        os.execv(sys.executable, arguments)
+    shown = b""
+    os.set_blocking(terminal_of_user, False)
+
+    def has_ended() -> bool:
+        nonlocal shown
+        with contextlib.suppress(OSError):
+            shown += os.read(terminal_of_user, 10_000)
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
+    try:
+        wait_for(has_ended)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+        assert b"with exit code 5, which running it again" in shown
+    finally:
+        os.close(terminal_of_user)
 
 
 HEALTHY = node.Health("READY", "HEALTHY", node.Verdict.HEALTHY)
