@@ -1,6 +1,7 @@
 """What Google's API says of a TPU: state, health, and whether it will come back."""
 
 import dataclasses
+import datetime
 import enum
 import logging
 import sys
@@ -10,8 +11,12 @@ from collections.abc import Callable
 
 from tpu import environment
 
+NOT_FOUND = "NOT_FOUND"  # Our word for the state of a TPU that the API does not know.
 # What the API calls a TPU that does not come back by itself.
 _GONE_STATES = ("PREEMPTED", "TERMINATED", "DELETING", "STOPPED", "STOPPING")
+# A symptom so young may have to do with what was just seen. Google's client waits as
+# long after an overflow of memory, but then calls the TPU lost, which it is not.
+_SYMPTOM_SECONDS = 90.0
 
 
 class Verdict(enum.Enum):
@@ -32,17 +37,23 @@ class Health:
         health: such as HEALTHY, UNHEALTHY_TENSORFLOW, UNHEALTHY_MAINTENANCE; "" if the
             API says nothing.
         verdict: what it means.
+        symptom: the last one of the last one and a half minutes, such as OUT_OF_MEMORY;
+            "" for none.
     """
 
     state: str
     health: str
     verdict: Verdict
+    symptom: str = ""
+
+    def __str__(self) -> str:
+        symptom = f" with {self.symptom}" if self.symptom else ""
+        return f"{self.state}, {self.health or 'of unknown health'}{symptom}"
 
 
 def describe(tpu: str, found: Health) -> str:
     """Return one line on a TPU."""
-    health = found.health or "of unknown health"
-    return f"TPU {tpu}: {found.state}, {health}; it {found.verdict.value}."
+    return f"TPU {tpu}: {found}; it {found.verdict.value}."
 
 
 def look(tpu: str, zone: str = "", project: str = "") -> Health:
@@ -75,7 +86,11 @@ def look(tpu: str, zone: str = "", project: str = "") -> Health:
             f"Google's VMs ({error.reason}): pass --zone and --project."
         ) from error
     try:
-        return _judge(client.state() or "", client.health() or "", client.recoverable())
+        return _judge(
+            client.state() or "",
+            client.health() or "",
+            _find_symptom(client.symptoms() or []),
+        )
     except oauth2.ApplicationDefaultCredentialsError as error:
         raise ValueError(
             f"TPU {tpu}: no credentials to ask Google with; run gcloud auth "
@@ -118,7 +133,7 @@ def wait_until_healthy(
             found = look_once()
             if found.verdict is not Verdict.MAY_RECOVER or late:
                 return found
-            news = f"{found.state}, {found.health or 'of unknown health'}"
+            news = str(found)
         except OSError as error:
             if late:
                 raise
@@ -130,12 +145,35 @@ def wait_until_healthy(
         sleep(poll_seconds)
 
 
-def _judge(state: str, health: str, recoverable: bool) -> Health:
-    if state in _GONE_STATES or not recoverable:
-        return Health(state, health, Verdict.GONE)
+def _find_symptom(symptoms: list[dict]) -> str:
+    """Return the type of the newest symptom if it is a recent one, else ""."""
+    times = {
+        _parse_time(symptom["createTime"]): symptom["symptomType"]
+        for symptom in symptoms
+        if "createTime" in symptom and "symptomType" in symptom
+    }
+    if not times:
+        return ""
+    newest = max(times)
+    age = datetime.datetime.now(datetime.UTC) - newest
+    return times[newest] if age.total_seconds() < _SYMPTOM_SECONDS else ""
+
+
+def _parse_time(text: str) -> datetime.datetime:
+    """Parse the API's UTC time, of which Python reads no nanoseconds."""
+    seconds = text.rstrip("Z").partition(".")[0]
+    return datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.UTC)
+
+
+def _judge(state: str, health: str, symptom: str) -> Health:
+    # The state alone decides what is deleted: a step that needed too much memory, say,
+    # leaves its symptom on a TPU that is as good as before.
+    if state in _GONE_STATES:
+        return Health(state, health, Verdict.GONE, symptom)
     # Ready and nothing bad known: not worth making it anew for.
     healthy = state == "READY" and health in ("HEALTHY", "HEALTH_UNSPECIFIED", "")
-    return Health(state, health, Verdict.HEALTHY if healthy else Verdict.MAY_RECOVER)
+    verdict = Verdict.HEALTHY if healthy and not symptom else Verdict.MAY_RECOVER
+    return Health(state, health, verdict, symptom)
 
 
 def _judge_failure(tpu: str, error: BaseException) -> Health:
@@ -143,12 +181,13 @@ def _judge_failure(tpu: str, error: BaseException) -> Health:
     status = int(getattr(getattr(error, "resp", None), "status", 0))
     if status == 404:
         # A preempted TPU that was deleted, if the name was right.
-        return Health("NOT_FOUND", "", Verdict.GONE)
+        return Health(NOT_FOUND, "", Verdict.GONE)
     if status in (401, 403):
         raise ValueError(
             f"TPU {tpu}: Google refuses to say how it is ({status}): turn the Cloud "
             "TPU API on (gcloud services enable tpu.googleapis.com), and give this "
-            "account roles/tpu.viewer and the scope cloud-platform."
+            "account roles/tpu.viewer and, on a VM, the scope "
+            "https://www.googleapis.com/auth/cloud-platform."
         ) from error
     first_line = (str(error).splitlines() or ["no message"])[0]
     if status and status < 500 and status != 429:

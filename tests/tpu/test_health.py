@@ -57,7 +57,13 @@ def test_state_becomes_line_and_exit_code(api, run_command, answers, code, line)
     [
         (
             403,
-            ("TPU pod: Google refuses", "(403)", "roles/tpu.viewer", "tpu.googleapis"),
+            (
+                "TPU pod: Google refuses",
+                "(403)",
+                "roles/tpu.viewer",
+                "tpu.googleapis.com",
+                "googleapis.com/auth/cloud-platform",
+            ),
         ),
         (503, ("TPU pod: Google's API could not be asked", "503")),
     ],
@@ -70,7 +76,7 @@ def test_refused_request_is_one_sentence(api, assert_refused, status, saying):
 
 
 def test_command_waits_until_healthy(api, run_command):
-    # A look asks twice or three times.
+    # A look asks three times.
     api.nodes["pod"] = [{"state": "CREATING"}] * 4 + [READY]
     done = run_command(MODULE, *POD, "--wait_minutes=0.3", "--poll_seconds=0.1")
     assert done.returncode == 0, done.stderr
@@ -111,12 +117,47 @@ def test_machine_outside_google_needs_zone_and_project(monkeypatch):
         node.look("pod")
 
 
-def test_recent_memory_overflow_on_the_tpu_is_not_recoverable(api, credentials):
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.0Z")
-    overflow = {"symptomType": "OUT_OF_MEMORY", "createTime": now}
-    api.nodes["pod"] = [READY | {"symptoms": [overflow]}]
-    found = node.look("pod", tpu_api.ZONE, tpu_api.PROJECT)
-    assert found == node.Health("READY", "HEALTHY", node.Verdict.GONE)
+def describe_symptom(kind: str, seconds_ago: float) -> dict[str, str]:
+    then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds_ago)
+    return {
+        "symptomType": kind,
+        "createTime": then.strftime("%Y-%m-%dT%H:%M:%S.123456789Z"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds_ago", "found"),
+    [
+        (
+            "READY",
+            (3600, 5),
+            node.Health("READY", "HEALTHY", node.Verdict.MAY_RECOVER, "OUT_OF_MEMORY"),
+        ),
+        ("READY", (3600, 120), node.Health("READY", "HEALTHY", node.Verdict.HEALTHY)),
+        (
+            "PREEMPTED",
+            (3600, 5),
+            node.Health("PREEMPTED", "HEALTHY", node.Verdict.GONE, "OUT_OF_MEMORY"),
+        ),
+    ],
+)
+def test_symptom_is_told_but_the_state_decides_what_is_gone(
+    api, credentials, state, seconds_ago, found
+):
+    symptoms = [
+        describe_symptom("LOW_MEMORY", seconds_ago[0]),
+        describe_symptom("OUT_OF_MEMORY", seconds_ago[1]),
+    ]
+    api.nodes["pod"] = [{"state": state, "health": "HEALTHY", "symptoms": symptoms}]
+    assert node.look("pod", tpu_api.ZONE, tpu_api.PROJECT) == found
+
+
+def test_symptom_stands_in_the_line():
+    found = node.Health("READY", "", node.Verdict.MAY_RECOVER, "OUT_OF_MEMORY")
+    assert node.describe("pod", found) == (
+        "TPU pod: READY, of unknown health with OUT_OF_MEMORY; it is not healthy now, "
+        "but may recover."
+    )
 
 
 def test_missing_credentials_are_said(monkeypatch):
