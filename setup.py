@@ -25,6 +25,7 @@ setup(
         "bert_cn",
         "bert_cn.conversion",
         "bert_cn.finetuning",
+        "bert_cn.suite",
         "data_prep",
         "tpu",
     ],

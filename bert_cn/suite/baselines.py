@@ -1,0 +1,133 @@
+"""What always giving the same answer reaches, on the files a run is measured on."""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import io
+import os
+
+import numpy as np
+
+from bert_cn.finetuning import answer_metrics, metrics, squad_files, tables
+from bert_cn.finetuning import tasks as classification_tasks
+from bert_cn.suite import tasks
+from data_prep import storage
+
+# run_classifier's keys in eval_results.txt begin with these.
+_PREFIXES = {classification_tasks.DEV: "eval", classification_tasks.TEST: "test"}
+_UNSEEN = "unseen"
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """What needs no model.
+
+    Attributes:
+        value: of the commonest class on the same examples, in percent; None where a
+            constant has no figure, as it has no rank correlation.
+        num_examples: that are measured on.
+    """
+
+    value: float | None
+    num_examples: int
+
+
+def compute_baselines(found: tasks.FoundTask) -> dict[str, Baseline]:
+    """Return key of eval_results.txt -> baseline, for every figure of a task.
+
+    Raises:
+        ValueError: a file of the task cannot be read, see `tables.read_table` and
+            `squad_files.read_dataset`.
+    """
+    if found.task.command == tasks.READER:
+        return _measure_no_answers(found)
+    return _measure_majority(found)
+
+
+def hash_data(found: tasks.FoundTask) -> str:
+    """Return a digest that changes with any file of a task."""
+    digest = hashlib.sha256()
+    for path in found.paths:
+        digest.update(hashlib.sha256(storage.read_bytes(path)).digest())
+    return digest.hexdigest()
+
+
+def _measure_no_answers(found: tasks.FoundTask) -> dict[str, Baseline]:
+    with_negative = found.task.with_negative
+    with contextlib.redirect_stdout(io.StringIO()):  # The run says the same.
+        dataset = squad_files.read_dataset(found.held_out[0], with_negative)
+    answers = [
+        [answer.text for answer in question.answers or ()]
+        for question in dataset.questions
+    ]
+    definition = answer_metrics.choose_definition(dataset.contexts, with_negative)
+    values = answer_metrics.measure(definition, answers, [""] * len(answers))
+    return {
+        f"eval_{key}": Baseline(values[key], len(answers))
+        for key in (answer_metrics.EXACT, answer_metrics.F1)
+    }
+
+
+def _measure_majority(found: tasks.FoundTask) -> dict[str, Baseline]:
+    task = classification_tasks.find_task(found.task.task_name)
+    names = task.metrics
+    if found.task.command == tasks.SENTENCES:
+        names = (metrics.SPEARMAN, metrics.PEARSON)
+    train = _read(task, found, classification_tasks.TRAIN)[0]
+    seen = set(train.keys())
+    baselines = {}
+    for split, prefix in _PREFIXES.items():
+        if split == classification_tasks.TEST and not found.task.measures_test:
+            continue
+        for number, table in enumerate(_read(task, found, split), 1):
+            if table.labels is None:
+                continue
+            prefix_here = prefix if number == 1 else f"{prefix}_{number}"
+            groups = {prefix_here: table.labels}
+            unseen = [
+                label
+                for key, label in zip(table.keys(), table.labels, strict=True)
+                if key not in seen
+            ]
+            # As run_classifier does: not where it would say nothing else.
+            if 2 <= len(unseen) < len(table):
+                groups[f"{prefix_here}_{_UNSEEN}"] = unseen
+            for group, labels in groups.items():
+                values = _answer_with_commonest(task, names, labels)
+                baselines |= {
+                    f"{group}_{name}": Baseline(values[name], len(labels))
+                    for name in names
+                }
+    return baselines
+
+
+def _read(task, found: tasks.FoundTask, split: str) -> list[tables.Table]:
+    """Read those files of a split that are there."""
+    layout = task.find_layout(found.folder)
+    paths = [os.path.join(found.folder, name) for name in layout.files(split)]
+    with contextlib.redirect_stdout(io.StringIO()):  # The run says the same.
+        return [
+            tables.read_table(
+                path,
+                layout.columns_of(split),
+                layout.file_format,
+                needs_label=split != classification_tasks.TEST,
+                dropped_labels=task.dropped_labels,
+            )
+            for path in paths
+            if path in found.paths
+        ]
+
+
+def _answer_with_commonest(task, names, labels: list[str]) -> dict[str, float | None]:
+    """Measure always giving the commonest label; None of a score."""
+    if not task.labels:
+        return dict.fromkeys(names)
+    # In the order of ids, which decides between labels that are equally common.
+    counts = collections.Counter(labels)
+    commonest = max(task.labels, key=lambda label: counts[label])
+    ids = np.array([task.labels.index(label) for label in labels])
+    always = np.full(len(ids), task.labels.index(commonest))
+    values = metrics.compute(names, names[:1], ids, always)
+    return {name: 100 * values[name] for name in names}

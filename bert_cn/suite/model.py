@@ -1,0 +1,175 @@
+"""What the suite fine-tunes: a checkpoint, and its twin with random weights."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import multiprocessing
+import os
+
+from data_prep import storage
+
+_CONFIG_FILE, _VOCAB_FILE = "bert_config.json", "vocab.txt"
+# The folder of a checkpoint says little if it is called like this.
+_PLAIN_FOLDERS = ("best", "checkpoint", "model")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A checkpoint, read once.
+
+    Attributes:
+        config: the text of its bert_config.json.
+        vocab: the bytes of its vocab.txt.
+        do_lower_case: whether it wants text lower-cased.
+        has_capitals: whether its vocabulary has tokens with A to Z.
+        num_parameters: of the encoder and its pooler.
+        sha256: of its weights, sizes and vocabulary.
+    """
+
+    config: str
+    vocab: bytes
+    do_lower_case: bool
+    has_capitals: bool
+    num_parameters: int
+    sha256: str
+
+    def lower_case(self, is_english: bool) -> bool:
+        """Say whether a task's texts are lower-cased.
+
+        English ones always are where the vocabulary has no capital letter, whatever the
+        checkpoint says: every capitalised word would be [UNK].
+        """
+        return self.do_lower_case or (is_english and not self.has_capitals)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What is measured: one line of the table.
+
+    Attributes:
+        name: of its folder and in the table.
+        of: the row that it is the random twin of, or its own name.
+        start_flags: the flags by which a command starts from it.
+        sha256: changes whenever what it starts from does.
+        model: its sizes and vocabulary.
+    """
+
+    name: str
+    of: str
+    start_flags: tuple[str, ...]
+    sha256: str
+    model: Model
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it starts from random weights."""
+        return self.name != self.of
+
+
+def read_model(
+    checkpoint: str, bert_config_file: str = "", vocab_file: str = ""
+) -> Model:
+    """Read a checkpoint of any format in a process of its own.
+
+    This process stays without TensorFlow, and small beside those that train.
+
+    Args:
+        checkpoint: anything that convert_checkpoint reads.
+        bert_config_file: see `starting_point.load_starting_point`.
+        vocab_file: likewise.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        found = pool.submit(_describe, checkpoint, bert_config_file, vocab_file)
+        try:
+            return found.result()
+        except concurrent.futures.BrokenExecutor as error:
+            raise ValueError(
+                f"The process that read {checkpoint!r} was killed: it may need more "
+                "memory than there is."
+            ) from error
+
+
+def _describe(checkpoint: str, bert_config_file: str, vocab_file: str) -> Model:
+    from bert_cn.conversion import pretrained, weight_map
+    from bert_cn.finetuning import starting_point
+
+    start = starting_point.load_starting_point(checkpoint, bert_config_file, vocab_file)
+    config = start.config.to_json()
+    digest = hashlib.sha256(config.encode() + start.vocab_bytes)
+    # Heads for pretraining are no part of what is fine-tuned.
+    wanted = (weight_map.Part.ENCODER, weight_map.Part.POOLER)
+    start.bert.keep_parts(tuple(part for part in wanted if start.bert.has(part)))
+    for name in sorted(start.bert.weights):
+        digest.update(name.encode())
+        digest.update(start.bert.weights[name].tobytes())
+    return Model(
+        config,
+        start.vocab_bytes,
+        start.do_lower_case,
+        not pretrained.guess_lower_case(start.vocabulary),
+        start.bert.count_parameters(),
+        digest.hexdigest(),
+    )
+
+
+def name_checkpoint(path: str) -> str:
+    """Return a short name for a checkpoint: of its folder, or the one above best/."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part]
+    while len(parts) > 1 and (
+        parts[-1] in _PLAIN_FOLDERS or parts[-1].endswith(".ckpt")
+    ):
+        parts.pop()
+    return parts[-1]
+
+
+def build_row(
+    name: str, model: Model, checkpoint: str, bert_config_file: str, vocab_file: str
+) -> Row:
+    """Return the row of a checkpoint; arguments as of `read_model`."""
+    flags = {
+        "init_checkpoint": checkpoint,
+        "bert_config_file": bert_config_file,
+        "vocab_file": vocab_file,
+    }
+    start_flags = tuple(f"--{flag}={value}" for flag, value in flags.items() if value)
+    return Row(name, name, start_flags, model.sha256, model)
+
+
+def build_random_row(name: str, model: Model, output_dir: str) -> Row:
+    """Return the row of the same model with random weights; its seed draws them.
+
+    Args:
+        name: of the checkpoint's row.
+        model: its sizes and vocabulary.
+        output_dir: of the suite; `write_start_files` puts there what the row names.
+    """
+    twin = f"{name}-random"
+    config, vocab = (
+        os.path.join(output_dir, twin, each) for each in (_CONFIG_FILE, _VOCAB_FILE)
+    )
+    digest = hashlib.sha256(b"random" + model.config.encode() + model.vocab)
+    return Row(
+        twin,
+        name,
+        (f"--bert_config_file={config}", f"--vocab_file={vocab}"),
+        digest.hexdigest(),
+        model,
+    )
+
+
+def write_start_files(row: Row, output_dir: str) -> None:
+    """Write the configuration and vocabulary that a random row names."""
+    if not row.is_random:
+        return
+    for name, content in (
+        (_CONFIG_FILE, row.model.config.encode()),
+        (_VOCAB_FILE, row.model.vocab),
+    ):
+        path = os.path.join(output_dir, row.name, name)
+        with storage.open(path + ".tmp", "wb") as file:
+            file.write(content)
+        storage.rename(path + ".tmp", path, overwrite=True)

@@ -1,0 +1,104 @@
+"""The settings of fine-tuning, read from flag files."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from bert_cn.suite import tasks
+from data_prep import storage
+
+# Of which a recipe has one each; sentence embeddings take the first.
+_KINDS = {
+    tasks.CLASSIFIER: "classification",
+    tasks.SENTENCES: "classification",
+    tasks.READER: "squad",
+}
+_FOLDER = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+    "configs",
+    "finetune",
+)
+# What the suite says itself, for each run.
+_OWN_FLAGS = (
+    *("task_name", "task", "data_dir", "output_dir", "overwrite", "cache_dir"),
+    *("init_checkpoint", "bert_config_file", "vocab_file", "do_lower_case"),
+    *("do_train", "do_eval", "do_predict", "random_seed"),
+    *("train_file", "dev_file", "predict_file", "test_file"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The flags that every run of a command gets.
+
+    Attributes:
+        name: as given.
+        flags: command -> its flags.
+    """
+
+    name: str
+    flags: dict[str, tuple[str, ...]]
+
+
+def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
+    """Read NAME_classification.flags and NAME_squad.flags.
+
+    Args:
+        name: of a recipe in configs/finetune, or the path of one of your own, without
+            the end of the files' names.
+        more_flags: override those of the files.
+
+    Raises:
+        ValueError: a file is missing, or sets what the suite sets.
+    """
+    prefix = name if os.path.dirname(name) else os.path.join(_FOLDER, name)
+    found = {}
+    for command, kind in _KINDS.items():
+        path = f"{prefix}_{kind}.flags"
+        if not storage.exists(path):
+            raise ValueError(
+                f"--recipe={name}: there is no {path}; name one of "
+                f"{', '.join(list_recipes()) or 'your own'}, or a path before "
+                "_classification.flags and _squad.flags of your own."
+            )
+        # absl's own reader: comments, blank lines and --flagfile inside.
+        lines = flags.FlagValues().read_flags_from_files([f"--flagfile={path}"])
+        _refuse_own(lines, path)
+        found[command] = _drop_overridden([*lines, *more_flags])
+    _refuse_own(more_flags, "--run_flags")
+    return Recipe(name, found)
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the recipes in configs/finetune."""
+    if not storage.isdir(_FOLDER):
+        return []
+    end = "_classification.flags"
+    names = sorted(storage.listdir(_FOLDER))
+    return [name.removesuffix(end) for name in names if name.endswith(end)]
+
+
+def _name_of(flag: str) -> str:
+    return flag.lstrip("-").partition("=")[0]
+
+
+def _refuse_own(lines: Sequence[str], source: str) -> None:
+    for line in lines:
+        if not line.startswith("--"):
+            raise ValueError(
+                f"{source}: {line!r} is no flag; write --name=value, one after another."
+            )
+        if _name_of(line).removeprefix("no") in _OWN_FLAGS or (
+            _name_of(line) in _OWN_FLAGS
+        ):
+            raise ValueError(
+                f"{source} sets --{_name_of(line)}, which the suite sets for each run: "
+                "leave it out."
+            )
+
+
+def _drop_overridden(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the last line of each flag, which is the one that holds."""
+    return tuple({_name_of(line): line for line in lines}.values())

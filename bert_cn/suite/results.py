@@ -1,0 +1,188 @@
+"""What finished runs left behind, and its mean and deviation over seeds."""
+
+import collections
+import dataclasses
+import json
+import os
+import statistics
+from collections.abc import Iterable
+
+from bert_cn.suite import baselines as baselines_lib
+from bert_cn.suite import model as model_lib
+from bert_cn.suite import tasks
+from data_prep import manifest, storage
+
+RESULT_FILE = "result.json"
+_ROW_FILE = "row.json"
+_READ = tasks.READER
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One finished run.
+
+    Attributes:
+        row: name of its row.
+        task: name of its task.
+        seed: of the run.
+        identity: everything its figures depend on.
+        values: key of eval_results.txt -> figure in percent.
+        baselines: key -> the figure of the commonest class.
+        minutes: that it took.
+    """
+
+    row: str
+    task: str
+    seed: int
+    identity: dict
+    values: dict[str, float]
+    baselines: dict[str, baselines_lib.Baseline]
+    minutes: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure over seeds.
+
+    Attributes:
+        mean: in percent.
+        deviation: sample standard deviation over seeds; None for a single seed.
+        count: how many seeds.
+        baseline: of the commonest class on the same examples.
+        minutes: that a run took on average.
+    """
+
+    mean: float
+    deviation: float | None
+    count: int
+    baseline: baselines_lib.Baseline
+    minutes: float
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether it is above the commonest class, as far as a table shows it."""
+        value = self.baseline.value
+        return value is None or round(self.mean, 2) > round(value, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowInfo:
+    """What the table says of a row.
+
+    Attributes:
+        name: of the row.
+        of: the row whose random twin it is, or its own name.
+        checkpoint: what it started from.
+        num_parameters: of the encoder.
+        lower_case: whether Chinese texts were lower-cased.
+        english_lower_case: whether English ones were.
+        has_capitals: whether the vocabulary has tokens with A to Z.
+    """
+
+    name: str
+    of: str
+    checkpoint: str
+    num_parameters: int
+    lower_case: bool
+    english_lower_case: bool
+    has_capitals: bool
+
+
+def percent(command: str, values: dict[str, float]) -> dict[str, float]:
+    """Return figures in percent: run_squad's are, the others' are shares."""
+    scale = 1 if command == _READ else 100
+    return {key: scale * value for key, value in values.items()}
+
+
+def write_result(folder: str, result: Result) -> None:
+    """Write result.json, with which a run counts as finished."""
+    manifest.write_json(os.path.join(folder, RESULT_FILE), dataclasses.asdict(result))
+
+
+def read_result(folder: str) -> Result | None:
+    """Read what a finished run left; None if there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = os.path.join(folder, RESULT_FILE)
+    if not storage.exists(path):
+        return None
+    try:
+        values = json.loads(storage.read_bytes(path))
+        values["baselines"] = {
+            key: baselines_lib.Baseline(**each)
+            for key, each in values["baselines"].items()
+        }
+        return Result(**values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no result of a run ({error}): remove it, and the run is made "
+            "again."
+        ) from error
+
+
+def write_row(output_dir: str, row: model_lib.Row, checkpoint: str) -> None:
+    """Make a row's folder, with what the table says of it and what its runs need."""
+    info = RowInfo(
+        row.name,
+        row.of,
+        "random weights" if row.is_random else checkpoint,
+        row.model.num_parameters,
+        row.model.lower_case(is_english=False),
+        row.model.lower_case(is_english=True),
+        row.model.has_capitals,
+    )
+    folder = os.path.join(output_dir, row.name)
+    storage.makedirs(folder)
+    model_lib.write_start_files(row, output_dir)
+    manifest.write_json(os.path.join(folder, _ROW_FILE), dataclasses.asdict(info))
+
+
+def read_all(output_dir: str) -> tuple[list[RowInfo], list[Result]]:
+    """Read all rows of a folder, earlier ones included, and their finished runs.
+
+    Random twins come behind their row.
+    """
+    rows, results = [], []
+    for name in sorted(storage.listdir(output_dir)):
+        folder = os.path.join(output_dir, name.rstrip("/"))
+        path = os.path.join(folder, _ROW_FILE)
+        if storage.exists(path):
+            rows.append(RowInfo(**json.loads(storage.read_bytes(path))))
+            results += _read_runs(folder)
+    rows.sort(key=lambda row: (row.of, row.name != row.of))
+    return rows, results
+
+
+def _read_runs(folder: str) -> list[Result]:
+    found = []
+    for task in tasks.TASKS:
+        place = os.path.join(folder, task)
+        names = sorted(storage.listdir(place)) if storage.isdir(place) else []
+        for name in names:
+            result = read_result(os.path.join(place, name.rstrip("/")))
+            if result is not None:
+                found.append(result)
+    return found
+
+
+def summarize(results: Iterable[Result]) -> dict[tuple[str, str, str], Figure]:
+    """Return (row, task, key) -> figure over seeds, for keys that have a baseline."""
+    groups = collections.defaultdict(list)
+    for result in results:
+        for key in result.baselines:
+            if key in result.values:
+                groups[result.row, result.task, key].append(result)
+    return {group: _summarize(runs, group[2]) for group, runs in groups.items()}
+
+
+def _summarize(runs: list[Result], key: str) -> Figure:
+    values = [run.values[key] for run in runs]
+    return Figure(
+        statistics.fmean(values),
+        statistics.stdev(values) if len(values) > 1 else None,
+        len(values),
+        runs[0].baselines[key],
+        statistics.fmean(run.minutes for run in runs),
+    )

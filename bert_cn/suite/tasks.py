@@ -1,0 +1,376 @@
+"""The data sets of the suites, and where they lie below a folder."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from bert_cn.finetuning import metrics
+from bert_cn.finetuning import tasks as classification_tasks
+from data_prep import storage
+
+CLASSIFIER = "bert_cn.run_classifier"
+SENTENCES = "bert_cn.run_sentence_bert"
+READER = "bert_cn.run_squad"
+# The tables; a suite may take from two of them.
+GLUE, CHINESE, READING = "GLUE", "Chinese", "Reading comprehension"
+GROUPS = (GLUE, CHINESE, READING)
+SUITES = ("glue", "clue", "squad")
+# Below --data_dir data sets lie in a folder each, or in one of these.
+_PARENTS = frozenset({"glue", "gluedata", "clue", "cluedata"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        title: of the data set.
+        keys: its figures, as eval_results.txt names them.
+        names: what these figures are.
+    """
+
+    title: str
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteTask:
+    """One data set.
+
+    Attributes:
+        name: of its folder of results, and for --tasks.
+        suites: of `SUITES`.
+        group: of `GROUPS`.
+        command: the module that trains and measures.
+        folders: names its folder may have; case and punctuation do not matter.
+        columns: in the table.
+        is_english: whether its texts are English.
+        task_name: --task_name of the command; "" where it has none.
+        files: for reading, names of the files of train and dev, in order of preference.
+        measures_test: whether its test file goes round with labels.
+        flags: what the data set asks of the command, before the recipe's flags.
+    """
+
+    name: str
+    suites: tuple[str, ...]
+    group: str
+    command: str
+    folders: tuple[str, ...]
+    columns: tuple[Column, ...]
+    is_english: bool
+    task_name: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    measures_test: bool = False
+    flags: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.columns[0].title.removesuffix("-m").removesuffix(" dev")
+
+    @property
+    def with_negative(self) -> bool:
+        """Whether questions may have no answer."""
+        return _NEGATIVE in self.flags
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundTask:
+    """A data set whose files are there.
+
+    Attributes:
+        task: which.
+        folder: of its files.
+        train: path of its training file.
+        held_out: paths of the files that are measured on.
+    """
+
+    task: SuiteTask
+    folder: str
+    train: str
+    held_out: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All its files."""
+        return self.train, *self.held_out
+
+
+_NEGATIVE = "--version_2_with_negative"
+# A Chinese character is a token.
+_LONG_ANSWERS = "--max_answer_length=80"
+_ACCURACY = (("accuracy", metrics.ACCURACY),)
+_ACCURACY_F1 = (*_ACCURACY, ("F1", metrics.F1))
+_ACCURACY_MATTHEWS = (*_ACCURACY, ("Matthews", metrics.MATTHEWS))
+_SPEARMAN = (("Spearman", metrics.SPEARMAN),)
+_EXACT_F1 = (("exact", "exact"), ("F1", "f1"))
+
+
+def _column(title: str, figures, prefix: str = "eval") -> Column:
+    return Column(
+        title,
+        tuple(f"{prefix}_{key}" for _, key in figures),
+        tuple(name for name, _ in figures),
+    )
+
+
+def _glue(title: str, figures, columns=None) -> SuiteTask:
+    return SuiteTask(
+        name=title.lower(),
+        suites=("glue",),
+        group=GLUE,
+        command=CLASSIFIER,
+        folders=(title,),
+        columns=columns or (_column(title, figures),),
+        is_english=True,
+        task_name=title.lower(),
+    )
+
+
+def _chinese(name: str, columns, folders=(), **settings) -> SuiteTask:
+    values = {"command": CLASSIFIER, "task_name": name} | settings
+    return SuiteTask(
+        name=name,
+        suites=("clue",),
+        group=CHINESE,
+        folders=(name, *folders),
+        columns=tuple(columns),
+        is_english=False,
+        **values,
+    )
+
+
+def _tested(title: str, figures) -> tuple[Column, Column]:
+    return (
+        _column(f"{title} dev", figures),
+        _column(f"{title} test", figures, classification_tasks.TEST),
+    )
+
+
+def _reading(name, title, suites, folders, files, **settings) -> SuiteTask:
+    return SuiteTask(
+        name=name,
+        suites=suites,
+        group=READING,
+        command=READER,
+        folders=folders,
+        columns=(_column(title, _EXACT_F1),),
+        files=files,
+        **settings,
+    )
+
+
+_STS_B_ZH = ("sts-b-zh", "zh-sts-b", "cnsd", "cnsd-sts")
+_SQUAD_FOLDERS = ("squad", "squad_en", "squad1", "squad1.1", "squad2", "squad2.0")
+_TASKS = (
+    # In the order of the columns of the seed collection's table.
+    _glue("CoLA", _ACCURACY_MATTHEWS),
+    _glue("SST-2", _ACCURACY),
+    _glue("MRPC", _ACCURACY_F1),
+    _glue("STS-B", _SPEARMAN),
+    _glue("QQP", _ACCURACY_F1),
+    _glue(
+        "MNLI",
+        _ACCURACY,
+        (_column("MNLI-m", _ACCURACY), _column("MNLI-mm", _ACCURACY, "eval_2")),
+    ),
+    _glue("QNLI", _ACCURACY),
+    _glue("RTE", _ACCURACY),
+    _glue("WNLI", _ACCURACY),
+    _chinese(
+        "chnsenticorp",
+        (
+            *_tested("ChnSentiCorp", _ACCURACY),
+            # Some test reviews stand in the training file too.
+            _column("ChnSentiCorp test, unseen", _ACCURACY, "test_unseen"),
+        ),
+        measures_test=True,
+    ),
+    _chinese("afqmc", (_column("AFQMC", _ACCURACY_F1),)),
+    _chinese("lcqmc", _tested("LCQMC", _ACCURACY), measures_test=True),
+    _chinese(
+        "bq", _tested("BQ", _ACCURACY), ("bq_corpus", "bqcorpus"), measures_test=True
+    ),
+    _chinese("ocnli", (_column("OCNLI", _ACCURACY),)),
+    _chinese("thucnews", _tested("THUCNews", _ACCURACY), measures_test=True),
+    _chinese(
+        "sts-b-zh",
+        _tested("STS-B-zh", _SPEARMAN),
+        _STS_B_ZH,
+        measures_test=True,
+    ),
+    _chinese(
+        "sts-b-zh-embeddings",
+        _tested("STS-B-zh embeddings", _SPEARMAN),
+        _STS_B_ZH,
+        command=SENTENCES,
+        task_name="sts-b-zh",
+        measures_test=True,
+    ),
+    _reading(
+        "cmrc2018",
+        "CMRC 2018",
+        ("clue", "squad"),
+        ("cmrc2018", "cmrc"),
+        (("cmrc2018_train.json", "cmrc2018_dev.json"), ("train.json", "dev.json")),
+        is_english=False,
+        flags=(_LONG_ANSWERS,),
+    ),
+    _reading(
+        "drcd",
+        "DRCD",
+        ("squad",),
+        ("drcd",),
+        (("DRCD_training.json", "DRCD_dev.json"), ("train.json", "dev.json")),
+        is_english=False,
+        flags=(_LONG_ANSWERS,),
+    ),
+    _reading(
+        "squad1.1",
+        "SQuAD 1.1",
+        ("squad",),
+        _SQUAD_FOLDERS,
+        (("train-v1.1.json", "dev-v1.1.json"),),
+        is_english=True,
+    ),
+    _reading(
+        "squad2.0",
+        "SQuAD 2.0",
+        ("squad",),
+        _SQUAD_FOLDERS,
+        (("train-v2.0.json", "dev-v2.0.json"),),
+        is_english=True,
+        flags=(_NEGATIVE,),
+    ),
+)
+TASKS = {task.name: task for task in _TASKS}
+
+
+def choose_tasks(suites: Sequence[str], names: Sequence[str]) -> list[SuiteTask]:
+    """Return the tasks of some suites, each once.
+
+    Args:
+        suites: of `SUITES`.
+        names: only these of them; empty for all.
+
+    Raises:
+        ValueError: a suite is unknown, or a name is in none of the suites.
+    """
+    for suite in suites or [""]:
+        if suite not in SUITES:
+            raise ValueError(
+                f"--suite={suite} is unknown: name one or more of "
+                f"{', '.join(SUITES)}, with commas between them."
+            )
+    chosen = [task for task in _TASKS if set(task.suites) & set(suites)]
+    known = [task.name for task in chosen]
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"--tasks: {name!r} is no task of --suite={','.join(suites)}, whose "
+                f"tasks are {', '.join(known)}: name some of these."
+            )
+    return [task for task in chosen if not names or task.name in names]
+
+
+def find_tasks(
+    tasks: Sequence[SuiteTask], data_dir: str
+) -> tuple[list[FoundTask], dict[str, str]]:
+    """Look for the files of tasks.
+
+    Args:
+        tasks: which.
+        data_dir: the folder that holds a folder for each, perhaps in a folder glue or
+            clue; files for reading may also lie in it as they are.
+
+    Returns:
+        The tasks whose training and dev file are there, and title -> what was missing
+        of the others.
+
+    Raises:
+        ValueError: there is no such folder, or no task's data.
+    """
+    if not storage.isdir(data_dir):
+        raise ValueError(
+            f"--data_dir={data_dir} is no folder: name the one that holds the data "
+            "sets' folders."
+        )
+    folders = _list_folders(data_dir)
+    found, missing = [], {}
+    for task in tasks:
+        places = [folder for plain, folder in folders if plain in _plain_names(task)]
+        if task.files:
+            places.append(data_dir)
+        kept, lacking = _look_in(task, places)
+        if kept is None:
+            missing[task.title] = lacking
+        else:
+            found.append(kept)
+    if not found:
+        wanted = "; ".join(f"{title}: {what}" for title, what in missing.items())
+        raise ValueError(
+            f"--data_dir={data_dir} holds the data of none of the tasks ({wanted}): "
+            "name the folder that holds the data sets' folders."
+        )
+    return found, missing
+
+
+def _look_in(task: SuiteTask, places) -> tuple[FoundTask | None, str]:
+    """Return the task in the first place that has its files, or what is missing."""
+    lacking = f"no folder {task.folders[0]}"
+    if task.files:
+        where = " or ".join(places)
+        lacking = f"no {' with '.join(task.files[0])} in {where}"
+    for place in places:
+        for number, (train, held_out) in enumerate(_list_files(task, place)):
+            paths = [os.path.join(place, name) for name in (train, *held_out)]
+            absent = [path for path in paths if not storage.exists(path)]
+            if not absent:
+                return FoundTask(task, place, paths[0], tuple(paths[1:])), ""
+            if number == 0 and not task.files:
+                lacking = f"no {' and no '.join(absent)}"
+    return None, lacking
+
+
+def _list_files(task: SuiteTask, place: str):
+    """Yield (training file, files to measure on) that would do, best first."""
+    if task.files:
+        for train, dev in task.files:
+            yield train, (dev,)
+        return
+    layout = classification_tasks.find_task(task.task_name).find_layout(place)
+    if task.measures_test:
+        yield layout.train, (*layout.dev, *layout.test)
+    yield layout.train, layout.dev
+
+
+def _list_folders(data_dir: str) -> list[tuple[str, str]]:
+    """Return (plain name, path) of the folders one and two levels down."""
+    found = []
+    for path in _list_subfolders(data_dir):
+        found.append((_plain(os.path.basename(path)), path))
+        if found[-1][0] in _PARENTS:
+            found += [
+                (_plain(os.path.basename(inner)), inner)
+                for inner in _list_subfolders(path)
+            ]
+    return found
+
+
+def _list_subfolders(folder: str) -> list[str]:
+    names = sorted(name.rstrip("/") for name in storage.listdir(folder))
+    paths = [os.path.join(folder, name) for name in names]
+    return [path for path in paths if storage.isdir(path)]
+
+
+def _plain(name: str) -> str:
+    return "".join(char for char in name.lower() if char.isalnum())
+
+
+def _plain_names(task: SuiteTask) -> set[str]:
+    plain = {_plain(name) for name in task.folders}
+    if task.is_english:
+        return plain
+    # As CLUE's archives and some mirrors name them.
+    return plain | {f"{name}public" for name in plain} | {f"zh{name}" for name in plain}

@@ -1,0 +1,207 @@
+"""Runs: what is run, what is kept, what is told."""
+
+import sys
+
+import pytest
+
+from bert_cn.suite import model, recipes, results, runs, tasks
+
+VALUES = {
+    "eval_accuracy": 0.75,
+    "eval_f1": 0.875,
+    "eval_loss": 0.5,
+    "global_step": 7,
+}
+
+
+@pytest.fixture
+def plan(data_dir, row, tmp_path):
+    def make(name="mrpc", suite="glue", num_seeds=1, rows=(row,), more=()):
+        found, _ = tasks.find_tasks(tasks.choose_tasks([suite], [name]), str(data_dir))
+        recipe = recipes.load_recipe("seed", more)
+        return runs.plan_runs(rows, found, recipe, num_seeds, str(tmp_path / "out"))
+
+    return make
+
+
+def test_commands_have_the_recipe_the_seed_and_the_case(plan, data_dir, tmp_path):
+    run = plan()[0]
+    assert run.command == [
+        *(sys.executable, "-m", "bert_cn.run_classifier", "--init_checkpoint=out/tiny"),
+        *("--task_name=mrpc", f"--data_dir={data_dir}/glue/MRPC"),
+        *("--max_seq_length=128", "--train_batch_size=4", "--learning_rate=2e-5"),
+        # English, and the vocabulary has no capitals.
+        *("--num_train_epochs=1", "--do_lower_case=True", "--random_seed=12345"),
+        *("--do_train", "--do_eval", "--overwrite"),
+        f"--cache_dir={tmp_path}/out/cache",
+        f"--output_dir={tmp_path}/out/tiny/mrpc/seed_12345",
+    ]
+    chinese = plan("chnsenticorp", "clue")[0].command
+    assert {"--do_lower_case=False", "--do_predict"} <= set(chinese)
+    reading = plan("squad2.0", "squad")[0].command
+    assert {
+        "bert_cn.run_squad",
+        "--version_2_with_negative",
+        f"--train_file={data_dir}/squad/train-v2.0.json",
+        f"--dev_file={data_dir}/squad/dev-v2.0.json",
+        "--doc_stride=128",
+        "--train_batch_size=12",
+    } <= set(reading)
+
+
+def test_a_random_twin_starts_from_sizes_and_vocabulary(plan, row, tmp_path):
+    twin = model.build_random_row("tiny", row.model, str(tmp_path / "out"))
+    results.write_row(str(tmp_path / "out"), twin, "out/tiny")
+    folder = tmp_path / "out" / "tiny-random"
+    assert (folder / "bert_config.json").read_text() == "{}\n"
+    assert (folder / "vocab.txt").read_bytes() == b"[PAD]\n"
+    command = plan(rows=(twin,))[0].command
+    assert f"--bert_config_file={folder}/bert_config.json" in command
+    assert f"--vocab_file={folder}/vocab.txt" in command
+    assert not any("init_checkpoint" in each for each in command)
+
+
+def test_finished_runs_are_kept_in_percent_and_not_run_again(
+    plan, make_runner, capsys, seeds
+):
+    commands = []
+    runner = make_runner(VALUES, commands)
+    todo = runs.leave_out_finished(plan(num_seeds=2), overwrite=False)
+    assert [run.seed for run in todo] == seeds == [12345, 12346]
+
+    assert runs.run_all(todo[:1], runner) == []
+    left = runs.leave_out_finished(plan(num_seeds=2), overwrite=False)
+
+    assert [run.seed for run in left] == [12346]
+    result = results.read_result(todo[0].folder)
+    assert result.values == {"eval_accuracy": 75.0, "eval_f1": 87.5}
+    assert result.baselines["eval_f1"].value == pytest.approx(600 / 7)
+    assert runs.run_all(left, runner, num_finished=1) == []
+    assert len(commands) == 2
+    output = capsys.readouterr().out
+    told = "tiny  mrpc  seed 12346  accuracy 75.00 (majority 75.00), F1 87.50 (majority"
+    assert f"[2/2] {told} 85.71)" in output
+
+
+def test_figures_of_reading_are_percent_already(plan, make_runner):
+    todo = plan("squad2.0", "squad")
+    values = {"eval_exact": 50.0, "eval_f1": 60.0, "eval_null_threshold": -1.5}
+    assert runs.run_all(todo, make_runner(values, [])) == []
+    assert results.read_result(todo[0].folder).values == {
+        "eval_exact": 50.0,
+        "eval_f1": 60.0,
+    }
+
+
+def test_other_settings_weights_or_data_are_refused(plan, make_runner, data_dir, row):
+    runs.run_all(plan(), make_runner(VALUES, []))
+
+    with pytest.raises(
+        ValueError,
+        match=r"another run \(then --learning_rate=2e-5, now --learning_rate=1e-4\)",
+    ):
+        runs.leave_out_finished(plan(more=["--learning_rate=1e-4"]), overwrite=False)
+    again = runs.leave_out_finished(plan(more=["--learning_rate=1e-4"]), overwrite=True)
+    assert len(again) == 1
+    other = model.build_row(
+        "tiny", model.Model("{}\n", b"[PAD]\n", False, False, 1, "x"), "o", "", ""
+    )
+    with pytest.raises(ValueError, match="it started from other weights or sizes"):
+        runs.leave_out_finished(plan(rows=(other,)), overwrite=False)
+    with open(data_dir / "glue" / "MRPC" / "train.tsv", "a") as file:
+        file.write("1\t1\t2\tMore\tB\n")
+    with pytest.raises(ValueError, match="the data set has changed"):
+        runs.leave_out_finished(plan(), overwrite=False)
+
+
+def test_a_failing_command_is_named_and_the_others_go_on(
+    plan, make_runner, data_dir, capsys
+):
+    failing = make_runner(
+        {},
+        [],
+        code=1,
+        lines=["Reading", "run_classifier: error: train.tsv is odd: fix it.", ""],
+    )
+    todo = plan(num_seeds=2)
+
+    failures = runs.run_all(todo, failing)
+
+    assert len(failures) == 2
+    log = f"{todo[0].folder}/log.txt"
+    assert failures[0] == (
+        f"tiny  mrpc  seed 12345: error: train.tsv is odd: fix it. ({log})"
+    )
+    assert "run_classifier: error: train.tsv is odd" in open(log).read()
+    assert "[2/2] tiny  mrpc  seed 12346  error: train.tsv" in capsys.readouterr().out
+    assert len(runs.leave_out_finished(todo, overwrite=False)) == 2
+    # Killed by the system: no sentence of its own.
+    killed = make_runner({}, [], code=-9, lines=["epoch 1"])
+    assert "exit code -9: epoch 1" in runs.run_all(todo[:1], killed)[0]
+    # A damaged file is found before anything is trained.
+    commands = []
+    (data_dir / "glue" / "MRPC" / "dev.tsv").write_text("Quality\n1\n")
+    failures = runs.run_all(todo[:1], make_runner(VALUES, commands))
+    assert "dev.tsv has no column '#1 String'" in failures[0]
+    assert commands == []
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_models_are_removed_unless_they_are_asked_for(
+    plan, make_runner, tmp_path, keeps
+):
+    todo = plan()
+    best = tmp_path / "out" / "tiny" / "mrpc" / "seed_12345" / "best"
+    write = make_runner(VALUES, [])
+
+    def runner(command, show):
+        assert not best.exists()
+        best.mkdir(parents=True)
+        return write(command, show)
+
+    runs.run_all(todo, runner, keep_models=keeps)
+    assert best.exists() == keeps
+
+
+def test_an_interrupted_run_is_not_finished(plan):
+    todo = plan()
+
+    def interrupted(command, show):
+        show("Training 1/2")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_all(todo, interrupted)
+    assert runs.leave_out_finished(todo, overwrite=False) == todo
+    assert "Training 1/2" in open(f"{todo[0].folder}/log.txt").read()
+
+
+def test_a_damaged_result_is_named(plan, make_runner):
+    todo = plan()
+    runs.run_all(todo, make_runner(VALUES, []))
+    path = f"{todo[0].folder}/result.json"
+    with open(path, "w") as file:
+        file.write("{}")
+    with pytest.raises(ValueError, match=f"{path} is no result of a run .*: remove it"):
+        runs.leave_out_finished(todo, overwrite=False)
+
+
+def test_commands_are_run_and_their_lines_are_shown():
+    lines = []
+    program = "import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)"
+    code = runs.run_command([sys.executable, "-u", "-c", program], lines.append)
+    assert (code, sorted(lines)) == (3, ["one", "two"])
+
+
+def test_a_command_ends_with_an_interrupted_suite():
+    program = "import time; print('up', flush=True); time.sleep(600)"
+    started = []
+
+    def interrupt(line):
+        started.append(line)
+        raise KeyboardInterrupt
+
+    # Returns at once, though the command would go on for ten minutes.
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_command([sys.executable, "-c", program], interrupt)
+    assert started == ["up"]

@@ -1,0 +1,65 @@
+"""Recipes of fine-tuning."""
+
+import pytest
+
+from bert_cn.suite import recipes, tasks
+from tests.conftest import REPOSITORY
+
+
+def test_the_default_is_the_seeds_recipe():
+    flags = recipes.load_recipe("seed").flags
+    assert flags[tasks.CLASSIFIER] == flags[tasks.SENTENCES]
+    assert set(flags[tasks.CLASSIFIER]) == {
+        "--max_seq_length=128",
+        "--train_batch_size=4",
+        "--learning_rate=2e-5",
+        "--num_train_epochs=1",
+    }
+    assert set(flags[tasks.READER]) == {
+        "--max_seq_length=384",
+        "--doc_stride=128",
+        "--train_batch_size=12",
+        "--learning_rate=3e-5",
+        "--num_train_epochs=2",
+    }
+
+
+def test_more_flags_override_those_of_the_files():
+    flags = recipes.load_recipe("seed", ["--learning_rate=1e-4", "--jit_compile"]).flags
+    assert "--learning_rate=1e-4" in flags[tasks.CLASSIFIER]
+    assert "--learning_rate=2e-5" not in flags[tasks.CLASSIFIER]
+    assert "--jit_compile" in flags[tasks.READER]
+
+
+@pytest.mark.parametrize("name", recipes.list_recipes())
+def test_every_recipe_is_a_lab_note_that_the_suite_takes(name):
+    assert recipes.load_recipe(name).name == name
+    for kind in ("classification", "squad"):
+        path = REPOSITORY / "configs" / "finetune" / f"{name}_{kind}.flags"
+        head = path.read_text().split("\n--")[0]
+        assert all(line.startswith("#") for line in head.splitlines())
+        assert "python -m bert_cn.benchmark_suite" in head
+        assert "Hardware, time, result:" in head
+
+
+def test_recipes_of_your_own_are_named_by_their_path(tmp_path):
+    (tmp_path / "mine_classification.flags").write_text("# Mine.\n--learning_rate=1\n")
+    (tmp_path / "mine_squad.flags").write_text("--learning_rate=2\n")
+    flags = recipes.load_recipe(f"{tmp_path}/mine").flags
+    assert flags[tasks.SENTENCES] == ("--learning_rate=1",)
+    assert flags[tasks.READER] == ("--learning_rate=2",)
+
+
+def test_what_cannot_be_a_recipe_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--recipe=sed: there is no .*; name one of"):
+        recipes.load_recipe("sed")
+    for text, message in (
+        ("--do_lower_case\n", "sets --do_lower_case, which the suite sets"),
+        ("--nodo_train\n", "sets --nodo_train, which"),
+        ("learning_rate\n", "'learning_rate' is no flag; write --name=value"),
+    ):
+        (tmp_path / "own_classification.flags").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            recipes.load_recipe(f"{tmp_path}/own")
+    with pytest.raises(ValueError, match="--run_flags sets --random_seed"):
+        recipes.load_recipe("seed", ["--random_seed=1"])

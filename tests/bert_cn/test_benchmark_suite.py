@@ -1,0 +1,102 @@
+"""benchmark_suite as a user runs it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bert_cn import reporting
+from bert_cn.conversion import formats
+from bert_cn.finetuning import export
+from bert_cn.suite import model, runs
+from tests.conftest import REPOSITORY
+
+COMMAND = "bert_cn.benchmark_suite"
+
+
+def test_the_suite_itself_is_without_tensorflow():
+    program = (
+        "import sys\n"
+        "from bert_cn import benchmark_suite\n"
+        "from bert_cn.suite import plot, recipes, results, runs, tables\n"
+        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_files_of_the_commands_are_called_as_they_call_them():
+    # Their modules import TensorFlow, so that the suite spells these itself.
+    assert runs.EVAL_RESULTS_FILE == reporting.EVAL_RESULTS_FILE
+    assert runs.MODEL_FOLDER == export.MODEL_FOLDER
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("out/mini", "mini"),
+        ("out/mini/best/", "mini"),
+        ("chinese_L-12/bert_model.ckpt", "chinese_L-12"),
+        ("best", "best"),
+    ],
+)
+def test_checkpoints_are_named_by_their_folder(path, name):
+    assert model.name_checkpoint(path) == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--checkpoint is empty: name what to fine-tune."),
+        (["--checkpoint=x", "--data_dir=absent", "--output_dir=o"], "is no folder"),
+        (
+            ["--checkpoint=x", "--data_dir=.", "--output_dir=o", "--name=a/b"],
+            "--name=a/b cannot be a row's folder: give a plain name.",
+        ),
+    ],
+)
+def test_bad_flags_end_with_one_sentence(assert_refused, arguments, message):
+    assert_refused(COMMAND, *arguments, saying=(message,))
+
+
+@pytest.mark.slow  # Four processes that import TensorFlow.
+def test_a_checkpoint_and_its_random_twin_become_a_table(
+    run_command, build_bert, tmp_path
+):
+    formats.write_checkpoint(build_bert(), "tf1", str(tmp_path / "tf1"))
+    folder = tmp_path / "data" / "chnsenticorp"
+    folder.mkdir(parents=True)
+    for name in ("train", "dev"):
+        rows = [f"{n % 2}\t{'京国'[n % 2]}{name[n % 3]}首都" for n in range(8)]
+        (folder / f"{name}.tsv").write_text("label\ttext_a\n" + "\n".join(rows) + "\n")
+    (folder / "test.tsv").write_text("label\ttext_a\n1\t国都\n0\t京都\n1\t国首\n")
+    arguments = (
+        *(f"--checkpoint={tmp_path}/tf1", f"--data_dir={tmp_path}/data"),
+        *("--suite=clue", "--random_baseline", f"--output_dir={tmp_path}/out"),
+        "--run_flags=--max_seq_length=16",
+    )
+
+    done = run_command(COMMAND, *arguments)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Left out: AFQMC (no folder afqmc)." in done.stdout
+    assert "2 runs: 1 tasks, 2 rows, seeds 12345; 0 are finished." in done.stdout
+    lines = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert lines[2].startswith(
+        "| Model | ChnSentiCorp dev (accuracy) | ChnSentiCorp te"
+    )
+    assert [line.split(" | ")[0] for line in lines[4:7]] == [
+        "| tf1",
+        "| tf1-random",
+        "| majority class",
+    ]
+    assert lines[6] == "| majority class | 50.00 | 66.67 |"
+    log = (tmp_path / "out/tf1-random/chnsenticorp/seed_12345/log.txt").read_text()
+    assert "Started from random weights." in log
+    assert (tmp_path / "out" / "table.png").exists()
