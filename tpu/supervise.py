@@ -5,7 +5,8 @@
 
 The command is run once and ends with its exit code, unless that is among
 --transient_codes, a signal ended it, or its TPU is gone: then the TPU is made anew, if
-it must be and --recreate_command says how, and the same command runs again.
+it must be and --recreate_command says how, and the same command runs again. So it is
+at the start, if there is none.
 """
 
 import sys
@@ -82,11 +83,14 @@ def main(arguments: list[str]) -> None:
         _WAIT_MINUTES.value * 60,
         look if _TPU.value else None,
     )
-    if settings.look is not None:
-        # A wrong project or missing right is a mistake, now and not in the first night.
-        supervision.log(node.describe(_TPU.value, settings.look()))
     with supervision.SignalRelay() as relay:
         try:
+            if settings.look is not None:
+                # A wrong project or missing right is a mistake, now and not in the
+                # first night.
+                found = settings.look()
+                supervision.log(node.describe(_TPU.value, found))
+                supervision.bring_up_first(found, settings, relay)
             code = supervision.supervise(settings, relay)
         except supervision.Stopped:
             code = 128 + relay.received

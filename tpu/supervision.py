@@ -19,6 +19,7 @@ _LONGEST_BACKOFF_SECONDS = 600.0
 # How long a command may take to save and end, once its TPU is gone: it may well hang.
 _GRACE_SECONDS = 60.0
 _CANNOT_RUN = 127  # As shells say that there is no such command.
+_CHECK_NAME = "check --tpu, --zone and --project"
 
 
 class Stopped(Exception):
@@ -106,6 +107,29 @@ class Settings:
     look: Callable[[], node.Health] | None = None
 
 
+def bring_up_first(found: node.Health, settings: Settings, relay: SignalRelay) -> None:
+    """Make a TPU that is gone, or was never made, before the first life.
+
+    Args:
+        found: at the first look.
+        settings: say how it is made.
+        relay: of signals.
+
+    Raises:
+        ValueError: there is no TPU of that name and nothing that makes it, or it was
+            made and there is none all the same.
+        Stopped: a signal came.
+    """
+    if found.verdict is not node.Verdict.GONE:
+        return
+    if not settings.recreate_commands and found.state == node.NOT_FOUND:
+        raise ValueError(
+            f"There is no such TPU: {_CHECK_NAME}, or say by --recreate_command how it "
+            "is made."
+        )
+    _make_anew(settings, relay)
+
+
 def supervise(settings: Settings, relay: SignalRelay) -> int:
     """Run the command until it ends for good; a line for each life on standard error.
 
@@ -113,6 +137,7 @@ def supervise(settings: Settings, relay: SignalRelay) -> int:
         The command's last exit code; 128 + N if signal N ended it.
 
     Raises:
+        ValueError: the TPU was made anew, and there is none of that name all the same.
         Stopped: a signal came between two lives.
     """
     restarts = 0
@@ -142,7 +167,7 @@ def supervise(settings: Settings, relay: SignalRelay) -> int:
         pause = min(
             settings.backoff_seconds * 2 ** (restarts - 1), _LONGEST_BACKOFF_SECONDS
         )
-        tpu = f"; the TPU is {found.state} {found.health}".rstrip() if found else ""
+        tpu = f"; the TPU is {found}" if found else ""
         log(f"{ended}{tpu}; restart {restarts} in {_duration(pause)}.")
         relay.sleep(pause)
         _bring_up(settings, relay)
@@ -197,11 +222,16 @@ def _bring_up(settings: Settings, relay: SignalRelay) -> None:
     # Looked at again, for the API may lag behind what ended the command.
     found = _look_safely(settings)
     if found is not None and found.verdict is node.Verdict.MAY_RECOVER:
-        found = _wait(settings, relay)
+        found = _wait(settings, relay, settings.look)
     # Of a TPU that cannot be asked about, nobody knows that it must be deleted.
     must_be_made = found is not None and found.verdict is not node.Verdict.HEALTHY
     if settings.look is not None and not must_be_made:
         return
+    _make_anew(settings, relay)
+
+
+def _make_anew(settings: Settings, relay: SignalRelay) -> None:
+    """Run the commands that make the TPU, and wait for it."""
     for command in settings.recreate_commands:
         log(f"running {command}")
         code = relay.start(command, shell=True).wait()
@@ -211,20 +241,35 @@ def _bring_up(settings: Settings, relay: SignalRelay) -> None:
             # Capacity may be back at the next restart; the limit ends this, too.
             log(f"that ended with {_name_code(code)}.")
             return
-    if settings.recreate_commands:
-        _wait(settings, relay)
+    if settings.look is None or not settings.recreate_commands:
+        return
+    found = _wait(settings, relay, lambda: _look_for_new(settings.look))
+    if found is not None and found.state == node.NOT_FOUND:
+        # Else a wrong name would delete and make the right TPU until the limit.
+        raise ValueError(
+            "--recreate_command has ended well, but there is no such TPU: "
+            f"{_CHECK_NAME}, which must name what it makes."
+        )
 
 
-def _wait(settings: Settings, relay: SignalRelay) -> node.Health | None:
-    if settings.look is None:
-        return None
+def _wait(
+    settings: Settings, relay: SignalRelay, look: Callable[[], node.Health]
+) -> node.Health | None:
     try:
         return node.wait_until_healthy(
-            settings.look, settings.wait_seconds, settings.poll_seconds, relay.sleep
+            look, settings.wait_seconds, settings.poll_seconds, relay.sleep
         )
     except (OSError, ValueError) as error:
         log(str(error))
         return None
+
+
+def _look_for_new(look: Callable[[], node.Health]) -> node.Health:
+    """Look once; a TPU that is not there yet may still come, others are looked at."""
+    found = look()
+    if found.state != node.NOT_FOUND:
+        return found
+    return dataclasses.replace(found, verdict=node.Verdict.MAY_RECOVER)
 
 
 def _look_safely(settings: Settings, say_why: bool = True) -> node.Health | None:

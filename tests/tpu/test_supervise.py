@@ -288,17 +288,58 @@ def test_wait_doubles_up_to_ten_minutes_and_a_long_life_counts_anew(
     assert "restart 1 in 10 s." in capsys.readouterr().err
 
 
-def test_missing_right_to_look_is_a_mistake_at_the_start(api, assert_refused):
+NAMED = ("--tpu=pod", f"--zone={tpu_api.ZONE}", f"--project={tpu_api.PROJECT}")
+
+
+@pytest.fixture
+def api_client():
     pytest.importorskip("cloud_tpu_client", reason="pip install '.[tpu]' brings it")
-    api.nodes["pod"] = [403]
+
+
+@pytest.mark.usefixtures("api_client")
+@pytest.mark.parametrize(
+    ("status", "saying"),
+    [
+        (403, "supervise: error: TPU pod: Google refuses"),
+        (404, "supervise: error: There is no such TPU: check --tpu, --zone and"),
+    ],
+)
+def test_tpu_that_cannot_be_seen_is_a_mistake_at_the_start(
+    api, assert_refused, status, saying
+):
+    api.nodes["pod"] = [status]
+    assert_refused(MODULE, *NAMED, "true", saying=(saying,))
+
+
+@pytest.mark.usefixtures("api_client")
+def test_tpu_that_is_not_there_is_made_before_the_first_life(
+    api, run_command, child, notes, tmp_path
+):
+    # A look at a node that is there asks three times.
+    api.nodes["pod"] = [404, 404, {"state": "READY", "health": "HEALTHY"}]
+    made = f"--recreate_command=echo made >> {tmp_path}/notes"
+    quick = ("--poll_seconds=0.05", "--wait_minutes=1")
+    done = run_command(MODULE, *NAMED, *quick, made, "--", *child("0"))
+    assert done.returncode == 0, done.stderr
+    assert notes() == ["made", "0"]
+    assert "Not healthy yet (NOT_FOUND, of unknown health); waiting." in done.stderr
+
+
+@pytest.mark.usefixtures("api_client")
+def test_tpu_made_under_another_name_is_a_mistake(
+    api, assert_refused, child, notes, tmp_path
+):
     assert_refused(
         MODULE,
-        "--tpu=pod",
-        f"--zone={tpu_api.ZONE}",
-        f"--project={tpu_api.PROJECT}",
-        "true",
-        saying=("supervise: error: TPU pod: Google refuses",),
+        *NAMED,
+        "--wait_minutes=0",
+        f"--recreate_command=echo made >> {tmp_path}/notes",
+        *("--", *child("0")),
+        saying=(
+            "supervise: error: --recreate_command has ended well, but there is no",
+        ),
     )
+    assert notes() == ["made"]
 
 
 @pytest.mark.slow
