@@ -92,20 +92,26 @@ def main(arguments: list[str]) -> None:
     for row in rows:
         results.write_row(_OUTPUT_DIR.value, row, _CHECKPOINT.value)
     seeds = ", ".join(map(str, runs.list_seeds(_NUM_SEEDS.value)))
+    num_finished = len(plan) - len(left)
     print(
         f"{len(plan)} runs: {len(found)} tasks, {len(rows)} rows, seeds {seeds}; "
-        f"{len(plan) - len(left)} are finished.",
+        f"{num_finished} are finished.",
         flush=True,
     )
+    _run(left, num_finished, missing)
+
+
+def _run(left, num_finished: int, missing: dict[str, str]) -> None:
+    """Run what is left and write the table, also after Ctrl-C."""
+    from bert_cn.suite import runs
+
     # So that what a scheduler ends is ended as by Ctrl-C, with the run it waits for.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         failures = runs.run_all(
-            left,
-            keep_models=_KEEP_MODELS.value,
-            num_finished=len(plan) - len(left),
+            left, keep_models=_KEEP_MODELS.value, num_finished=num_finished
         )
-    finally:  # Also after Ctrl-C.
+    finally:
         _write_table(missing)
     if failures:
         raise ValueError(
@@ -158,11 +164,9 @@ def _write_table(missing: dict[str, str]) -> None:
     if missing:
         notes.append(f"Left out, as their data was not there: {', '.join(missing)}.")
     notes.append(f"Last command: `{command_line.command_again()}`")
-    for path in (
-        *tables.write_tables(output_dir, rows, found, notes),
-        plot.write_plot(output_dir, rows, found),
-    ):
-        print(f"Table: {path}")
+    paths = tables.write_tables(output_dir, rows, found, notes)
+    picture = plot.write_plot(output_dir, rows, found)
+    print(f"Table: {', '.join(paths)}. Plot: {picture}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import multiprocessing
 import os
+import signal
 
 from data_prep import storage
 
@@ -82,7 +83,10 @@ def read_model(
         ValueError: it cannot be read.
     """
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    # Ctrl-C is this process's affair; the other one would show a traceback.
+    with concurrent.futures.ProcessPoolExecutor(
+        1, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         found = pool.submit(_describe, checkpoint, bert_config_file, vocab_file)
         try:
             return found.result()
@@ -118,7 +122,8 @@ def _describe(checkpoint: str, bert_config_file: str, vocab_file: str) -> Model:
 
 def name_checkpoint(path: str) -> str:
     """Return a short name for a checkpoint: of its folder, or the one above best/."""
-    parts = [part for part in path.replace("\\", "/").split("/") if part]
+    path = path if storage.is_remote(path) else os.path.abspath(path)
+    parts = [part for part in path.split("/") if part]
     while len(parts) > 1 and (
         parts[-1] in _PLAIN_FOLDERS or parts[-1].endswith(".ckpt")
     ):

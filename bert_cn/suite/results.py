@@ -60,9 +60,11 @@ class Figure:
 
     @property
     def has_signal(self) -> bool:
-        """Whether it is above the commonest class, as far as a table shows it."""
-        value = self.baseline.value
-        return value is None or round(self.mean, 2) > round(value, 2)
+        """Whether it is above the commonest class, as far as a table shows it.
+
+        A correlation is compared with 0, what run_classifier gives a constant.
+        """
+        return round(self.mean, 2) > round(self.baseline.value or 0.0, 2)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Run:
             data = [f"--train_file={found.train}", f"--dev_file={found.held_out[0]}"]
         else:
             data = [f"--task_name={found.task.task_name}", f"--data_dir={found.folder}"]
-            if found.task.measures_test:
+            if found.has_test:
                 data.append("--do_predict")
         return [
             *(sys.executable, "-m", found.task.command),
@@ -151,7 +151,7 @@ def _find_difference(then: dict, now: dict) -> str:
         if then.get(key) != now[key]:
             return what
     old, new = then.get("flags", []), now["flags"]
-    if old == new and then.get("command") == now["command"]:
+    if sorted(old) == sorted(new) and then.get("command") == now["command"]:
         return ""
     changed = [flag for flag in old if flag not in new] or ["none of the others"]
     added = [flag for flag in new if flag not in old] or ["without that"]

@@ -84,12 +84,14 @@ class FoundTask:
         folder: of its files.
         train: path of its training file.
         held_out: paths of the files that are measured on.
+        has_test: whether a test file is among them.
     """
 
     task: SuiteTask
     folder: str
     train: str
     held_out: tuple[str, ...]
+    has_test: bool
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -323,26 +325,27 @@ def _look_in(task: SuiteTask, places) -> tuple[FoundTask | None, str]:
         where = " or ".join(places)
         lacking = f"no {' with '.join(task.files[0])} in {where}"
     for place in places:
-        for number, (train, held_out) in enumerate(_list_files(task, place)):
+        for train, held_out, test in _list_files(task, place):
             paths = [os.path.join(place, name) for name in (train, *held_out)]
             absent = [path for path in paths if not storage.exists(path)]
             if not absent:
-                return FoundTask(task, place, paths[0], tuple(paths[1:])), ""
-            if number == 0 and not task.files:
+                tested = [os.path.join(place, name) for name in test]
+                tested = [path for path in tested if storage.exists(path)]
+                held_out = (*paths[1:], *tested)
+                return FoundTask(task, place, paths[0], held_out, bool(tested)), ""
+            if not task.files:
                 lacking = f"no {' and no '.join(absent)}"
     return None, lacking
 
 
 def _list_files(task: SuiteTask, place: str):
-    """Yield (training file, files to measure on) that would do, best first."""
+    """Yield (training file, dev files, test files) that would do, best first."""
     if task.files:
         for train, dev in task.files:
-            yield train, (dev,)
+            yield train, (dev,), ()
         return
     layout = classification_tasks.find_task(task.task_name).find_layout(place)
-    if task.measures_test:
-        yield layout.train, (*layout.dev, *layout.test)
-    yield layout.train, layout.dev
+    yield layout.train, layout.dev, layout.test if task.measures_test else ()
 
 
 def _list_folders(data_dir: str) -> list[tuple[str, str]]:

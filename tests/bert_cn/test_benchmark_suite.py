@@ -43,11 +43,18 @@ def test_files_of_the_commands_are_called_as_they_call_them():
         ("out/mini", "mini"),
         ("out/mini/best/", "mini"),
         ("chinese_L-12/bert_model.ckpt", "chinese_L-12"),
-        ("best", "best"),
+        ("/best", "best"),
+        ("gs://bucket/mini/best", "mini"),
     ],
 )
 def test_checkpoints_are_named_by_their_folder(path, name):
     assert model.name_checkpoint(path) == name
+
+
+def test_the_folder_one_is_in_names_its_checkpoint(tmp_path, monkeypatch):
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path / "mini")
+    assert model.name_checkpoint(".") == "mini"
 
 
 @pytest.mark.parametrize(

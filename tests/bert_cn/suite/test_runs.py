@@ -38,6 +38,8 @@ def test_commands_have_the_recipe_the_seed_and_the_case(plan, data_dir, tmp_path
     ]
     chinese = plan("chnsenticorp", "clue")[0].command
     assert {"--do_lower_case=False", "--do_predict"} <= set(chinese)
+    (data_dir / "chnsenticorp" / "test.tsv").unlink()
+    assert "--do_predict" not in plan("chnsenticorp", "clue")[0].command
     reading = plan("squad2.0", "squad")[0].command
     assert {
         "bert_cn.run_squad",

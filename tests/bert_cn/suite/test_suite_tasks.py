@@ -80,7 +80,8 @@ def test_a_test_file_is_measured_only_where_it_is_there(data_dir):
     chosen = tasks.choose_tasks(["clue"], ["chnsenticorp"])
     assert len(tasks.find_tasks(chosen, str(data_dir))[0][0].held_out) == 2
     (data_dir / "chnsenticorp" / "test.tsv").unlink()
-    assert len(tasks.find_tasks(chosen, str(data_dir))[0][0].held_out) == 1
+    found = tasks.find_tasks(chosen, str(data_dir))[0][0]
+    assert (len(found.held_out), found.has_test) == (1, False)
 
 
 def test_a_folder_without_any_data_is_refused(tmp_path):

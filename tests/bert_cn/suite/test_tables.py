@@ -83,7 +83,8 @@ def test_runs_of_different_recipes_are_told_apart(make_result):
         (68.384, 68.3824, False),  # Equal as shown.
         (43.66, 56.34, False),
         (68.39, 68.3824, True),
-        (0.0, None, True),
+        (0.004, None, False),
+        (0.5, None, True),
     ],
 )
 def test_signal_is_what_stands_above_the_majority(mean, majority, has_signal):
