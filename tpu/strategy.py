@@ -38,14 +38,41 @@ def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
 
 
 def worker_index(strategy: tf.distribute.Strategy) -> int:
-    """Return which of several hosts this process is; 0, the chief, if there is one.
+    """Return which of several hosts this process is; 0 for the chief alone.
 
     Every host runs the same command, but only the chief writes to the output folder.
     """
     resolver = strategy.cluster_resolver
     if resolver is None or not os.environ.get("TF_CONFIG"):
+    The chief is the one task of the job `chief` where TF_CONFIG has one, as Kubeflow's
+    has, and worker 0 where not.
         return 0
-    return 0 if resolver.task_type == "chief" else int(resolver.task_id or 0)
+    if resolver.task_type == "chief":
+        return 0
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return int(resolver.task_id or 0) + has_chief
+
+
+@contextlib.contextmanager
+def keep_chiefs_files(strategy: tf.distribute.Strategy, folder: str) -> Iterator[str]:
+    """Give the folder that this host writes to, and keep other hosts than one quiet.
+
+    Every host must compute, and take part in saving, but only the chief's files and
+    words are kept.
+
+    Args:
+        strategy: of the run.
+        folder: what the chief is given; the others get one that is thrown away.
+    """
+    if worker_index(strategy) == 0:
+        yield folder
+        return
+    with (
+        tempfile.TemporaryDirectory() as thrown_away,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield thrown_away
 
 
 def list_hosts(strategy: tf.distribute.Strategy) -> list[str]:

@@ -1,3 +1,4 @@
+import json
 import platform
 import types
 
@@ -18,6 +19,29 @@ def test_one_device_needs_no_strategy(monkeypatch):
 def test_missing_tpu_is_an_error_not_a_cpu_run(tpu):
     with pytest.raises(ValueError, match=f"--tpu={tpu}: no TPU could be reached"):
         strategy.build_strategy(tpu)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "expected"),
+    [
+        ({"worker": 2}, {("worker", 0): 0, ("worker", 1): 1}),
+        (
+            {"chief": 1, "worker": 2},
+            {("chief", 0): 0, ("worker", 0): 1, ("worker", 1): 2},
+        ),
+    ],
+    ids=["workers", "chief"],
+)
+def test_one_host_alone_is_the_chief(monkeypatch, jobs, expected):
+    cluster = {job: [f"{job}-{i}:1" for i in range(n)] for job, n in jobs.items()}
+    found = {}
+    for job, index in expected:
+        task = {"type": job, "index": index}
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        host = types.SimpleNamespace(cluster_resolver=resolver)
+        found[job, index] = strategy.worker_index(host)
+    assert found == expected
 
 
 def test_hosts_come_in_order_and_once():
