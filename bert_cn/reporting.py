@@ -1,11 +1,13 @@
 """What a run tells: the step line, TensorBoard, curves and eval_results.txt."""
 
 import collections
+import contextlib
 import datetime
 import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
@@ -53,7 +55,7 @@ class StepReporter:
 
     @property
     def seconds_since_report(self) -> float:
-        """Seconds since the last line, or since the start."""
+        """Seconds since the last line or the start, without those of `stop_clock`."""
         return time.monotonic() - self._last_time
 
     def report(
@@ -109,9 +111,15 @@ class StepReporter:
             )
         self._waits, self._reported = waits, True
 
-    def restart_clock(self) -> None:
-        """Leave what was done since the last report out of the next rate."""
-        self._last_time = time.monotonic()
+    @contextlib.contextmanager
+    def stop_clock(self) -> Iterator[None]:
+        """Leave the time of what is done inside, such as an evaluation, out of rates.
+
+        The steps since the last report, and their time, still count.
+        """
+        begin = time.monotonic()
+        yield
+        self._last_time += time.monotonic() - begin
 
 
 def write_scalars(writer, scalars: dict[str, float], step: int) -> None:

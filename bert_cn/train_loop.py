@@ -156,8 +156,8 @@ def train(
                 checkpoints.save()
                 last_save_time = time.monotonic()
             if cadence.is_eval_due(step):
-                evaluate_model()
-                reporter.restart_clock()
+                with reporter.stop_clock():
+                    evaluate_model()
     checkpoints.save()
     return step >= cadence.num_train_steps
 

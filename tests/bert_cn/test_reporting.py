@@ -32,6 +32,30 @@ def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
     assert scalars["input_wait_share"] == pytest.approx({30: 0.04})
 
 
+def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
+    tmp_path, capsys, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
+    schedule = optimization.WarmupPolynomialDecay(1e-3, 400, 10)
+    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=0)
+    now[0] += 100.0
+    reporter.report(100, METRICS, input_seconds=0.0)
+    now[0] += 95.0
+    with reporter.stop_clock():  # After step 195.
+        now[0] += 50.0
+    assert reporter.seconds_since_report == 95.0
+    now[0] += 5.0
+    reporter.report(200, METRICS, input_seconds=10.0)
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1].endswith(
+        "  32.0 sequences/s  input wait 100.0 ms/step  ETA 0:03:20"
+    )
+    assert captured.err == ""  # A tenth of the time is no reason to warn.
+    scalars = reporting._read_scalars(str(tmp_path))
+    assert scalars["input_wait_share"] == pytest.approx({100: 0.0, 200: 0.1})
+
+
 def test_waiting_for_input_is_warned_of_where_it_begins(tmp_path, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
