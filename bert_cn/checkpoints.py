@@ -11,6 +11,7 @@ so that conversion and filling in masks need nothing but the folder.
 import dataclasses
 import errno
 import json
+import math
 import os
 import re
 import sys
@@ -32,9 +33,22 @@ _CHECKPOINT_NAME = "ckpt"
 # Names in a folder: the prefix of a checkpoint's files, and where TensorFlow writes
 # them first.
 _PREFIX = re.compile(rf"{_CHECKPOINT_NAME}-\d+(?=\.)")
+_INDEX = re.compile(rf"({_CHECKPOINT_NAME}-(\d+))\.index")
 _HALF_WRITTEN = re.compile(rf"{_CHECKPOINT_NAME}-\d+_temp/?")
 # What TensorFlow's reader raises for files that are missing, cut short or overwritten.
-_UNREADABLE = (tf.errors.OpError, IndexError, RuntimeError)
+_DAMAGE = (
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.FailedPreconditionError,
+    IndexError,
+    RuntimeError,
+)
+# The reader raises many errors as a bare OpError, of which only the text tells whether
+# it could read at all: of a bucket that did not answer or refused, or of a disk's file.
+_NO_ANSWER = "retry attempts failed"
+_NO_ENTRY = re.compile(rf"HTTP response code (?!404)|{os.strerror(errno.EACCES)}")
 # What it raises where no space is left, and where a file may not be as large.
 _DISK_FULL = (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError)
 
@@ -88,6 +102,11 @@ class TrainingCheckpoints:
         """Prefix of the newest checkpoint, or None."""
         return self._latest
 
+    @property
+    def latest_step(self) -> int | None:
+        """The step after which the newest checkpoint was saved, or None."""
+        return _read_number(self._latest) if self._latest else None
+
     def restore_latest(self) -> int:
         """Restore the newest checkpoint that can be read, if there is one.
 
@@ -95,22 +114,39 @@ class TrainingCheckpoints:
         1. the newest by its step, whatever the file `checkpoint` says, since a run may
            have been killed between writing the one and the other;
         2. if it is truncated or a file of it is missing, the one before, and so on;
-           what is passed over is named on standard error.
+           what is passed over is named on standard error, and so is a newer one that
+           the file `checkpoint` names but that is gone.
 
         Returns:
             The step after which it was saved; 0 without a checkpoint.
 
         Raises:
             ValueError: a checkpoint does not fit the model, or none can be read.
+            tf.errors.OpError: storage did not answer or refused, which says nothing of
+                the checkpoint; UnavailableError where another try may help.
         """
         prefixes = find_prefixes(self._restore_dir)
+        lost = _find_lost(self._restore_dir, prefixes)
+        if lost and not prefixes:
+            raise ValueError(
+                f"{self._restore_dir!r} holds no checkpoint, but its file `checkpoint` "
+                f"names {lost}: restore the files from a copy, name another "
+                "--output_dir, or remove the file `checkpoint` to begin anew."
+            )
+        if lost:
+            print(
+                f"warning: checkpoint {lost}, which the file `checkpoint` in "
+                f"{self._restore_dir} names, is gone or lacks its .index, and is "
+                "passed over.",
+                file=sys.stderr,
+            )
         for prefix in prefixes:
             try:
                 _restore(self._checkpoint, prefix)
-            except _UNREADABLE as error:
+            except UnreadableError as error:
                 print(
                     f"warning: checkpoint {prefix} cannot be read and is passed over "
-                    f"({_first_line(error)}).",
+                    f"({error}).",
                     file=sys.stderr,
                 )
             else:
@@ -154,12 +190,20 @@ class TrainingCheckpoints:
         reached = [prefix for prefix in prefixes if _read_number(prefix) <= step]
         kept = {os.path.basename(prefix) for prefix in prefixes}
         kept -= {os.path.basename(prefix) for prefix in reached[self._max_to_keep :]}
-        for name in tf.io.gfile.listdir(self._output_dir):
-            path = os.path.join(self._output_dir, name)
-            if _HALF_WRITTEN.fullmatch(name):
-                tf.io.gfile.rmtree(path)
-            elif (match := _PREFIX.match(name)) and match[0] not in kept:
-                tf.io.gfile.remove(path)
+        if self._latest:
+            # Whatever the listing says: it is what the run would go on from.
+            kept.add(os.path.basename(self._latest))
+        _remove_checkpoints(self._output_dir, kept)
+
+
+def _remove_checkpoints(folder: str, kept: set[str]) -> None:
+    """Remove all checkpoints but those of some names, and half-written ones."""
+    for name in tf.io.gfile.listdir(folder):
+        path = os.path.join(folder, name)
+        if _HALF_WRITTEN.fullmatch(name):
+            tf.io.gfile.rmtree(path)
+        elif (match := _PREFIX.match(name)) and match[0] not in kept:
+            tf.io.gfile.remove(path)
 
 
 def _read_number(prefix: str) -> int:
@@ -167,15 +211,38 @@ def _read_number(prefix: str) -> int:
 
 
 def find_prefixes(output_dir: str) -> list[str]:
-    """Return the prefixes of the training checkpoints in a folder, newest first."""
-    found = {}
-    pattern = os.path.join(output_dir, f"{_CHECKPOINT_NAME}-*.index")
-    for path in tf.io.gfile.glob(pattern):
-        prefix = path.removesuffix(".index")
-        step = prefix.rpartition("-")[2]
-        if step.isdigit():
-            found[int(step)] = prefix
-    return [found[step] for step in sorted(found, reverse=True)]
+    """Return the prefixes of the training checkpoints in a folder, newest first.
+
+    Returns:
+        An empty list if there is no folder either.
+
+    Raises:
+        tf.errors.OpError: the folder cannot be listed.
+    """
+    try:
+        # Where a bucket does not answer, this says so; listdir finds no folder.
+        tf.io.gfile.stat(output_dir)
+    except tf.errors.NotFoundError:
+        return []
+    # Listed, not globbed: the folder's name may hold wildcards.
+    matches = map(_INDEX.fullmatch, tf.io.gfile.listdir(output_dir))
+    found = {int(match[2]): match[1] for match in matches if match}
+    return [os.path.join(output_dir, found[step]) for step in sorted(found)[::-1]]
+
+
+def _find_lost(folder: str, prefixes: list[str]) -> str | None:
+    """Return the checkpoint that the file `checkpoint` names, if it should be newest.
+
+    Args:
+        folder: of the run.
+        prefixes: what is there, newest first.
+    """
+    state = tf.train.get_checkpoint_state(folder)
+    name = os.path.basename(state.model_checkpoint_path) if state else ""
+    if not _INDEX.fullmatch(f"{name}.index"):
+        return None
+    newest = _read_number(prefixes[0]) if prefixes else -1
+    return name if _read_number(name) > newest else None
 
 
 def save_best(
@@ -193,8 +260,10 @@ def save_best(
         step: updates made so far.
 
     Returns:
-        Whether these weights are the best.
+        Whether these weights are the best; they are not if their loss is no number.
     """
+    if math.isnan(metrics["loss"]):
+        return False
     folder = os.path.join(output_dir, BEST_FOLDER)
     results = os.path.join(folder, _BEST_RESULTS_FILE)
     if tf.io.gfile.exists(results):
@@ -206,13 +275,16 @@ def save_best(
         source = os.path.join(output_dir, name)
         if tf.io.gfile.exists(source):
             tf.io.gfile.copy(source, os.path.join(folder, name), overwrite=True)
-    tf.train.CheckpointManager(
+    manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model),
         folder,
-        max_to_keep=1,
+        # Pruned here: the manager looks for names with wildcards, and finds none.
+        max_to_keep=None,
         checkpoint_name=_CHECKPOINT_NAME,
-    ).save(checkpoint_number=step)
+    )
+    prefix = manager.save(checkpoint_number=step)
     manifest_lib.write_json(results, {**metrics, "global_step": step})
+    _remove_checkpoints(folder, {os.path.basename(prefix)})
     return True
 
 
@@ -232,7 +304,8 @@ def restore_model(model: keras.Model, output_dir: str) -> int:
         The step after which the newest checkpoint was saved.
 
     Raises:
-        ValueError: there is no checkpoint, or it does not fit the model.
+        ValueError: there is no checkpoint, it cannot be read, or it does not fit the
+            model.
     """
     prefix = next(iter(find_prefixes(output_dir)), None)
     if prefix is None:
@@ -242,11 +315,13 @@ def restore_model(model: keras.Model, output_dir: str) -> int:
         )
     try:
         _restore(tf.train.Checkpoint(model=model), prefix, partial=True)
-    except _UNREADABLE as error:
-        raise ValueError(
-            f"Checkpoint {prefix!r} cannot be read ({_first_line(error)})."
-        ) from error
+    except UnreadableError as error:
+        raise ValueError(f"Checkpoint {prefix!r} cannot be read ({error}).") from error
     return _read_number(prefix)
+
+
+class UnreadableError(Exception):
+    """Files of a checkpoint are missing, cut short or overwritten."""
 
 
 def _restore(
@@ -263,6 +338,17 @@ def _restore(
             f"Checkpoint {prefix!r} does not fit the model ({_first_line(error)}); use "
             "the bert_config.json beside it, or another --output_dir."
         ) from error
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:
+        reason = _first_line(error)
+        if _NO_ANSWER in str(error):
+            raise tf.errors.UnavailableError(
+                None, None, f"Checkpoint {prefix!r} cannot be reached ({reason})."
+            ) from error
+        # Its class says nothing where it is the bare one.
+        kind_is_damage = isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError
+        if not kind_is_damage or _NO_ENTRY.search(str(error)):
+            raise
+        raise UnreadableError(reason) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -48,8 +48,8 @@ def load_weights(
     Returns:
         Whether something was loaded.
     """
+    step = checkpoints.restore_latest()
     if checkpoints.latest:
-        step = checkpoints.restore_latest()
         print(f"Restored {checkpoints.latest} (step {step}).")
         return True
     if not init_checkpoint:
