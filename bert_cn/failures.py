@@ -35,7 +35,13 @@ def explain(
         ValueError: out of memory; the message names the batch.
     """
     try:
-        yield
+        with explain_memory(
+            batch_size,
+            max_seq_length,
+            "raise --gradient_accumulation_steps (the result stays the same), or lower "
+            "one of the two. The checkpoints are as they were.",
+        ):
+            yield
     except train_loop.NotFiniteError as error:
         records = locate(error.step)
         path = _write_records(output_dir, error.step, records)
@@ -50,14 +56,28 @@ def explain(
             f"python -m data_prep.inspect_records --first_record={number} "
             f"--num_records=1 {path_of_first} shows the first of them."
         ) from error
+
+
+@contextlib.contextmanager
+def explain_memory(batch_size: int, max_seq_length: int, advice: str) -> Iterator[None]:
+    """Turn the error of a device's full memory into a sentence; a full disk is another.
+
+    Args:
+        batch_size: records per update.
+        max_seq_length: tokens per record.
+        advice: the end of the sentence.
+
+    Raises:
+        ValueError: out of memory; the message names the batch.
+    """
+    try:
+        yield
     except tf.errors.ResourceExhaustedError as error:
         if os.strerror(errno.ENOSPC) in error.message:
             raise
         raise ValueError(
             f"Out of memory with --train_batch_size={batch_size} and "
-            f"--max_seq_length={max_seq_length}: raise --gradient_accumulation_steps "
-            "(the result stays the same), or lower one of the two. The checkpoints are "
-            "as they were."
+            f"--max_seq_length={max_seq_length}: {advice}"
         ) from error
 
 

@@ -6,10 +6,6 @@
 Running the same command again goes on from the newest checkpoint.
 """
 
-import contextlib
-import os
-import tempfile
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -180,17 +176,8 @@ def main(arguments: list[str]) -> None:
     storage_checks.check_paths(_TPU.value, {flag.name: flag.value for flag in paths})
     # Early, because several hosts must find each other before TensorFlow is used.
     strategy = strategy_lib.build_strategy(_TPU.value)
-    worker = strategy_lib.worker_index(strategy)
-    if worker == 0:
-        _run(strategy, _OUTPUT_DIR.value)
-        return
-    # Every host must take part in saving, but only the chief's files are kept.
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-    ):
-        _run(strategy, folder)
+    with strategy_lib.keep_chiefs_files(strategy, _OUTPUT_DIR.value) as output_dir:
+        _run(strategy, output_dir)
 
 
 def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:

@@ -1,9 +1,12 @@
 """Choose a tf.distribute strategy: a TPU, several GPU hosts, GPUs, or one device."""
 
+import contextlib
 import os
 import platform
 import socket
+import tempfile
 import urllib.parse
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -41,11 +44,11 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
     """Return which of several hosts this process is; 0 for the chief alone.
 
     Every host runs the same command, but only the chief writes to the output folder.
+    The chief is the one task of the job `chief` where TF_CONFIG has one, as Kubeflow's
+    has, and worker 0 where not.
     """
     resolver = strategy.cluster_resolver
     if resolver is None or not os.environ.get("TF_CONFIG"):
-    The chief is the one task of the job `chief` where TF_CONFIG has one, as Kubeflow's
-    has, and worker 0 where not.
         return 0
     if resolver.task_type == "chief":
         return 0

@@ -34,7 +34,8 @@ class Reporter:
         features: dict[str, features_lib.Features],
         output_dir: str,
     ):
-        self.task = task
+        self.main_metric = metrics.main_name(task.main_metrics)
+        self._task = task
         self._trainer = trainer
         self._labels = labels
         self._data = data
@@ -46,15 +47,16 @@ class Reporter:
         outputs = training.predict(self._trainer, self._features[name], shape, name)
         return self._compute(self._data[name], outputs)
 
-    def evaluate(self, split: str, shape: batches.Shape) -> dict[str, float]:
-        """Measure all files of a split, print, and return Google's keys (eval_...)."""
-        return self._report(split, shape, with_predictions=False)
+    def report(
+        self, split: str, shape: batches.Shape, with_predictions: bool
+    ) -> dict[str, float]:
+        """Measure all files of a split, print, and return Google's keys (eval_...).
 
-    def predict(self, split: str, shape: batches.Shape) -> dict[str, float]:
-        """Write the predictions of all files of a split; measure those with labels."""
-        return self._report(split, shape, with_predictions=True)
-
-    def _report(self, split, shape, with_predictions) -> dict[str, float]:
+        Args:
+            split: dev or test.
+            shape: of the batches.
+            with_predictions: whether to write them; files without labels are fine then.
+        """
         results = {}
         for name in (split, f"{split}_2"):
             if name not in self._data:
@@ -75,8 +77,8 @@ class Reporter:
 
     def _compute(self, data: splits.Split, outputs) -> dict[str, float]:
         values = metrics.compute(
-            self.task.metrics,
-            self.task.main_metrics,
+            self._task.metrics,
+            self._task.main_metrics,
             data.labels,
             self._decide(outputs[classification.LOGITS]),
         )
@@ -95,8 +97,8 @@ class Reporter:
             f"word for word in {train.table.path}; unseen_... leaves them out."
         )
         values = metrics.compute(
-            self.task.metrics,
-            self.task.main_metrics,
+            self._task.metrics,
+            self._task.main_metrics,
             data.labels[unseen],
             self._decide(outputs[classification.LOGITS][unseen]),
         )

@@ -37,6 +37,7 @@ class Reporter:
         features: dict[str, features_lib.Features],
         output_dir: str,
     ):
+        self.main_metric = metrics.SPEARMAN
         self._trainer = trainer
         self._data = data
         self._features = features

@@ -39,6 +39,7 @@ class Reporter:
         features: dict[str, features_lib.Features],
         output_dir: str,
     ):
+        self.main_metric = F1
         self._trainer = trainer
         self._labels = labels
         self._data = data

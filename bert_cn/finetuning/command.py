@@ -1,0 +1,259 @@
+"""What the fine-tuning commands share: checks, where they run and write, training.
+
+A command makes one `Command`, which defines the common flags there and then, and adds
+flags of its own. As in a command, flags are read here and passed on as arguments.
+"""
+
+import os
+import typing
+from collections.abc import Callable, Iterable, Mapping
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+from bert_cn import failures, reporting
+from bert_cn.finetuning import (
+    batches,
+    best_weights,
+    command_flags,
+    export,
+    starting_point,
+    tasks,
+    training,
+)
+from bert_cn.finetuning import features as features_lib
+from data_prep import storage
+from tpu import strategy as strategy_lib
+
+# Widths of batches are multiples of it; the fewer widths, the more padding.
+_WIDTH_MULTIPLE = 16
+
+
+class Model(typing.Protocol):
+    """An encoder with a head, such as `classification.Classifier`."""
+
+    model: keras.Model
+
+    def build_learner(self) -> training.Learner:
+        """Return what `training` needs."""
+
+    def save(self, folder: str) -> None:
+        """Write the model as it is, whole or not at all."""
+
+
+class Reporter(typing.Protocol):
+    """Measures a model on splits, such as `classification_results.Reporter`."""
+
+    main_metric: str
+
+    def measure(self, name: str, shape: batches.Shape) -> Mapping[str, float]:
+        """Return the metrics of a split, `main_metric` among them."""
+
+    def report(
+        self, name: str, shape: batches.Shape, with_predictions: bool
+    ) -> dict[str, float]:
+        """Measure, print, perhaps write predictions; return values for the results."""
+
+
+class Command(command_flags.CommonFlags):
+    """The flags of a fine-tuning command, and what follows from them.
+
+    Args:
+        defaults: `command_flags.Defaults`, in what they differ from other commands'.
+    """
+
+    def check_flags(self, needed: Iterable[tuple[flags.FlagHolder, str]] = ()) -> None:
+        """Raise ValueError if there is nothing to do, or a needed flag is empty.
+
+        Args:
+            needed: flags that must not be empty, --output_dir apart, and what to write.
+        """
+        if not (self.do_train.value or self.do_eval.value or self.do_predict.value):
+            raise ValueError(
+                "Nothing to do: pass --do_train, --do_eval, --do_predict or several."
+            )
+        output = (self.output_dir, "name a folder for the model and its results")
+        for flag, advice in (*needed, output):
+            if not flag.value:
+                raise ValueError(f"--{flag.name} is empty: {advice}.")
+
+    def run(self, body: Callable[[tf.distribute.Strategy, str], None]) -> None:
+        """Choose where to run and where to write, then run.
+
+        Args:
+            body: takes the strategy, and the folder that this host writes to.
+
+        Raises:
+            ValueError: there is a model already.
+        """
+        self._refuse_earlier_model()
+        # Early, because several hosts must find each other before TensorFlow is used.
+        strategy = strategy_lib.build_strategy(self.tpu.value)
+        with strategy_lib.keep_chiefs_files(
+            strategy, self.output_dir.value
+        ) as output_dir:
+            body(strategy, output_dir)
+
+    def _refuse_earlier_model(self) -> None:
+        folder = self._model_folder(self.output_dir.value)
+        is_kept = self.do_train.value and not self.overwrite.value
+        if is_kept and export.has_model(folder):
+            raise ValueError(
+                f"{folder!r} holds the model of an earlier run: name another "
+                "--output_dir, or pass --overwrite to replace it."
+            )
+
+    def find_checkpoint(
+        self, otherwise: str = "a fine-tuned model by --init_checkpoint"
+    ) -> str:
+        """Return where weights come from: as the flags say, or the trained model.
+
+        Args:
+            otherwise: what else may be named where nothing was trained.
+
+        Raises:
+            ValueError: neither is there.
+        """
+        if self.do_train.value or self.init_checkpoint.value:
+            return self.init_checkpoint.value
+        folder = self._model_folder(self.output_dir.value)
+        if not export.has_model(folder):
+            raise ValueError(
+                f"{self.output_dir.value!r} holds no trained model: pass --do_train, "
+                f"or name {otherwise}."
+            )
+        return folder
+
+    def load_start(self, checkpoint: str) -> starting_point.StartingPoint:
+        """Read encoder and tokenizer, and check --max_seq_length against them."""
+        start = starting_point.load_starting_point(
+            checkpoint,
+            self.bert_config_file.value,
+            self.vocab_file.value,
+            self.do_lower_case.value,
+        )
+        start.check_length(self.max_seq_length.value)
+        return start
+
+    def build_trainer(
+        self, strategy: tf.distribute.Strategy, build: Callable[[], Model]
+    ) -> tuple[Model, training.Trainer]:
+        """Build a model by the seed and under the strategy, and what trains it."""
+        keras.utils.set_random_seed(self.random_seed.value)
+        with strategy.scope():
+            model = build()
+        learner = model.build_learner()
+        return model, training.Trainer(strategy, learner, self.jit_compile.value)
+
+    def shape(self, batch_size: flags.FlagHolder) -> batches.Shape:
+        """Return how batches are made; a TPU compiles for one width, XLA for few."""
+        multiple = _WIDTH_MULTIPLE
+        if self.jit_compile.value:
+            multiple = self._defaults.compiled_multiple
+        if self.tpu.value:
+            multiple = self.max_seq_length.value
+        return batches.Shape(batch_size.value, self.max_seq_length.value, multiple)
+
+    def train_and_report(
+        self,
+        trainer: training.Trainer,
+        model: Model,
+        features: Mapping[str, features_lib.Features],
+        reporter: Reporter,
+        output_dir: str,
+    ) -> None:
+        """Train, measure on dev and predict on test, as far as the flags say so.
+
+        Args:
+            trainer: of the model.
+            model: what is trained.
+            features: split name -> features.
+            reporter: measures the splits dev and test.
+            output_dir: folder of the model and the results.
+        """
+        storage.makedirs(output_dir)
+        steps = 0
+        if self.do_train.value:
+            steps = self.train(
+                trainer,
+                model,
+                features[tasks.TRAIN],
+                lambda: reporter.measure(tasks.DEV, self.shape(self.eval_batch_size)),
+                reporter.main_metric,
+                output_dir,
+            )
+        results = {}
+        if self.do_eval.value:
+            shape = self.shape(self.eval_batch_size)
+            results |= reporter.report(tasks.DEV, shape, False)
+        if self.do_predict.value:
+            shape = self.shape(self.predict_batch_size)
+            results |= reporter.report(tasks.TEST, shape, True)
+        write_results(output_dir, results, steps)
+
+    def train(
+        self,
+        trainer: training.Trainer,
+        model: Model,
+        features: features_lib.Features,
+        evaluate: Callable[[], Mapping[str, float]],
+        main_metric: str,
+        output_dir: str,
+    ) -> int:
+        """Train, and leave the best weights in the model and in its folder.
+
+        Args:
+            trainer: of the model.
+            model: what is trained.
+            features: of the training examples.
+            evaluate: measures on dev, if --do_eval says so.
+            main_metric: which of its values decides.
+            output_dir: gets the model's folder.
+
+        Returns:
+            The updates after which the weights were best.
+
+        Raises:
+            ValueError: out of memory.
+        """
+        folder = self._model_folder(output_dir)
+        keeper = best_weights.BestKeeper(
+            model.model,
+            evaluate if self.do_eval.value else None,
+            main_metric,
+            lambda: model.save(folder),
+            folder,
+        )
+        recipe = training.Recipe(
+            self.learning_rate.value,
+            self.num_train_epochs.value,
+            self.warmup_proportion.value,
+            self.optimizer.value,
+            self.weight_decay_rate.value,
+            self.random_seed.value,
+        )
+        shape = self.shape(self.train_batch_size)
+        with failures.explain_memory(
+            shape.batch_size, shape.max_seq_length, "lower one of the two."
+        ):
+            training.train(trainer, features, shape, recipe, keeper)
+        print(f"Model: {folder} (step {keeper.step})")
+        return keeper.step
+
+    @staticmethod
+    def _model_folder(output_dir: str) -> str:
+        return os.path.join(output_dir, export.MODEL_FOLDER)
+
+
+def write_results(output_dir: str, results: Mapping[str, float], steps: int) -> None:
+    """Write eval_results.txt, if anything was measured, and say where.
+
+    Args:
+        output_dir: its folder.
+        results: what was measured, by Google's names.
+        steps: updates made.
+    """
+    if results:
+        path = reporting.write_eval_results(output_dir, results, steps)
+        print(f"Results: {path}")
