@@ -1,9 +1,12 @@
 """Choose a tf.distribute strategy: a TPU, several GPU hosts, GPUs, or one device."""
 
+import contextlib
 import os
 import platform
 import socket
+import tempfile
 import urllib.parse
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -51,6 +54,28 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
         return 0
     has_chief = "chief" in resolver.cluster_spec().jobs
     return int(resolver.task_id or 0) + has_chief
+
+
+@contextlib.contextmanager
+def keep_chiefs_files(strategy: tf.distribute.Strategy, folder: str) -> Iterator[str]:
+    """Give the folder that this host writes to, and keep other hosts than one quiet.
+
+    Every host must compute, and take part in saving, but only the chief's files and
+    words are kept.
+
+    Args:
+        strategy: of the run.
+        folder: what the chief is given; the others get one that is thrown away.
+    """
+    if worker_index(strategy) == 0:
+        yield folder
+        return
+    with (
+        tempfile.TemporaryDirectory() as thrown_away,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield thrown_away
 
 
 def list_hosts(strategy: tf.distribute.Strategy) -> list[str]:
