@@ -6,6 +6,7 @@ It is written last, so records with a manifest are complete.
 import dataclasses
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from data_prep import storage
@@ -122,15 +123,41 @@ def read_manifest(path: str) -> Manifest:
 
 def find_manifest(record_file: str) -> Manifest | None:
     """Return the manifest in a record file's folder that lists it, or None."""
-    folder, name = os.path.split(record_file)
-    # Listed, not globbed: the folder's name may hold brackets.
-    for entry in sorted(storage.listdir(folder or ".")):
-        if not entry.endswith(SUFFIX):
-            continue
-        manifest = read_manifest(os.path.join(folder, entry))
-        if any(shard["file"] == name for shard in manifest.shards):
-            return manifest
-    return None
+    return find_manifests([record_file]).get(record_file)
+
+
+def find_manifests(record_files: Iterable[str]) -> dict[str, Manifest]:
+    """Return the manifest that lists each file, from the file's own folder.
+
+    A folder is listed once and a manifest read once, however many files they hold.
+
+    Args:
+        record_files: paths.
+
+    Returns:
+        Path -> manifest; without files that no manifest lists.
+
+    Raises:
+        ValueError: a manifest cannot be read.
+    """
+    unread: dict[str, list[str]] = {}
+    owners: dict[tuple[str, str], Manifest] = {}
+    found = {}
+    for path in record_files:
+        folder, name = os.path.split(path)
+        if folder not in unread:
+            # Listed, not globbed: the folder's name may hold brackets.
+            entries = storage.listdir(folder or ".")
+            unread[folder] = sorted(
+                (entry for entry in entries if entry.endswith(SUFFIX)), reverse=True
+            )
+        while (folder, name) not in owners and unread[folder]:
+            manifest = read_manifest(os.path.join(folder, unread[folder].pop()))
+            for shard in manifest.shards:
+                owners.setdefault((folder, shard["file"]), manifest)
+        if (folder, name) in owners:
+            found[path] = owners[folder, name]
+    return found
 
 
 def write_manifest(manifest: Manifest) -> None:

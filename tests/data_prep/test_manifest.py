@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import os
 
 import pytest
 
 from data_prep import manifest as manifest_lib
+from data_prep import storage
 
 
 @pytest.fixture
@@ -58,6 +60,33 @@ def test_manifest_is_found_by_a_record_file_it_lists(manifest, tmp_path):
     found = manifest_lib.find_manifest(str(tmp_path / "train.tfrecord"))
     assert found.path == manifest.path
     assert manifest_lib.find_manifest(str(tmp_path / "stray.tfrecord")) is None
+
+
+def test_folder_is_listed_and_its_manifests_read_once(manifest, tmp_path, monkeypatch):
+    shards = [{"file": "b"}, {"file": "c"}]
+    other = dataclasses.replace(
+        manifest, shards=shards, path=str(tmp_path / "a.manifest.json")
+    )
+    for one in (other, manifest):
+        manifest_lib.write_manifest(one)
+    calls = []
+    for name in ("listdir", "open"):
+        function = getattr(storage, name)
+        monkeypatch.setattr(
+            storage,
+            name,
+            lambda *arguments, function=function: (
+                calls.append(function.__name__) or function(*arguments)
+            ),
+        )
+    paths = [str(tmp_path / name) for name in ("c", "train.tfrecord", "stray", "b")]
+    found = manifest_lib.find_manifests(paths)
+    assert {os.path.basename(path): one.path for path, one in found.items()} == {
+        "c": other.path,
+        "train.tfrecord": manifest.path,
+        "b": other.path,
+    }
+    assert calls == ["listdir", "open", "open"]
 
 
 @pytest.mark.parametrize(
