@@ -12,6 +12,14 @@ from bert_cn import dynamic_masking, early_look, reading_order
 from data_prep import manifest as manifest_lib
 from data_prep import schema
 
+# What TensorFlow raises for a file that is no TFRecord file, or a damaged one; all else
+# is the storage's fault.
+_NO_RECORDS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+)
 # Decides the masks of an evaluation over records that are masked while training.
 _EVAL_MASK_SEED = 0
 
@@ -125,10 +133,11 @@ def check_files(
             message names the file, the shape found and the flag to set.
     """
     paths = [path for group in groups for path in group.paths]
+    owners = manifest_lib.find_manifests(paths)
     manifests = {}
     feature_names, masked = set(), set()
     for path in paths:
-        manifest = manifest_lib.find_manifest(path)
+        manifest = owners.get(path)
         if manifest is not None:
             manifests[manifest.path] = manifest
             found = (manifest.max_seq_length, manifest.max_predictions_per_seq)
@@ -168,10 +177,15 @@ def check_files(
 
 
 def _read_shape(path: str) -> tuple[str, int, int | None]:
-    """Return (spelling, tokens, masked positions or None) of the first record."""
+    """Return (spelling, tokens, masked positions or None) of the first record.
+
+    Raises:
+        ValueError: there is none that can be read.
+        tf.errors.OpError: storage did not answer, or refused.
+    """
     try:
         record = next(iter(tf.data.TFRecordDataset(path).take(1)), None)
-    except tf.errors.OpError as error:
+    except _NO_RECORDS as error:
         raise ValueError(
             f"{path}: cannot be read as TFRecords ({error.message}); write it anew "
             "with python -m data_prep.create_pretraining_data."

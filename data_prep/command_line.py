@@ -88,7 +88,14 @@ def _is_transient(error: BaseException) -> bool:
     tf = sys.modules.get("tensorflow")
     if tf is None:
         return False
-    return isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError))
+    return isinstance(
+        error,
+        (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.DeadlineExceededError,
+        ),
+    )
 
 
 def _module() -> str:

@@ -8,6 +8,13 @@ import tensorflow as tf
 from tpu import environment
 from tpu import strategy as strategy_lib
 
+# Says nothing of a folder or of rights.
+_NO_ANSWER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+)
+
 
 def check_paths(tpu: str, paths: Mapping[str, str]) -> None:
     """Refuse paths that the hosts of a TPU cannot see.
@@ -64,6 +71,7 @@ def probe_folder(strategy: tf.distribute.Strategy, flag: str, folder: str) -> No
 
     Raises:
         ValueError: what a host could not do, and which right is wanted.
+        tf.errors.OpError: storage or a host did not answer; another try may help.
     """
     doing, place = "make the folder", "this process"
     # A name for each run and host: a bucket takes one write a second of one object.
@@ -81,6 +89,8 @@ def probe_folder(strategy: tf.distribute.Strategy, flag: str, folder: str) -> No
                 raise OSError(f"found {found!r} instead of {place!r}")
             doing = "delete what was written"
             tf.io.gfile.remove(path)
+    except _NO_ANSWER:
+        raise
     except (tf.errors.OpError, OSError) as error:
         message = getattr(error, "message", None) or str(error)
         first_line = (message.splitlines() or ["no message"])[0]

@@ -128,6 +128,19 @@ def test_other_number_of_predictions_is_refused(record_files):
         )
 
 
+def test_storage_that_does_not_answer_is_not_taken_for_bad_records(
+    record_files, monkeypatch
+):
+    def fail(_):
+        raise tf.errors.UnavailableError(None, None, "503")
+
+    monkeypatch.setattr(tf.data, "TFRecordDataset", fail)
+    with pytest.raises(tf.errors.UnavailableError, match="^503$"):
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, PREDICTIONS
+        )
+
+
 def test_empty_and_foreign_files_are_named(tmp_path):
     (tmp_path / "empty.tfrecord").touch()
     (tmp_path / "text.tfrecord").write_text("一行文字\n" * 9, encoding="utf-8")

@@ -125,6 +125,27 @@ def test_missing_right_is_named_with_the_remedy(monkeypatch, function, doing):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+    ],
+)
+def test_storage_that_does_not_answer_is_not_taken_for_a_missing_right(
+    monkeypatch, tmp_path, kind
+):
+    def fail(*_):
+        raise kind(None, None, "503")
+
+    monkeypatch.setattr(tf.io, "write_file", fail)
+    with pytest.raises(kind, match="^503$"):
+        storage_checks.probe_folder(
+            tf.distribute.get_strategy(), "output_dir", str(tmp_path)
+        )
+
+
 def test_every_host_of_a_cluster_is_tried(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", CLUSTER, str(tmp_path / "run")],
