@@ -79,12 +79,8 @@ class Evaluator:
             print(f"Best so far; weights kept in {self._output_dir}/best.", flush=True)
 
     def _write_samples(self, step: int) -> str:
-        batch, predicted = self._trainer.predict_first(next(iter(self._dataset)))
-        table = early_look.write_table(
-            {name: value.numpy() for name, value in batch.items()},
-            predicted.numpy(),
-            self._vocabulary,
-        )
+        batch, predicted = self._trainer.predict_batch(next(iter(self._dataset)))
+        table = early_look.write_table(batch, predicted, self._vocabulary)
         return reporting.write_samples(self._writer, self._output_dir, table, step)
 
 

@@ -59,13 +59,16 @@ def explain(
 
 
 @contextlib.contextmanager
-def explain_memory(batch_size: int, max_seq_length: int, advice: str) -> Iterator[None]:
+def explain_memory(
+    batch_size: int, max_seq_length: int, advice: str, flag: str = "train_batch_size"
+) -> Iterator[None]:
     """Turn the error of a device's full memory into a sentence; a full disk is another.
 
     Args:
-        batch_size: records per update.
+        batch_size: records per update, or per batch of an evaluation.
         max_seq_length: tokens per record.
         advice: the end of the sentence.
+        flag: which sets the batch size.
 
     Raises:
         ValueError: out of memory; the message names the batch.
@@ -76,7 +79,7 @@ def explain_memory(batch_size: int, max_seq_length: int, advice: str) -> Iterato
         if os.strerror(errno.ENOSPC) in error.message:
             raise
         raise ValueError(
-            f"Out of memory with --train_batch_size={batch_size} and "
+            f"Out of memory with --{flag}={batch_size} and "
             f"--max_seq_length={max_seq_length}: {advice}"
         ) from error
 

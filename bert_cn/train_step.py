@@ -4,6 +4,7 @@ import functools
 import typing
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from bert_cn import checkpoints as checkpoints_lib
@@ -168,11 +169,12 @@ class Trainer:
     def _take_batch(self, iterator, totals):
         """Return the next batch and the seconds that it had to be waited for.
 
-        The clock starts when the update before is done, which its part in `totals`
-        says: to fetch a batch while the device is busy is no wait.
+        To fetch a batch while the device is busy is no wait, so the clock starts with
+        `totals`, which hold the update before. A CPU has then made that update; a GPU
+        has only been told to, so that what is measured there is an upper bound.
         """
         if isinstance(self._strategy, tf.distribute.TPUStrategy):
-            # The clock is an operation of CPUs.
+            # The host's clock knows nothing of when a TPU is done.
             return next(iterator), tf.constant(float("nan"), tf.float64)
         with tf.control_dependencies([totals]):
             begin = tf.timestamp()
@@ -211,11 +213,15 @@ class Trainer:
 
         return self._strategy.run(predict, args=(features,))
 
-    def predict_first(self, features) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Return the first replica's part of a batch and its likeliest tokens."""
-        first = self._strategy.experimental_local_results
-        predicted = first(self.predict_step(features))[0]
-        return {name: first(value)[0] for name, value in features.items()}, predicted
+    def predict_batch(self, features) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return this host's part of a batch, and its likeliest tokens."""
+
+        def join(value):
+            parts = self._strategy.experimental_local_results(value)
+            return np.concatenate([part.numpy() for part in parts])
+
+        predicted = join(self.predict_step(features))
+        return {name: join(value) for name, value in features.items()}, predicted
 
     @staticmethod
     def _select_inputs(features) -> dict[str, tf.Tensor]:

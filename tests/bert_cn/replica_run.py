@@ -86,7 +86,7 @@ def drop_predictions(batch):
 
 
 def collect_facts(strategy, output: str) -> None:
-    """Write clipped gradients per replica, and whether replicas compute the same."""
+    """Write what replicas clip, if they compute the same, and what samples show."""
 
     def clip():
         context = tf.distribute.get_replica_context()
@@ -114,8 +114,35 @@ def collect_facts(strategy, output: str) -> None:
 
     equal = [np.array_equal(*local(compute(training))) for training in (True, False)]
     clipped = [part.tolist() for part in local(strategy.run(clip))]
+    facts = {
+        "clipped": clipped,
+        "sequence_outputs_equal": equal,
+        "predicted_numbers": predict_numbers(strategy),
+    }
     with open(output, "w", encoding="utf-8") as file:
-        json.dump({"clipped": clipped, "sequence_outputs_equal": equal}, file)
+        json.dump(facts, file)
+
+
+def predict_numbers(strategy) -> list[int]:
+    """Return the numbers of the records of a batch that samples are taken from."""
+    rng = np.random.default_rng(0)
+    rows = [records.make_record(rng, number) for number in range(12)]
+    batch = {
+        name: np.stack([row[name] for row in rows]).astype(np.int32)
+        for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
+    }
+    with strategy.scope():
+        model = modeling.build_pretraining_model(CONFIG)
+    trainer = train_step.Trainer(strategy, model, optimizer=None)
+    dataset = strategy.experimental_distribute_dataset(
+        tf.data.Dataset.from_tensors(batch).unbatch().batch(12, drop_remainder=True)
+    )
+    batch, predicted = trainer.predict_batch(next(iter(dataset)))
+    whole = {name: tf.constant(value) for name, value in batch.items()}
+    run = tf.function(lambda: strategy.run(lambda: model(whole)[modeling.MLM_LOGITS]))
+    expected = strategy.experimental_local_results(run())[0].numpy().argmax(-1)
+    np.testing.assert_array_equal(predicted, expected)
+    return batch[schema.INPUT_IDS][:, -2].tolist()
 
 
 def main() -> None:

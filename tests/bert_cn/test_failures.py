@@ -35,6 +35,19 @@ def test_out_of_memory_names_the_batch_and_what_to_try(tmp_path):
         explain(tmp_path, error)
 
 
+def test_out_of_memory_while_evaluating_names_its_own_batch(tmp_path):
+    @failures.explain_memory(64, 128, "lower it.", "eval_batch_size")
+    def evaluate():
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    with pytest.raises(ValueError, match="Out of memory with ") as caught:
+        with failures.explain(32, 128, lambda step: RECORDS, str(tmp_path)):
+            evaluate()
+    assert str(caught.value) == (
+        "Out of memory with --eval_batch_size=64 and --max_seq_length=128: lower it."
+    )
+
+
 def test_full_disk_is_not_taken_for_full_memory(tmp_path):
     error = tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
     with pytest.raises(tf.errors.ResourceExhaustedError, match="No space left"):

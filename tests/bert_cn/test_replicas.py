@@ -97,7 +97,7 @@ def test_accumulated_parts_train_as_the_whole_batch(
 
 
 @pytest.mark.slow
-def test_gradients_are_summed_before_clipping_and_replicas_drop_other_units(tmp_path):
+def test_replicas_sum_before_clipping_drop_other_units_and_show_all_samples(tmp_path):
     output = tmp_path / "facts.json"
     done = subprocess.run(
         [
@@ -119,3 +119,4 @@ def test_gradients_are_summed_before_clipping_and_replicas_drop_other_units(tmp_
     # [3, 0] on one replica and [0, 3] on the other: their sum has norm 4.24.
     np.testing.assert_allclose(facts["clipped"], [[0.7071, 0.7071]] * 2, atol=1e-4)
     assert facts["sequence_outputs_equal"] == [False, True]
+    assert facts["predicted_numbers"] == list(range(12))
