@@ -6,6 +6,8 @@
 Running the same command again goes on from the newest checkpoint.
 """
 
+import sys
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -160,6 +162,14 @@ _LOG_STEPS = flags.DEFINE_integer(
 _MAX_EVAL_STEPS = flags.DEFINE_integer(
     "max_eval_steps", 100, "Most batches to evaluate; 0 for all.", lower_bound=0
 )
+_INTERRUPTED_EXIT_CODE = flags.DEFINE_integer(
+    "interrupted_exit_code",
+    0,
+    "Exit code after SIGTERM, SIGINT or SIGHUP stopped the run before its last step; "
+    f"{command_line.TRANSIENT} tells tpu.supervise to go on.",
+    lower_bound=0,
+    upper_bound=255,
+)
 _RANDOM_SEED = flags.DEFINE_integer(
     "random_seed", 12345, "Seed of initial weights, dropout and the order of records."
 )
@@ -259,7 +269,8 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     reporting.draw_run(output_dir)
     if not finished:
         again = command_line.command_again()
-        print(f"Stopped at step {trainer.step}. Go on with:\n  {again}")
+        print(f"Stopped at step {trainer.step}. Go on with:\n  {again}", flush=True)
+        sys.exit(_INTERRUPTED_EXIT_CODE.value)
 
 
 def _build_trainer(config, files, schedule, strategy) -> train_step.Trainer:

@@ -1,7 +1,10 @@
 """The loop around the training step: cadence, signals, stop on NaN, evaluation."""
 
+import contextlib
 import dataclasses
+import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -78,9 +81,10 @@ class NotFiniteError(FloatingPointError):
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM, so that the loop can save before it ends.
+    """Notes SIGINT, SIGTERM and SIGHUP, so that the loop can save before it ends.
 
-    A second signal ends the program as it would without this class.
+    A second SIGINT or SIGTERM ends the program as it would without this class. A second
+    SIGHUP does not: a terminal that closes sends it, and so may the shell in it.
     """
 
     def __init__(self):
@@ -90,23 +94,48 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._note)
+        # nohup's SIG_IGN stays.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._note)
         return self
 
     def __exit__(self, *_):
-        self._restore_handlers()
+        for number in self._previous:
+            self._restore_handler(number)
 
     def __bool__(self) -> bool:
         return self._event.is_set()
 
     def _note(self, number, _):
         name = signal.Signals(number).name
-        print(f"{name}: saving after the current steps; once more ends at once.")
+        # Nothing may keep it from saving: no terminal that is gone, and no line that
+        # the signal has broken in upon.
+        with contextlib.suppress(OSError, RuntimeError):
+            print(
+                f"{name}: saving after the current steps; once more ends at once.",
+                flush=True,
+            )
+        if number == signal.SIGHUP:
+            _let_go_of_terminal()
         self._event.set()
-        self._restore_handlers()
+        self._restore_handler(signal.SIGINT)
+        self._restore_handler(signal.SIGTERM)
 
-    def _restore_handlers(self):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    def _restore_handler(self, number):
+        signal.signal(number, self._previous[number])
+
+
+def _let_go_of_terminal() -> None:
+    """Drop what will be printed, unless it goes to a file.
+
+    To write to a terminal that was closed is an error, and so it is to write to a pipe
+    whose reader got the same signal; neither is worth the training since the last save.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if not stat.S_ISREG(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
+    os.close(nowhere)
 
 
 def train(

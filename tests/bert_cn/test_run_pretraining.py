@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import resource
 import subprocess
 import sys
@@ -102,6 +103,32 @@ def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tm
     best = json.loads((tmp_path / "run" / "best" / "best_results.json").read_text())
     weights = formats.read_checkpoint(str(tmp_path / "run" / "best"))
     assert weights.global_step == best["global_step"]
+
+
+def test_closed_terminal_ends_the_run_with_a_checkpoint_and_the_code_asked_for(
+    arguments, tmp_path
+):
+    more = {
+        "num_train_steps": 1_000_000,
+        "save_checkpoints_steps": 1_000_000,
+        "iterations_per_loop": 1,
+        "log_steps": 1,  # Each line is an error on a terminal that is gone.
+        "interrupted_exit_code": 75,
+    }
+    command = [sys.executable, "-m", MODULE, *as_flags(arguments | more)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(REPOSITORY)
+        os.execv(sys.executable, command)
+    shown = b""
+    while b"step 3/" not in shown:
+        shown += os.read(terminal, 10_000)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 75
+    (saved,) = (tmp_path / "run").glob("ckpt-*.index")
+    assert int(saved.stem.removeprefix("ckpt-")) >= 3
+    assert (tmp_path / "run" / "loss_curve.png").exists()
 
 
 def test_other_data_or_settings_on_resume_are_refused(
