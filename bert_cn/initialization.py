@@ -1,6 +1,7 @@
 """What training starts from: its own checkpoint, or one that somebody published."""
 
 import dataclasses
+import os
 
 import keras
 import numpy as np
@@ -21,6 +22,32 @@ _FREE_SETTINGS = frozenset(
     {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"}
 )
 _RESIZE_ADVICE = {"vocab_size": ", or pass --resize_embeddings."}
+
+
+def choose_config(
+    config_file: str, output_dir: str, init_checkpoint: str
+) -> config_lib.BertConfig:
+    """Return the model's configuration, the first of these that there is.
+
+    1. `config_file`, if it is not "".
+    2. That of the checkpoints in `output_dir`: the run goes on or is evaluated.
+    3. That of `init_checkpoint`, so that a checkpoint is trained on as what it is: the
+       published ones differ in their activation, which no size tells.
+
+    Raises:
+        ValueError: there is none of them, or it cannot be read.
+    """
+    if config_file:
+        return config_lib.load_config(config_file)
+    if checkpoints_lib.find_prefixes(output_dir):
+        path = os.path.join(output_dir, checkpoints_lib.CONFIG_FILE)
+        return config_lib.load_config(path)
+    if init_checkpoint:
+        return formats.read_checkpoint(init_checkpoint).config
+    raise ValueError(
+        "--bert_config_file is empty: name a bert_config.json, such as "
+        "configs/models/bert_tiny_cn.json, or an --init_checkpoint, whose own is taken."
+    )
 
 
 def load_weights(
@@ -126,8 +153,8 @@ def _check_config(
         if there != here and field.name not in _FREE_SETTINGS:
             raise ValueError(
                 f"--init_checkpoint={path} has {field.name}={there}, but "
-                f"--bert_config_file says {here}: use the configuration that belongs "
-                f"to the checkpoint{_RESIZE_ADVICE.get(field.name, '.')}"
+                f"--bert_config_file says {here}: leave the flag out to take the "
+                f"checkpoint's own{_RESIZE_ADVICE.get(field.name, '.')}"
             )
 
 

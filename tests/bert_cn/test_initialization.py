@@ -45,6 +45,23 @@ def test_dropout_may_differ_but_sizes_may_not(checkpoint):
         load(deeper, None, path)
 
 
+def test_configuration_is_the_flags_then_the_runs_then_the_checkpoints(
+    checkpoint, small_config, tmp_path
+):
+    bert, path = checkpoint
+    run = tmp_path / "run"
+    run.mkdir()
+    # Left by an attempt that saved nothing, it does not count.
+    (run / "bert_config.json").write_text(small_config.to_json(), encoding="utf-8")
+    assert initialization.choose_config("", str(run), path) == bert.config
+    (run / "ckpt-4.index").write_bytes(b"")
+    assert initialization.choose_config("", str(run), path) == small_config
+    named = f"{path}/bert_config.json"
+    assert initialization.choose_config(named, str(run), "") == bert.config
+    with pytest.raises(ValueError, match="--bert_config_file is empty: .*whose own is"):
+        initialization.choose_config("", str(tmp_path / "none"), "")
+
+
 def test_other_vocabulary_is_refused_and_resized_on_request(checkpoint, capsys):
     bert, path = checkpoint
     tokens = (*bert.vocabulary.tokens[:-1], "新", "鑫")
