@@ -161,9 +161,14 @@ def check_api_client(tpu: str) -> None:
             )
 
 
+def has_chips() -> bool:
+    """Say whether this machine has a TPU's chips, in use or not."""
+    return any(glob.glob(pattern) for pattern in _CHIPS)
+
+
 def _check_chips() -> None:
     # Without a chip libtpu asks the metadata server for minutes, or crashes.
-    if not any(glob.glob(pattern) for pattern in _CHIPS):
+    if not has_chips():
         raise ValueError(
             f"--tpu={LOCAL}: no TPU could be reached: this machine has no chip "
             f"({' or '.join(_CHIPS)}). Run this on a TPU VM (in a container: with its "

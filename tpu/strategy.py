@@ -13,6 +13,13 @@ import tensorflow as tf
 
 from tpu import environment
 
+# What may pass by itself: connections that fail, a TPU that is taken away or repaired.
+_MAY_PASS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+)
+
 
 def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
     """Return the strategy under which the model is built and trained.
@@ -28,6 +35,7 @@ def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
 
     Raises:
         ValueError: `tpu` is given but cannot be reached; never a silent CPU run.
+        tf.errors.UnavailableError: the like, but it may be reached in a moment.
     """
     if tpu:
         strategy = _connect_to_tpu(tpu)
@@ -119,11 +127,31 @@ def _connect_to_tpu(tpu: str) -> tf.distribute.Strategy:
     # ImportError to HttpError; all of them mean that there is no TPU to train on.
     except Exception as error:
         first_line = (str(error).splitlines() or ["no message"])[0]
+        reason = f"{type(error).__name__}: {first_line}"
+        if _may_pass(tpu, error):
+            raise tf.errors.UnavailableError(
+                None,
+                None,
+                f"--tpu={tpu}: the TPU cannot be had now ({reason}). Run the same "
+                "command again; if it says so again, end what else runs on the TPU, or "
+                "make it anew.",
+            ) from error
         raise ValueError(
-            f"--tpu={tpu}: no TPU could be reached ({type(error).__name__}: "
-            f"{first_line}). Check the name, that it is READY, and that this is a TPU "
-            "VM with tensorflow-tpu; leave --tpu out to train on GPUs or a CPU."
+            f"--tpu={tpu}: no TPU could be reached ({reason}). Check the name, "
+            "that it is READY, and that this is a TPU VM with tensorflow-tpu; leave "
+            "--tpu out to train on GPUs or a CPU."
         ) from error
+
+
+def _may_pass(tpu: str, error: Exception) -> bool:
+    """Say whether a TPU that could not be reached may be reached in a moment."""
+    if isinstance(error, _MAY_PASS):
+        return True
+    # Chips that are there but cannot be had are held by another process, such as the
+    # trainer before this one, whose connection was lost and which still saves. A second
+    # process is told so, or that there is no TPU.
+    is_held = isinstance(error, tf.errors.NotFoundError) or "in use" in str(error)
+    return tpu == environment.LOCAL and environment.has_chips() and is_held
 
 
 def _check_variables(tpu: str) -> None:

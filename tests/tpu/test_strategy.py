@@ -44,6 +44,43 @@ def test_one_host_alone_is_the_chief(monkeypatch, jobs, expected):
     assert found == expected
 
 
+IN_USE = "The TPU is already in use by process with pid 7"
+
+
+@pytest.mark.parametrize(
+    ("tpu", "error", "expected"),
+    [
+        (
+            "pod",
+            tf.errors.UnavailableError(None, None, "no route"),
+            "cannot be had now",
+        ),
+        ("pod", tf.errors.AbortedError(None, None, "preempted"), "cannot be had now"),
+        ("pod", tf.errors.DeadlineExceededError(None, None, ""), "cannot be had now"),
+        ("pod", tf.errors.NotFoundError(None, None, "no TPUs"), None),
+        ("pod", RuntimeError("404"), None),
+        ("local", tf.errors.NotFoundError(None, None, "no TPUs"), "cannot be had now"),
+        ("local", tf.errors.InternalError(None, None, IN_USE), "cannot be had now"),
+        ("local", tf.errors.InternalError(None, None, "a bug"), None),
+    ],
+)
+def test_tpu_that_may_come_back_is_no_mistake(monkeypatch, tpu, error, expected):
+    def refuse(resolver):
+        raise error
+
+    monkeypatch.setattr(environment, "build_variables", lambda tpu: {})
+    monkeypatch.setattr(environment, "has_chips", lambda: True)
+    monkeypatch.setattr(
+        tf.distribute.cluster_resolver, "TPUClusterResolver", lambda tpu: None
+    )
+    monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", lambda _: None)
+    monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", refuse)
+    kind = tf.errors.UnavailableError if expected else ValueError
+    message = expected or "no TPU could be reached"
+    with pytest.raises(kind, match=f"--tpu={tpu}: .*{message}"):
+        strategy.build_strategy(tpu)
+
+
 def test_hosts_come_in_order_and_once():
     devices = [f"/job:worker/task:{host}/device:TPU:0" for host in (10, 2, 2, 0)]
     pod = types.SimpleNamespace(
