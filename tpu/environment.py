@@ -44,16 +44,20 @@ def prepare_command() -> None:
 
     Called by the package's `__init__`, which Python imports before the command's
     module. Does nothing unless Python was started as `python -m`; ends the process with
-    one sentence where the environment cannot carry a TPU run.
+    one sentence where the environment cannot carry a TPU run, or where TensorFlow for
+    TPUs cannot even be imported.
     """
     # What Python leaves there until it has found the module that -m names.
     if sys.argv[:1] != ["-m"]:
         return
     tpu = find_tpu_flag(sys.argv)
-    if not tpu:
-        return
     try:
-        check_installation(tpu)
+        if tpu or installed_version("tensorflow-tpu"):
+            check_tensorflow()
+        if not tpu:
+            return
+        if is_cluster(tpu) and "://" not in tpu:
+            check_api_client(tpu)
         variables = build_variables(tpu)
     except ValueError as error:
         sys.exit(f"bert_cn: error: {error}")
@@ -105,12 +109,12 @@ def build_variables(tpu: str) -> dict[str, str]:
     return variables
 
 
-def check_installation(tpu: str) -> None:
-    """Check what is installed for a run with --tpu, before TensorFlow is imported.
+def check_tensorflow() -> None:
+    """Check which TensorFlow is installed, before it is imported, in milliseconds.
 
     Raises:
-        ValueError: two TensorFlow distributions, a libtpu that is too new for
-            tensorflow-tpu, or no googleapiclient to look a TPU's name up; with remedy.
+        ValueError: two TensorFlow distributions, or a libtpu that is too new for
+            tensorflow-tpu; with remedy.
     """
     found = {
         name: installed
@@ -120,18 +124,16 @@ def check_installation(tpu: str) -> None:
     if len(found) > 1:
         both = " and ".join(f"{name} {number}" for name, number in found.items())
         raise ValueError(
-            f"--tpu={tpu}: {both} are installed over each other, and which one runs is "
-            f"chance; run pip uninstall -y {' '.join(found)}, then {_INSTALL}"
+            f"{both} are installed over each other, and which one runs is chance; run "
+            f"pip uninstall -y {' '.join(found)}, then {_INSTALL}"
         )
     libtpu = installed_version("libtpu")
     too_new = version.parse(libtpu or "0") > version.parse(_NEWEST_LIBTPU)
     if "tensorflow-tpu" in found and too_new:
         raise ValueError(
-            f"--tpu={tpu}: libtpu {libtpu} is newer than {_NEWEST_LIBTPU} and aborts "
-            f"while TensorFlow is imported; run pip install libtpu=={_LIBTPU}"
+            f"libtpu {libtpu} is newer than {_NEWEST_LIBTPU} and aborts while "
+            f"TensorFlow is imported; run pip install libtpu=={_LIBTPU}"
         )
-    if is_cluster(tpu) and "://" not in tpu:
-        check_api_client(tpu)
 
 
 def has_compiler_for_cpu() -> bool:

@@ -93,37 +93,33 @@ def test_machine_without_chip_or_libtpu_is_refused(monkeypatch, modules, tmp_pat
         environment.build_variables("local")
 
 
-def test_installation_that_works_is_accepted(installed, modules):
-    installed |= {"tensorflow-tpu": "2.20.0", "libtpu": "0.0.14"}
-    environment.check_installation("pod")
-    # The newest libtpu that does not abort; an address needs no name looked up.
-    installed["libtpu"] = "0.0.43"
-    modules.clear()
-    environment.check_installation("local")
-    environment.check_installation("grpc://10.0.0.2:8470")
+def test_installation_that_works_is_accepted(installed):
+    # The newest libtpu that does not abort.
+    installed |= {"tensorflow-tpu": "2.20.0", "libtpu": "0.0.43"}
+    environment.check_tensorflow()
     # The newest libtpu, for preflight, beside the TensorFlow that never loads it.
     del installed["tensorflow-tpu"]
     installed |= {"tensorflow": "2.20.0", "libtpu": "0.0.52"}
-    environment.check_installation("local")
+    environment.check_tensorflow()
 
 
-def test_two_tensorflows_are_refused_with_remedy(installed, modules):
+def test_two_tensorflows_are_refused_with_remedy(installed):
     installed |= {"tensorflow": "2.20.0", "tensorflow-tpu": "2.20.0"}
     with pytest.raises(
         ValueError,
-        match=r"--tpu=pod: tensorflow 2\.20\.0 and tensorflow-tpu 2\.20\.0 are "
-        r"installed over each other.*pip uninstall -y tensorflow tensorflow-tpu, then "
+        match=r"^tensorflow 2\.20\.0 and tensorflow-tpu 2\.20\.0 are installed over "
+        r"each other.*pip uninstall -y tensorflow tensorflow-tpu, then "
         r"pip install --no-deps -r requirements-tpu\.txt",
     ):
-        environment.check_installation("pod")
+        environment.check_tensorflow()
 
 
-def test_libtpu_that_aborts_is_refused_with_remedy(installed, modules):
+def test_libtpu_that_aborts_is_refused_with_remedy(installed):
     installed |= {"tensorflow-tpu": "2.20.0", "libtpu": "0.0.44"}
     with pytest.raises(
-        ValueError, match=r"libtpu 0\.0\.44 .*pip install libtpu==0\.0\.14"
+        ValueError, match=r"^libtpu 0\.0\.44 .*pip install libtpu==0\.0\.14"
     ):
-        environment.check_installation("local")
+        environment.check_tensorflow()
 
 
 def test_tpu_build_cannot_compile_for_a_cpu(installed):
@@ -134,13 +130,24 @@ def test_tpu_build_cannot_compile_for_a_cpu(installed):
     assert not environment.has_compiler_for_cpu()
 
 
-def test_missing_api_client_is_refused_with_remedy(installed, modules):
-    installed["tensorflow-tpu"] = "2.20.0"
+@pytest.mark.parametrize(
+    ("tpu", "is_refused"), [("pod", True), ("grpc://10.0.0.2:8470", False)]
+)
+def test_missing_api_client_is_refused_with_remedy(
+    installed, modules, monkeypatch, tpu, is_refused
+):
+    monkeypatch.setattr(sys, "argv", ["-m", f"--tpu={tpu}"])
+    monkeypatch.setattr(os, "environ", {})
     modules.remove("googleapiclient")
+    if not is_refused:  # An address needs no name looked up.
+        environment.prepare_command()
+        return
     with pytest.raises(
-        ValueError, match=r"needs googleapiclient.*pip install cloud-tpu-client==0\.10"
+        SystemExit,
+        match=r"^bert_cn: error: --tpu=pod: looking a TPU's name up needs "
+        r"googleapiclient.*pip install cloud-tpu-client==0\.10",
     ):
-        environment.check_installation("pod")
+        environment.prepare_command()
 
 
 def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
@@ -170,6 +177,23 @@ def test_variables_are_set_before_a_command_is_imported():
     # A program of somebody else's that has a --tpu of its own is left alone.
     done = run_python("-c", script.replace("'-m'", "'theirs.py'"))
     assert json.loads(done.stdout) == [None, None], done.stderr
+
+
+def test_command_refuses_a_tensorflow_for_tpus_that_cannot_be_imported(tmp_path):
+    for name in ("tensorflow", "tensorflow_tpu"):
+        folder = tmp_path / f"{name}-2.20.0.dist-info"
+        folder.mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.20.0\n"
+        (folder / "METADATA").write_text(metadata)
+    path = {"PYTHONPATH": str(tmp_path)}
+    done = run_python("-X", "importtime", "-m", "bert_cn.convert_checkpoint", **path)
+    assert done.returncode == 1
+    assert "bert_cn: error: tensorflow 2.20.0 and tensorflow-tpu 2.20.0" in done.stderr
+    assert "| tensorflow" not in done.stderr
+    assert "Traceback" not in done.stderr
+    # A program that imports the package may have no use for TensorFlow.
+    done = run_python("-c", "import bert_cn", **path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(
