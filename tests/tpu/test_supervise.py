@@ -172,7 +172,7 @@ def test_command_that_wants_the_terminal_is_not_stopped_by_it(terminal):
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
     try:
-        wait_for(has_ended)
+        wait_for(has_ended, 300)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
         assert b"with exit code 5, which running it again" in shown
     finally:
