@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from bert_cn import optimization, step_settings
+from bert_cn import early_look, optimization, step_settings
 from tests.bert_cn import records
 from tpu import graph_checks, slice_strategy, step_lowering
 
@@ -77,30 +77,58 @@ def test_find_violations_gives_none_for_counters_and_seeds():
     assert _find(step, _FLOATS) == []
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
+@pytest.fixture
+def build_trainer(small_config):
+    """Returns a function: settings -> trainer of one of 8 replicas, its strategy."""
+
+    def build(optimizer: str = "bert_adamw", **settings):
+        strategy = slice_strategy.SliceStrategy(8)
+        trainer = step_settings.build_trainer(
+            step_settings.StepSettings(
+                small_config,
+                optimizer,
+                optimization.WarmupPolynomialDecay(1e-4, 100, 10),
+                precision="mixed_bfloat16",
+                **settings,
+            ),
+            strategy,
+        )
+        return trainer, strategy
+
+    yield build
+    tf.keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "accumulation_steps", "recompute_layers"),
+    [("bert_adamw", 1, False), ("lamb", 2, True)],
+)
 def test_training_step_holds_nothing_that_a_tpu_cannot_do(
-    small_config, accumulation_steps
+    build_trainer, optimizer, accumulation_steps, recompute_layers
 ):
-    strategy = slice_strategy.SliceStrategy(8)
-    settings = step_settings.StepSettings(
-        small_config,
-        "lamb",
-        optimization.WarmupPolynomialDecay(1e-4, 100, 10),
-        precision="mixed_bfloat16",
+    trainer, strategy = build_trainer(
+        optimizer,
         accumulation_steps=accumulation_steps,
+        recompute_layers=recompute_layers,
     )
-    try:
-        trainer = step_settings.build_trainer(settings, strategy)
-        features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
-        step = step_lowering.TracedStep(trainer, strategy, features)
-    finally:
-        tf.keras.config.set_dtype_policy("float32")
+    features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
+    step = step_lowering.TracedStep(trainer, strategy, features)
     operations = list(graph_checks.walk_operations(step.graph))
     types = {op.type for op in operations}
-    # Gradients are summed over replicas, and dropout hashes: this is the whole step.
-    assert {
-        "XlaAllReduce",
-        "AssignSubVariableOp",
-        "BitwiseXor",
-    } <= types
+    # Gradients are summed over replicas, dropout hashes, and the optimizer divides by
+    # roots and assigns: this is the whole step.
+    assert {"XlaAllReduce", "BitwiseXor", "Sqrt"} <= types
+    assert types & {"AssignVariableOp", "AssignSubVariableOp"}
     assert graph_checks.find_violations(step.graph) == []
+
+
+def test_evaluation_step_holds_nothing_that_a_tpu_cannot_do(build_trainer):
+    trainer, strategy = build_trainer()
+    features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
+    features |= early_look.mark_groups(features, None)
+    with strategy.scope():
+        graph = trainer.eval_step.get_concrete_function(features).graph
+    types = {op.type for op in graph_checks.walk_operations(graph)}
+    # Predictions are counted, over all replicas: this is the whole step.
+    assert {"ArgMax", "XlaAllReduce"} <= types
+    assert graph_checks.find_violations(graph) == []
