@@ -5,6 +5,7 @@ they are used. A hash of the entry's own number is computed where it is used: XL
 it, nothing is written, and the mask is the same on every kind of device.
 """
 
+import keras
 import tensorflow as tf
 
 # The finalizer of MurmurHash3 (Austin Appleby, public domain), and 2^32 by the golden
@@ -12,6 +13,22 @@ import tensorflow as tf
 _MULTIPLIERS = (0x85EBCA6B, 0xC2B2AE35)
 _SHIFTS = (16, 13, 16)
 _GOLDEN = 0x9E3779B1
+
+
+def next_seed(generator: keras.random.SeedGenerator, uses: int = 1) -> tf.Tensor:
+    """Return a seed, int32 [2], that differs between calls and between replicas.
+
+    Args:
+        generator: counts the calls.
+        uses: how many masks a call gives: its seed plus [0, 0], [0, 1], ... is no other
+            call's.
+    """
+    seed, count = tf.unstack(tf.cast(generator.next(), tf.int32))
+    replicas = tf.distribute.get_replica_context()
+    if replicas is not None and replicas.num_replicas_in_sync > 1:
+        # The generator's state is mirrored: without this, all replicas drop the same.
+        seed += tf.cast(replicas.replica_id_in_sync_group, tf.int32)
+    return tf.stack([seed, count * uses])
 
 
 def draw(x: tf.Tensor, seed: tf.Tensor, rate: float) -> tf.Tensor:

@@ -14,7 +14,7 @@ import keras
 import keras_hub
 import tensorflow as tf
 
-from bert_cn import attention, fused_ops
+from bert_cn import attention, dropout_mask, fused_ops
 from bert_cn import config as config_lib
 
 # Added to the scores of padding; finite in bfloat16 too, so that a row of nothing but
@@ -90,7 +90,9 @@ class BertEncoder(keras_hub.models.BertBackbone):
 
     def call(self, inputs, training=None, mask=None):
         """Compute both outputs; see the class."""
-        seeds = self._draw_seeds() if training else None
+        seeds = None
+        if training:
+            seeds = dropout_mask.next_seed(self.dropout_seeds, _SEEDS_PER_PASS)
         fuse = self._fuse and bool(training)
         x = self._embed(inputs["token_ids"], inputs["segment_ids"], seeds, fuse)
         padding = tf.cast(inputs["padding_mask"] == 0, self.compute_dtype)
@@ -109,16 +111,6 @@ class BertEncoder(keras_hub.models.BertBackbone):
         batch, length = tf.unstack(tf.shape(inputs["token_ids"]))
         x = tf.reshape(x, (batch, length, self.hidden_dim))
         return {"sequence_output": x, "pooled_output": self.pooled_dense(x[:, 0])}
-
-    def _draw_seeds(self) -> tf.Tensor:
-        """Return a seed [2] that differs between passes and between replicas."""
-        seed, count = tf.unstack(tf.cast(self.dropout_seeds.next(), tf.int32))
-        replicas = tf.distribute.get_replica_context()
-        if replicas is not None and replicas.num_replicas_in_sync > 1:
-            # Keras's seed states are mirrored: without this, all replicas drop the
-            # same units.
-            seed += tf.cast(replicas.replica_id_in_sync_group, tf.int32)
-        return tf.stack([seed, count * _SEEDS_PER_PASS])
 
     def _embed(self, token_ids, segment_ids, seeds, fuse):
         """Return compute dtype [batch * length, hidden]."""

@@ -7,11 +7,10 @@ BertForSequenceClassification: dropout, then one dense layer.
 import dataclasses
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from bert_cn import modeling
-from bert_cn.finetuning import export, starting_point, training
+from bert_cn.finetuning import export, heads, starting_point, training
 from bert_cn.finetuning import features as features_lib
 
 LABEL = "label"
@@ -59,7 +58,7 @@ class Labels:
 
 def read_labels(folder: str) -> Labels | None:
     """Return what a fine-tuned folder predicts; None if it has no such head."""
-    if export.read_head(folder, _HEAD) is None:
+    if export.read_head(folder, _HEAD, ARCHITECTURE) is None:
         return None
     settings = export.read_settings(folder)
     names = settings.get("id2label") or {}
@@ -84,15 +83,8 @@ class Classifier:
         config = start.config
         inputs = starting_point.encoder_inputs()
         pooled = self._encoder(inputs)[modeling.POOLED_OUTPUT]
-        pooled = keras.layers.Dropout(config.hidden_dropout_prob)(pooled)
-        self._head = keras.layers.Dense(
-            labels.num_outputs,
-            kernel_initializer=keras.initializers.TruncatedNormal(
-                stddev=config.initializer_range
-            ),
-            dtype="float32",
-            name="classifier",
-        )
+        pooled = heads.Dropout(config.hidden_dropout_prob)(pooled)
+        self._head = heads.build_dense(labels.num_outputs, config, "classifier")
         self.model = keras.Model(inputs, self._head(pooled), name="classification")
         self._load_head()
 
@@ -100,9 +92,8 @@ class Classifier:
         folder = self._start.source
         if self._start.bert is None or read_labels(folder) != self._labels:
             return
-        weight, bias = export.read_head(folder, _HEAD).values()
-        self._head.kernel.assign(weight.T)
-        self._head.bias.assign(bias)
+        head = export.read_head(folder, _HEAD, ARCHITECTURE)
+        heads.assign_dense(self._head, head)
         print("Its classifier predicts the same and is kept.", flush=True)
 
     def build_learner(self) -> training.Learner:
@@ -131,7 +122,6 @@ class Classifier:
 
     def save(self, folder: str) -> None:
         """Write the model as it is as a folder of transformers."""
-        weight, bias = starting_point.read_dense(self._head)
-        head: dict[str, np.ndarray] = dict(zip(_HEAD, (weight, bias), strict=True))
+        head = heads.read_dense(self._head)
         bert = starting_point.read_back(self._encoder, self._start)
         export.write_model(folder, bert, ARCHITECTURE, head, self._labels.settings())

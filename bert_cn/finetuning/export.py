@@ -84,13 +84,30 @@ def read_settings(folder: str) -> dict:
     return folders.read_json(folders.join(folder, transformers_config.CONFIG_FILE))
 
 
-def read_head(folder: str, names: tuple[str, ...]) -> dict[str, np.ndarray] | None:
-    """Return the named weights of a folder, or None if it lacks one of them.
+def read_architecture(folder: str) -> str:
+    """Return which class of transformers a folder is for; "" if it does not say."""
+    if not has_model(folder):
+        return ""
+    return "".join((read_settings(folder).get("architectures") or [])[:1])
+
+
+def read_head(
+    folder: str, names: tuple[str, ...], architecture: str
+) -> dict[str, np.ndarray] | None:
+    """Return the named weights of a folder.
+
+    Args:
+        folder: any.
+        names: of weights; heads of several architectures share them.
+        architecture: transformers' class.
+
+    Returns:
+        Name -> array; None if the folder lacks one of them, or is for another class.
 
     Raises:
         ValueError: the weights' file is damaged.
     """
-    if not has_model(folder):
+    if not has_model(folder) or read_architecture(folder) not in ("", architecture):
         return None
     try:
         with (

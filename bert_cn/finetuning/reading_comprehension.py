@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from bert_cn import modeling
-from bert_cn.finetuning import export, starting_point, training, windows
+from bert_cn.finetuning import export, heads, starting_point, training, windows
 from bert_cn.finetuning import features as features_lib
 
 START_LOGITS = "start_logits"
@@ -28,7 +28,7 @@ _FAR_BELOW = -1e9
 
 def has_reader(folder: str) -> bool:
     """Say whether a folder holds a model with the head of this module."""
-    return export.read_head(folder, _HEAD) is not None
+    return export.read_head(folder, _HEAD, ARCHITECTURE) is not None
 
 
 def read_threshold(folder: str) -> float | None:
@@ -55,16 +55,9 @@ class Reader:
     def __init__(self, start: starting_point.StartingPoint):
         self.threshold: float | None = None
         self._start = start
-        self._encoder = starting_point.build_encoder(start)
+        self._encoder = starting_point.build_encoder(start, uses_pooler=False)
         inputs = starting_point.encoder_inputs()
-        self._head = keras.layers.Dense(
-            2,
-            kernel_initializer=keras.initializers.TruncatedNormal(
-                stddev=start.config.initializer_range
-            ),
-            dtype="float32",
-            name="qa_outputs",
-        )
+        self._head = heads.build_dense(2, start.config, "qa_outputs")
         tokens = self._encoder(inputs)[modeling.SEQUENCE_OUTPUT]
         self.model = keras.Model(inputs, self._head(tokens), name="reading")
         self._load_head()
@@ -73,9 +66,8 @@ class Reader:
         start = self._start
         if start.bert is None or not has_reader(start.source):
             return
-        weight, bias = export.read_head(start.source, _HEAD).values()
-        self._head.kernel.assign(weight.T)
-        self._head.bias.assign(bias)
+        head = export.read_head(start.source, _HEAD, ARCHITECTURE)
+        heads.assign_dense(self._head, head)
         print("Its head finds answers and is kept.", flush=True)
 
     def build_learner(self) -> training.Learner:
@@ -112,7 +104,7 @@ class Reader:
 
     def save(self, folder: str) -> None:
         """Write the model as it is as a folder of transformers."""
-        head = dict(zip(_HEAD, starting_point.read_dense(self._head), strict=True))
+        head = heads.read_dense(self._head)
         bert = starting_point.read_back(self._encoder, self._start, with_pooler=False)
         settings = {} if self.threshold is None else {_THRESHOLD: self.threshold}
         export.write_model(folder, bert, ARCHITECTURE, head, settings)

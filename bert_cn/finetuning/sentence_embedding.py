@@ -14,7 +14,7 @@ from bert_cn import modeling
 from bert_cn.conversion import formats, pretrained, sentence_transformer
 from bert_cn.conversion.weight_map import Part
 from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning import starting_point, training
+from bert_cn.finetuning import heads, starting_point, training
 
 FORMAT = "sentence_transformers"
 # Prefixes of the sequences of an example: two texts, and one that means another thing.
@@ -96,20 +96,15 @@ class SentenceEncoder:
         self._embedding = embedding
         self._objective = objective
         self._max_seq_length = max_seq_length
-        self._encoder = starting_point.build_encoder(start)
+        self._encoder = starting_point.build_encoder(start, uses_pooler=False)
         inputs = starting_point.encoder_inputs()
         states = self._encoder(inputs)[modeling.SEQUENCE_OUTPUT]
         self._head = None
         outputs = [states]
         if objective and objective.name == "softmax":
             compared = keras.Input((3 * start.config.hidden_size,), name="compared")
-            self._head = keras.layers.Dense(
-                objective.num_labels,
-                kernel_initializer=keras.initializers.TruncatedNormal(
-                    stddev=start.config.initializer_range
-                ),
-                dtype="float32",
-                name="classifier",
+            self._head = heads.build_dense(
+                objective.num_labels, start.config, "classifier"
             )
             outputs.append(self._head(compared))
             inputs = {**inputs, "compared": compared}

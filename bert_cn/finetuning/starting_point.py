@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import keras
-import numpy as np
 
 from bert_cn import config as config_lib
 from bert_cn import modeling
@@ -146,11 +145,15 @@ def _load_random(
     )
 
 
-def build_encoder(start: StartingPoint) -> keras.Model:
+def build_encoder(start: StartingPoint, uses_pooler: bool = True) -> keras.Model:
     """Build the encoder and put the checkpoint's weights into it, printing a line.
 
     Call it under the strategy's scope, with Keras's seed set: what the checkpoint lacks
     (the pooler, if it was trained without) keeps what the initializer drew.
+
+    Args:
+        start: the checkpoint.
+        uses_pooler: whether the task does; if not, its absence is not worth a word.
 
     Returns:
         The model of `modeling.build_encoder`.
@@ -161,8 +164,8 @@ def build_encoder(start: StartingPoint) -> keras.Model:
         return encoder
     parts = tuple(part for part in _ENCODER_PARTS if start.bert.has(part))
     keras_weights.assign_to_model(encoder, start.bert.weights, parts)
-    missing = [part for part in _ENCODER_PARTS if part not in parts]
-    fresh = f" It has no {missing[0]}, which is drawn anew." if missing else ""
+    lacks_pooler = uses_pooler and Part.POOLER not in parts
+    fresh = " It has no pooler, which is drawn anew." if lacks_pooler else ""
     print(f"Started from {start.source}.{fresh}", flush=True)
     return encoder
 
@@ -203,8 +206,3 @@ def encoder_inputs() -> dict[str, keras.KerasTensor]:
         name: keras.Input((None,), dtype="int32", name=name)
         for name in ("token_ids", "segment_ids", "padding_mask")
     }
-
-
-def read_dense(layer: keras.layers.Dense) -> tuple[np.ndarray, np.ndarray]:
-    """Return a dense layer as transformers stores it: weight [out, in], bias [out]."""
-    return np.ascontiguousarray(layer.kernel.numpy().T), layer.bias.numpy()

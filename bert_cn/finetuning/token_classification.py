@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from bert_cn import modeling
-from bert_cn.finetuning import export, starting_point, tagged_text, training
+from bert_cn.finetuning import export, heads, starting_point, tagged_text, training
 from bert_cn.finetuning import features as features_lib
 
 ARCHITECTURE = "BertForTokenClassification"
@@ -23,12 +23,9 @@ _INPUTS = (
 
 def read_labels(folder: str) -> tuple[str, ...] | None:
     """Return the classes of a folder of token classification; None if it is none."""
-    if export.read_head(folder, _HEAD) is None:
+    if export.read_head(folder, _HEAD, ARCHITECTURE) is None:
         return None
-    settings = export.read_settings(folder)
-    if settings.get("architectures") != [ARCHITECTURE]:
-        return None
-    names = settings.get("id2label") or {}
+    names = export.read_settings(folder).get("id2label") or {}
     return tuple(names[str(index)] for index in range(len(names)))
 
 
@@ -44,28 +41,20 @@ class Tagger:
     def __init__(self, start: starting_point.StartingPoint, labels: tuple[str, ...]):
         self._start = start
         self._labels = labels
-        self._encoder = starting_point.build_encoder(start)
+        self._encoder = starting_point.build_encoder(start, uses_pooler=False)
         config = start.config
         inputs = starting_point.encoder_inputs()
         states = self._encoder(inputs)[modeling.SEQUENCE_OUTPUT]
-        states = keras.layers.Dropout(config.hidden_dropout_prob)(states)
-        self._head = keras.layers.Dense(
-            len(labels),
-            kernel_initializer=keras.initializers.TruncatedNormal(
-                stddev=config.initializer_range
-            ),
-            dtype="float32",
-            name="classifier",
-        )
+        states = heads.Dropout(config.hidden_dropout_prob)(states)
+        self._head = heads.build_dense(len(labels), config, "classifier")
         self.model = keras.Model(inputs, self._head(states), name="tagging")
         self._load_head()
 
     def _load_head(self) -> None:
         if self._start.bert is None or read_labels(self._start.source) != self._labels:
             return
-        weight, bias = export.read_head(self._start.source, _HEAD).values()
-        self._head.kernel.assign(weight.T)
-        self._head.bias.assign(bias)
+        head = export.read_head(self._start.source, _HEAD, ARCHITECTURE)
+        heads.assign_dense(self._head, head)
         print("Its classifier predicts the same and is kept.", flush=True)
 
     def build_learner(self) -> training.Learner:
@@ -112,7 +101,7 @@ class Tagger:
 
     def save(self, folder: str) -> None:
         """Write the model as it is as a folder of transformers."""
-        head = dict(zip(_HEAD, starting_point.read_dense(self._head), strict=True))
+        head = heads.read_dense(self._head)
         bert = starting_point.read_back(self._encoder, self._start, with_pooler=False)
         names = self._labels
         settings = {

@@ -181,6 +181,27 @@ def test_fine_tuned_folder_is_read_with_its_head(trained, capsys):
     assert np.abs(other["logits"] - outputs["logits"]).max() > 0.1
 
 
+def test_bfloat16_computes_nearly_the_same_from_float32_variables(trained):
+    _, features, outputs, folder = trained
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        classifier, trainer, _ = build(folder, classification.read_labels(folder))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = classifier.model
+    assert model.get_layer("bert").compute_dtype == "bfloat16"
+    half = training.predict(trainer, features, SHAPE)
+    assert half["logits"].dtype == half["loss"].dtype == np.float32
+    # bfloat16 has 8 binary digits.
+    difference = np.abs(half["logits"] - outputs["logits"]).max()
+    assert 1e-5 < difference < np.abs(outputs["logits"]).max() / 2**4
+
+    trainer.start(RECIPE, 4)
+    result = trainer.train_step(next(batches.iterate_eval_batches(features, SHAPE)))
+    assert np.isfinite(result.numpy()).all()
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+
+
 def test_missing_pooler_is_drawn_anew_and_said(build_bert, tmp_path, capsys):
     bert = build_bert((Part.ENCODER, Part.MLM))
     formats.write_checkpoint(bert, "tf1", str(tmp_path / "mlm"))
@@ -189,6 +210,8 @@ def test_missing_pooler_is_drawn_anew_and_said(build_bert, tmp_path, capsys):
     encoder = starting_point.build_encoder(start)
 
     assert "It has no pooler, which is drawn anew." in capsys.readouterr().out
+    starting_point.build_encoder(start, uses_pooler=False)
+    assert "It has no" not in capsys.readouterr().out
     back = starting_point.read_back(encoder, start)
     name = "bert/embeddings/word_embeddings"
     assert back.weights[name].tobytes() == bert.weights[name].tobytes()
@@ -240,7 +263,7 @@ devices = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, devices)
 import dataclasses
 import keras
-from bert_cn.finetuning import classification, starting_point, training
+from bert_cn.finetuning import classification, heads, starting_point, training
 from tests.bert_cn.finetuning import test_classification as this
 
 start = starting_point.load_starting_point(sys.argv[1])
@@ -263,6 +286,15 @@ for strategy in (
     training.train(trainer, features, this.SHAPE, recipe, keeper)
     outputs = training.predict(trainer, features, this.SHAPE)
     print(json.dumps(outputs["logits"].tolist()))
+
+(dropout,) = (
+    layer for layer in classifier.model.layers if isinstance(layer, heads.Dropout)
+)
+dropout.rate = 0.5
+ones = tf.ones([64])
+drop = tf.function(lambda: strategy.run(lambda: dropout(ones, training=True)))
+calls = [strategy.experimental_local_results(drop()) for _ in range(2)]
+print(json.dumps([[y.numpy().tolist() for y in call] for call in calls]))
 """
 
 
@@ -276,11 +308,15 @@ def test_two_replicas_compute_what_one_does(checkpoint, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    one, two = (
-        np.array(json.loads(line))
-        for line in done.stdout.splitlines()
-        if line.startswith("[[")
-    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[[")]
+    *logits, calls = map(json.loads, lines)
+    one, two = map(np.array, logits)
     assert one.shape == (21, 2)
     assert np.abs(one).max() > 0.02
     np.testing.assert_allclose(one, two, atol=1e-5)
+    # Dropout of the head has another mask in each call, and on each replica.
+    masks = [tuple(mask) for call in calls for mask in call]
+    assert len(masks) == len(set(masks)) == 4
+    for mask in masks:
+        assert set(mask) == {0.0, 2.0}
+        assert 16 < mask.count(0.0) < 48
