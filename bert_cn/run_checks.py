@@ -16,7 +16,7 @@ def check_positions(max_seq_length: int, config: config_lib.BertConfig) -> None:
 
 
 def check_batch_sizes(
-    sizes: dict[str, int], num_replicas: int, accumulation_steps: int
+    sizes: dict[str, int], num_replicas: int, accumulation_steps: int = 1
 ) -> None:
     """Raise ValueError if a batch cannot be shared out evenly.
 

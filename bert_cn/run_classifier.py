@@ -10,7 +10,7 @@
 
 Leaves in --output_dir: best/, a folder that transformers'
 AutoModelForSequenceClassification loads, with the weights that did best on dev;
-eval_results.txt; and with --do_predict test_results.tsv.
+eval_results.txt; tensorboard/; and with --do_predict test_results.tsv.
 """
 
 import os
@@ -151,9 +151,7 @@ def _find_labels(task, read, checkpoint: str) -> classification.Labels:
         return splits.find_labels(task, read)
     trained = classification.read_labels(checkpoint)
     if trained is None:
-        raise ValueError(
-            f"{checkpoint!r} holds no fine-tuned classifier: pass --do_train."
-        )
+        raise command.no_model_error(checkpoint, "fine-tuned classifier")
     if task.labels is not None and trained.names != task.labels:
         raise ValueError(
             f"{checkpoint!r} predicts {', '.join(trained.names) or 'a score'}, and "

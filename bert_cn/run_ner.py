@@ -8,8 +8,8 @@ or spaces, and a blank line between sentences: BIO as TSV, and CoNLL's columns.
 
 Leaves in --output_dir: best/, a folder that transformers'
 AutoModelForTokenClassification loads, with the weights that did best on dev;
-eval_results.txt; and with --do_predict test_results.tsv: the word, its tag if the file
-has one, and the predicted tag.
+eval_results.txt; tensorboard/; and with --do_predict test_results.tsv: the word, its
+tag if the file has one, and the predicted tag.
 """
 
 import os
@@ -115,9 +115,7 @@ def _find_labels(data, checkpoint: str) -> tuple[str, ...]:
         return tagged_text.find_labels(data[tasks.TRAIN])
     trained = token_classification.read_labels(checkpoint)
     if trained is None:
-        raise ValueError(
-            f"{checkpoint!r} holds no fine-tuned token classifier: pass --do_train."
-        )
+        raise command.no_model_error(checkpoint, "fine-tuned token classifier")
     return trained
 
 

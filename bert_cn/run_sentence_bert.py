@@ -9,7 +9,8 @@
         --init_checkpoint=out/mini --do_train --do_eval --output_dir=out/nli
 
 Leaves in --output_dir: best/, a folder that SentenceTransformer("best") loads, with the
-weights that did best on dev; eval_results.txt; and with --do_predict test_results.tsv.
+weights that did best on dev; eval_results.txt; tensorboard/; and with --do_predict
+test_results.tsv.
 """
 
 import os

@@ -7,8 +7,9 @@
 Reads SQuAD 1.1, SQuAD 2.0 (--version_2_with_negative), CMRC 2018 and DRCD, and anything
 else in SQuAD's layout. Leaves in --output_dir: best/, a folder that transformers'
 AutoModelForQuestionAnswering loads, with the weights that did best on dev;
-eval_results.txt; answers.tsv, the training answers that are not what their file says;
-and with --do_predict predictions.json, nbest_predictions.json and null_odds.json.
+eval_results.txt; tensorboard/; answers.tsv, the training answers that are not what
+their file says; and with --do_predict predictions.json, nbest_predictions.json and
+null_odds.json.
 """
 
 import tensorflow as tf
@@ -24,7 +25,7 @@ from bert_cn.finetuning import (
     windows,
 )
 from bert_cn.finetuning import features as features_lib
-from data_prep import command_line, storage
+from data_prep import command_line
 
 _COMMAND = command.Command(
     command_flags.Defaults(
@@ -122,7 +123,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
         _build_rules(data),
         _COMMAND.shape(_COMMAND.predict_batch_size),
     )
-    storage.makedirs(output_dir)
+    _COMMAND.make_output_dir(output_dir)
     steps = 0
     if _COMMAND.do_train.value:
         reading_results.write_problems(problems, output_dir)
@@ -217,9 +218,7 @@ def _read_data():
 def _find_checkpoint() -> str:
     checkpoint = _COMMAND.find_checkpoint()
     if not (_COMMAND.do_train.value or reading_comprehension.has_reader(checkpoint)):
-        raise ValueError(
-            f"{checkpoint!r} holds no model fine-tuned for answers: pass --do_train."
-        )
+        raise command.no_model_error(checkpoint, "model fine-tuned for answers")
     return checkpoint
 
 

@@ -45,17 +45,20 @@ class BestKeeper:
             return ""
         return f"the weights of step {self.step} stay in {self._place}"
 
-    def measure(self, step: int, progress: str) -> None:
+    def measure(self, step: int, progress: str) -> dict[str, float]:
         """Evaluate, print one line, and keep the weights if none were better.
 
         Args:
             step: updates made so far.
             progress: for the line.
+
+        Returns:
+            The metrics; nothing, if there is nothing to measure on.
         """
         if self._evaluate is None:
             tqdm.tqdm.write(progress)  # Above a progress bar.
             self._keep(step, {})
-            return
+            return {}
         metrics = dict(self._evaluate())
         self.history.append((step, metrics))
         better = not self.step or (
@@ -65,6 +68,7 @@ class BestKeeper:
         tqdm.tqdm.write(f"{progress}; dev: {shown}{' (best)' if better else ''}")
         if better:
             self._keep(step, metrics)
+        return metrics
 
     def keep_unless_kept(self, step: int) -> None:
         """Keep the weights, unmeasured, if none were kept so far."""

@@ -12,18 +12,19 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from bert_cn import failures, reporting
+from bert_cn import failures, reporting, run_checks
 from bert_cn.finetuning import (
     batches,
     best_weights,
     command_flags,
+    curves,
     export,
     starting_point,
     tasks,
     training,
 )
 from bert_cn.finetuning import features as features_lib
-from data_prep import storage
+from tpu import storage_checks
 from tpu import strategy as strategy_lib
 
 # Widths of batches are multiples of it; the fewer widths, the more padding.
@@ -85,11 +86,16 @@ class Command(command_flags.CommonFlags):
             body: takes the strategy, and the folder that this host writes to.
 
         Raises:
-            ValueError: there is a model already.
+            ValueError: there is a model already, or the flags do not suit the devices.
         """
         self._refuse_earlier_model()
         # Early, because several hosts must find each other before TensorFlow is used.
         strategy = strategy_lib.build_strategy(self.tpu.value)
+        run_checks.check_jit_compile(self.jit_compile.value, strategy)
+        run_checks.check_batch_sizes(
+            {flag.name: flag.value for flag in self.batch_sizes},
+            strategy.num_replicas_in_sync,
+        )
         with strategy_lib.keep_chiefs_files(
             strategy, self.output_dir.value
         ) as output_dir:
@@ -139,7 +145,11 @@ class Command(command_flags.CommonFlags):
     def build_trainer(
         self, strategy: tf.distribute.Strategy, build: Callable[[], Model]
     ) -> tuple[Model, training.Trainer]:
-        """Build a model by the seed and under the strategy, and what trains it."""
+        """Build a model by the seed and under the strategy, and what trains it.
+
+        Sets Keras's dtype policy, which is global.
+        """
+        keras.config.set_dtype_policy(self.precision.value)
         keras.utils.set_random_seed(self.random_seed.value)
         with strategy.scope():
             model = build()
@@ -154,6 +164,19 @@ class Command(command_flags.CommonFlags):
         if self.tpu.value:
             multiple = self.max_seq_length.value
         return batches.Shape(batch_size.value, self.max_seq_length.value, multiple)
+
+    def make_output_dir(self, output_dir: str) -> None:
+        """Make the folder, and raise ValueError if it cannot be written to.
+
+        A model is written after an epoch: what hinders comes out before. Unlike in
+        pretraining only this process opens files, whatever devices compute, so a folder
+        on its disk will do and no other host is tried.
+
+        Args:
+            output_dir: as this host was given it by `run`.
+        """
+        this_process = tf.distribute.get_strategy()
+        storage_checks.probe_folder(this_process, self.output_dir.name, output_dir)
 
     def train_and_report(
         self,
@@ -172,7 +195,7 @@ class Command(command_flags.CommonFlags):
             reporter: measures the splits dev and test.
             output_dir: folder of the model and the results.
         """
-        storage.makedirs(output_dir)
+        self.make_output_dir(output_dir)
         steps = 0
         if self.do_train.value:
             steps = self.train(
@@ -209,7 +232,7 @@ class Command(command_flags.CommonFlags):
             features: of the training examples.
             evaluate: measures on dev, if --do_eval says so.
             main_metric: which of its values decides.
-            output_dir: gets the model's folder.
+            output_dir: gets the model's folder and TensorBoard's.
 
         Returns:
             The updates after which the weights were best.
@@ -233,17 +256,32 @@ class Command(command_flags.CommonFlags):
             self.weight_decay_rate.value,
             self.random_seed.value,
         )
+        # Those of pretraining in the same folder stay.
+        replaced = self.overwrite.value and export.has_model(folder)
+        written = curves.Curves(output_dir, replaced)
         shape = self.shape(self.train_batch_size)
         with failures.explain_memory(
             shape.batch_size, shape.max_seq_length, "lower one of the two."
         ):
-            training.train(trainer, features, shape, recipe, keeper)
+            training.train(trainer, features, shape, recipe, keeper, written)
         print(f"Model: {folder} (step {keeper.step})")
         return keeper.step
 
     @staticmethod
     def _model_folder(output_dir: str) -> str:
         return os.path.join(output_dir, export.MODEL_FOLDER)
+
+
+def no_model_error(checkpoint: str, wanted: str) -> ValueError:
+    """Return the error for a checkpoint without the wanted head.
+
+    Args:
+        checkpoint: what was named.
+        wanted: what it should hold.
+    """
+    found = export.read_architecture(checkpoint)
+    found = f" (its config.json says {found})" if found else ""
+    return ValueError(f"{checkpoint!r} holds no {wanted}{found}: pass --do_train.")
 
 
 def write_results(output_dir: str, results: Mapping[str, float], steps: int) -> None:

@@ -58,7 +58,9 @@ class CommonFlags:
             "output_dir", "", "Folder for the model, results and predictions."
         )
         self.overwrite = flags.DEFINE_bool(
-            "overwrite", False, "Let --do_train replace the model of an earlier run."
+            "overwrite",
+            False,
+            "Let --do_train replace the model and curves of an earlier run.",
         )
         self.init_checkpoint = flags.DEFINE_string(
             "init_checkpoint",
@@ -94,6 +96,12 @@ class CommonFlags:
         self.do_predict = flags.DEFINE_bool(
             "do_predict", False, self._defaults.predict_help
         )
+        self.precision = flags.DEFINE_enum(
+            "precision",
+            "float32",
+            ["float32", "mixed_bfloat16"],
+            "What is computed in; variables, logits and losses are float32 either way.",
+        )
         self.jit_compile = flags.DEFINE_bool(
             "jit_compile", False, "Compile the step with XLA; a TPU always does."
         )
@@ -115,6 +123,7 @@ class CommonFlags:
             f"{defaults.unit} per update over all replicas.",
             lower_bound=1,
         )
+        self.batch_sizes = [self.train_batch_size]
         held_out = "dev and test"
         if defaults.eval_batch_size is not None:
             held_out = "test"
@@ -124,12 +133,14 @@ class CommonFlags:
                 f"{defaults.unit} per batch on dev.",
                 lower_bound=1,
             )
+            self.batch_sizes.append(self.eval_batch_size)
         self.predict_batch_size = flags.DEFINE_integer(
             "predict_batch_size",
             defaults.predict_batch_size,
             f"{defaults.unit} per batch on {held_out}.",
             lower_bound=1,
         )
+        self.batch_sizes.append(self.predict_batch_size)
 
     def _define_training(self) -> None:
         self.learning_rate = flags.DEFINE_float(

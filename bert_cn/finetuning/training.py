@@ -19,6 +19,7 @@ import tqdm
 from bert_cn import optimization, train_loop
 from bert_cn.finetuning import batches as batches_lib
 from bert_cn.finetuning import best_weights
+from bert_cn.finetuning import curves as curves_lib
 from bert_cn.finetuning import features as features_lib
 
 Arrays = dict[str, tf.Tensor]
@@ -102,6 +103,7 @@ class Trainer:
         self._jit_compile = jit_compile
         self.learner = learner
         self._optimizer = None
+        self._schedule = None
         self._steps = {}
 
     @property
@@ -116,12 +118,17 @@ class Trainer:
             num_train_steps,
             int(num_train_steps * recipe.warmup_proportion),
         )
+        self._schedule = schedule
         with self._strategy.scope():
             self._optimizer = optimization.OPTIMIZERS[recipe.optimizer](
                 schedule, recipe.weight_decay_rate
             )
             self._optimizer.build(self.learner.trained)
         self._steps.clear()  # They hold the optimizer before.
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of an update, counted from 1 on."""
+        return float(self._schedule(step - 1))
 
     def train_step(self, batch: batches_lib.Batch) -> tf.Tensor:
         """Make one update; returns float32 [2]: loss and norm of the gradient."""
@@ -237,6 +244,7 @@ def train(
     shape: batches_lib.Shape,
     recipe: Recipe,
     keeper: best_weights.BestKeeper,
+    curves: curves_lib.Curves | None = None,
 ) -> int:
     """Train, measure after each epoch and at the end, leave the best weights behind.
 
@@ -246,6 +254,7 @@ def train(
         shape: of the batches.
         recipe: how to train.
         keeper: measures the model and keeps its best weights.
+        curves: gets the loss and what was measured.
 
     Returns:
         The updates made.
@@ -271,12 +280,19 @@ def train(
                 loss = _check_results(results, step, keeper.kept)
                 progress.update(len(results), loss)
                 results.clear()
+                if curves:
+                    rate = trainer.learning_rate(step)
+                    scalars = {"loss": loss, "learning_rate": rate}
+                    curves.write(curves_lib.TRAIN, scalars, step)
             if stop_requested:
                 keeper.keep_unless_kept(step)
                 raise KeyboardInterrupt
             if is_epoch_over:
                 epoch = step / steps_per_epoch
-                keeper.measure(step, f"epoch {epoch:g}, step {step}, loss {loss:.4f}")
+                line = f"epoch {epoch:g}, step {step}, loss {loss:.4f}"
+                metrics = keeper.measure(step, line)
+                if curves:
+                    curves.write(curves_lib.DEV, metrics, step)
     keeper.restore_best()
     return num_steps
 

@@ -2,15 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import seqeval.metrics
 
-from bert_cn.conversion import formats
-from tests.conftest import REPOSITORY
+from tests.bert_cn import finetuning_runs as runs
 
 COMMAND = "bert_cn.run_ner"
 
@@ -30,9 +27,9 @@ def write_sentences(path, sentences, rng, between="\t"):
 
 
 @pytest.fixture(scope="module")
-def folder(build_bert, tmp_path_factory):
+def folder(build_bert, vocab_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("ner")
-    formats.write_checkpoint(build_bert(), "tf1", str(path / "tf1"))
+    runs.make_folder(build_bert, vocab_file, path)
     rng = np.random.default_rng(0)
     data = path / "data"
     data.mkdir()
@@ -53,11 +50,6 @@ def arguments_of(folder, *arguments):
     )
 
 
-def read_results(folder) -> dict[str, float]:
-    lines = (folder / "out" / "eval_results.txt").read_text().splitlines()
-    return {name: float(value) for name, value in (line.split(" = ") for line in lines)}
-
-
 @pytest.fixture(scope="module")
 def trained(run_command, folder):
     done = run_command(
@@ -70,7 +62,7 @@ def trained(run_command, folder):
         ),
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, read_results(folder)
+    return done.stdout, runs.read_results(folder)
 
 
 def test_training_leaves_results_predictions_and_a_model(trained, folder):
@@ -102,11 +94,10 @@ def test_training_leaves_results_predictions_and_a_model(trained, folder):
 
 
 # Flags after the usual ones (later ones override), and what is said.
-TRAIN = ("--do_train", "--init_checkpoint={0}/tf1", "--output_dir={0}/new")
+TRAIN = runs.TRAIN
 REFUSED = [
-    ((), "Nothing to do: pass --do_train, --do_eval, --do_predict or several."),
+    *runs.REFUSED,
     ((*TRAIN, "--data_dir="), "--data_dir is empty: name the folder of the files."),
-    ((*TRAIN, "--output_dir="), "--output_dir is empty: name a folder for the"),
     ((*TRAIN, "--data_dir={0}"), "holds no train.txt (nor .tsv, .conll, .bio): name"),
     ((*TRAIN, "--train_file=no.txt"), "no.txt cannot be read: check --data_dir and th"),
     ((*TRAIN, "--train_file=empty.txt"), "empty.txt is empty: put one word and its t"),
@@ -117,18 +108,15 @@ REFUSED = [
         (*TRAIN, "--do_eval", "--dev_file=unknown.txt"),
         "unknown.txt, line 2: the tag 'B-PER' is unknown; the tags are O, B-GPE, I-GPE",
     ),
-    ((*TRAIN, "--max_seq_length=17"), "is over the model's max_position_embeddings=16"),
-    (
-        (*TRAIN, "--vocab_file={0}/other.txt"),
-        "was trained with another vocabulary than --vocab_file={0}/other.txt: id 7 is ",
-    ),
-    (("--do_eval", "--output_dir={0}/new"), "new' holds no trained model: pass --do_t"),
     (
         ("--do_eval", "--init_checkpoint={0}/tf1"),
         "/tf1' holds no fine-tuned token classifier: pass --do_train.",
     ),
-    (("--do_train", "--init_checkpoint={0}/tf1"), "/out/best' holds the model of an"),
-    ((*TRAIN, "stray"), "Argument 'stray' belongs to no flag"),
+    (
+        ("--do_eval", "--init_checkpoint={0}/texts"),
+        "/texts' holds no fine-tuned token classifier (its config.json says "
+        "BertForSequenceClassification): pass --do_train.",
+    ),
 ]
 # Then the trained model again: measured, measured with less room, and asked about text
 # without tags.
@@ -137,77 +125,48 @@ FINE = [
     ("--do_eval", "--max_seq_length=5"),
     ("--do_predict", "--test_file=plain.txt"),
 ]
-RUN_MANY = """
-import contextlib, io, json, sys
-from absl import flags
-from bert_cn import run_ner
-from data_prep import command_line
-
-found = []
-for arguments in json.load(sys.stdin):
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS.unparse_flags()
-    sys.argv = ["run_ner", *arguments]
-    error, output = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(output):
-        try:
-            command_line.run_command(run_ner.main)
-        except SystemExit as end:
-            found.append((end.code, error.getvalue(), output.getvalue()))
-json.dump(found, sys.stdout)
-"""
 
 
 @pytest.fixture(scope="module")
-def many(trained, folder, vocab_file):
-    """Run all of `REFUSED` and `FINE`; returns (exit code, error, output) of each."""
+def many(trained, folder):
+    """Run all of `REFUSED` and `FINE`."""
+    runs.name_architecture(
+        folder / "out" / "best", folder / "texts", "BertForSequenceClassification"
+    )
     (folder / "data" / "empty.txt").write_text("\n\n")
     (folder / "data" / "unknown.txt").write_text("北\tB-LOC\n京\tB-PER\n")
-    tokens = vocab_file.read_text(encoding="utf-8").split("\n")
-    tokens[7], tokens[8] = tokens[8], tokens[7]
-    (folder / "other.txt").write_text("\n".join(tokens))
     lines = [
-        [each.replace("{0}", str(folder)) for each in arguments_of(folder, *flags)]
+        arguments_of(folder, *flags)
         for flags in [*(flags for flags, _ in REFUSED), *FINE]
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_MANY],
-        input=json.dumps(lines),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+    return runs.run_many(COMMAND, folder, lines)
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_bad_command_lines_are_refused(many, number, folder):
-    (code, error, _), message = many[number], REFUSED[number][1]
-    assert code == 1, error
-    assert message.replace("{0}", str(folder)) in error
-    assert error.startswith("run_ner: error: "), error
-    assert "Traceback" not in error
-    assert not (folder / "new").exists()
+    runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)
 
 
 def test_trained_model_is_measured_and_asked_again(trained, many, folder):
     measured, short, asked = many[len(REFUSED) :]
-    assert not measured[0], measured[1]
-    assert f"  f1 = {trained[1]['eval_f1']:.4f}\n" in measured[2]
-    assert "Its classifier predicts the same and is kept." in measured[2]
-    assert not short[0], short[1]
+    assert measured.code == 0, measured.error
+    assert f"  f1 = {trained[1]['eval_f1']:.4f}\n" in measured.output
+    assert "Its classifier predicts the same and is kept." in measured.output
+    assert short.code == 0, short.error
     # Every sentence has 3 characters or more; what is behind them is lost as O.
     dev = (folder / "data" / "dev.conll").read_text().strip().split("\n\n")
     cut = sum(len(lines.split("\n")) > 3 for lines in dev)
     assert cut > 0
-    assert f"12 sentences, {cut} of them cut to 5 tokens, whose other words" in short[2]
+    assert (
+        f"12 sentences, {cut} of them cut to 5 tokens, whose other words"
+        in short.output
+    )
     recalls = [
-        float(re.search(r"recall = (\S+)", text[2])[1]) for text in (measured, short)
+        float(re.search(r"recall = (\S+)", text.output)[1])
+        for text in (measured, short)
     ]
     assert recalls[1] < recalls[0]
-    assert not asked[0], asked[1]
+    assert asked.code == 0, asked.error
     text = (folder / "out" / "test_results.tsv").read_text()
     rows = [line.split("\t") for line in text.splitlines()]
     assert [row[0] for row in rows] == ["北", "京", "", "词"]

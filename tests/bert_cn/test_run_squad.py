@@ -1,14 +1,11 @@
 """run_squad as a user runs it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from bert_cn.conversion import formats
-from tests.conftest import REPOSITORY
+from tests.bert_cn import finetuning_runs as runs
 
 COMMAND = "bert_cn.run_squad"
 LETTERS = "使用语言模型来预测下一个词的。，中首都是"
@@ -45,10 +42,10 @@ def make_entries(rng, count, prefix):
 
 
 @pytest.fixture(scope="module")
-def folder(build_bert, tmp_path_factory):
+def folder(build_bert, vocab_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("squad")
-    bert = build_bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    formats.write_checkpoint(bert, "tf1", str(path / "tf1"))
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    runs.make_folder(build_bert, vocab_file, path, **still)
     rng = np.random.default_rng(0)
     entries = make_entries(rng, QUESTIONS, "train")
     # One answer stands one character before its offset.
@@ -73,11 +70,6 @@ def squad(folder, *arguments):
     )
 
 
-def read_results(folder) -> dict[str, float]:
-    lines = (folder / "out" / "eval_results.txt").read_text().splitlines()
-    return {name: float(value) for name, value in (line.split(" = ") for line in lines)}
-
-
 @pytest.fixture(scope="module")
 def trained(run_command, folder):
     done = run_command(
@@ -92,7 +84,7 @@ def trained(run_command, folder):
     )
     assert done.returncode == 0, done.stderr
     predictions = json.loads((folder / "out" / "predictions.json").read_text())
-    return done.stdout, read_results(folder), predictions
+    return done.stdout, runs.read_results(folder), predictions
 
 
 def test_training_learns_and_leaves_its_files(trained, folder):
@@ -108,7 +100,7 @@ def test_training_learns_and_leaves_its_files(trained, folder):
     out = folder / "out"
     assert sorted(path.name for path in out.iterdir()) == [
         *("answers.tsv", "best", "eval_results.txt", "nbest_predictions.json"),
-        *("null_odds.json", "predictions.json"),
+        *("null_odds.json", "predictions.json", "tensorboard"),
     ]
     rows = (out / "answers.tsv").read_text().splitlines()
     assert len(rows) == 2
@@ -134,17 +126,16 @@ def test_training_learns_and_leaves_its_files(trained, folder):
     assert len(list((folder / "cache").iterdir())) == 2
 
 
-def test_trained_model_answers_again_and_keeps_its_threshold(
-    trained, folder, run_command
-):
-    # Without --do_eval the threshold is the one kept with the model.
-    done = run_command(COMMAND, *squad(folder, "--do_predict"))
+def test_trained_model_answers_again_and_keeps_its_threshold(trained, many, folder):
+    done = many[len(REFUSED)]
 
-    assert done.returncode == 0, done.stderr
-    assert "Its head finds answers and is kept." in done.stdout
+    assert done.code == 0, done.error
+    assert "Its head finds answers and is kept." in done.output
+    # It has none, and no use for one.
+    assert "It has no" not in done.output
     again = json.loads((folder / "out" / "predictions.json").read_text())
     assert again == trained[2]
-    results = read_results(folder)
+    results = runs.read_results(folder)
     for name, value in trained[1].items():
         if name not in ("global_step", "eval_null_threshold"):
             name = name.replace("eval_", "predict_")
@@ -152,7 +143,6 @@ def test_trained_model_answers_again_and_keeps_its_threshold(
 
 
 # Flags after those of `squad` (later ones override), and what is said.
-TRAIN = ("--do_train", "--init_checkpoint={0}/tf1", "--output_dir={0}/new")
 FILES = {
     "no_json": ("{", "no_json.json is no JSON file ("),
     "list": (
@@ -209,8 +199,9 @@ FILES = {
         "pass --version_2_with_negative.",
     ),
 }
+TRAIN = runs.TRAIN
 REFUSED = [
-    ((), "Nothing to do: pass --do_train, --do_eval, --do_predict or several."),
+    *runs.REFUSED,
     (
         ("--do_train", "--train_file="),
         "--train_file is empty, and --do_train needs it: name the questions to learn",
@@ -223,7 +214,6 @@ REFUSED = [
         ("--do_eval", "--predict_file="),
         "--dev_file is empty, and --do_eval needs it: name the questions to measure on",
     ),
-    (("--do_train", "--output_dir="), "--output_dir is empty: name a folder for the"),
     (
         (*TRAIN, "--max_query_length=9"),
         "--max_seq_length=12 leaves no room for a context behind --max_query_length=9",
@@ -251,29 +241,9 @@ REFUSED = [
         "of 1 questions",
     ),
     (
-        (*TRAIN, "--max_seq_length=17"),
-        "--max_seq_length=17 is over the model's max_position_embeddings=16",
-    ),
-    ((*TRAIN, "--init_checkpoint="), "--init_checkpoint is empty: name a checkpoint"),
-    ((*TRAIN, "--init_checkpoint={0}"), "No checkpoint is recognised at"),
-    (
-        (*TRAIN, "--vocab_file={0}/other.txt"),
-        "was trained with another vocabulary than --vocab_file={0}/other.txt: id 7 is "
-        "'使' there and '用' here.",
-    ),
-    (
-        ("--do_predict", "--output_dir={0}/new"),
-        "holds no trained model: pass --do_train, or name a fine-tuned model",
-    ),
-    (
         ("--do_predict", "--init_checkpoint={0}/tf1"),
         "/tf1' holds no model fine-tuned for answers: pass --do_train.",
     ),
-    (
-        ("--do_train", "--init_checkpoint={0}/tf1"),
-        "/out/best' holds the model of an earlier run: name another --output_dir, or ",
-    ),
-    ((*TRAIN, "stray"), "Argument 'stray' belongs to no flag"),
     *(
         (
             (*TRAIN, f"--train_file={{0}}/{name}.json")
@@ -283,31 +253,15 @@ REFUSED = [
         for name, (_, message) in FILES.items()
     ),
 ]
-RUN_MANY = """
-import contextlib, io, json, sys
-from absl import flags
-from bert_cn import run_squad
-from data_prep import command_line
 
-found = []
-for arguments in json.load(sys.stdin):
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS.unparse_flags()
-    sys.argv = ["run_squad", *arguments]
-    error = io.StringIO()
-    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            command_line.run_command(run_squad.main)
-        except SystemExit as end:
-            found.append((end.code, error.getvalue()))
-json.dump(found, sys.stdout)
-"""
+
+# Then the trained model again: without --do_eval the threshold is the one kept with it.
+FINE = [("--do_predict",)]
 
 
 @pytest.fixture(scope="module")
-def refusals(trained, folder, vocab_file):
-    """Run all of `REFUSED`; returns (exit code, standard error) of each."""
+def many(trained, folder):
+    """Run all of `REFUSED` and `FINE`."""
     for name, (values, _) in FILES.items():
         path = folder / f"{name}.json"
         if isinstance(values, list) and isinstance(values[0], tuple):
@@ -316,29 +270,12 @@ def refusals(trained, folder, vocab_file):
             path.write_text(values if values == "{" else json.dumps(values))
     lost = [("a", "?", "北京", [("国", 0)], {})]
     write_file(folder / "all_lost.json", lost)
-    tokens = vocab_file.read_text(encoding="utf-8").split("\n")
-    tokens[7], tokens[8] = tokens[8], tokens[7]
-    (folder / "other.txt").write_text("\n".join(tokens))
     lines = [
-        [argument.replace("{0}", str(folder)) for argument in squad(folder, *flags)]
-        for flags, _ in REFUSED
+        squad(folder, *flags) for flags in [*(flags for flags, _ in REFUSED), *FINE]
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_MANY],
-        input=json.dumps(lines),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+    return runs.run_many(COMMAND, folder, lines)
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))
-def test_bad_command_lines_are_refused(refusals, number, folder):
-    (code, error), message = refusals[number], REFUSED[number][1]
-    assert code == 1, error
-    assert message.replace("{0}", str(folder)) in error
-    assert error.startswith("run_squad: error: "), error
-    assert "Traceback" not in error
-    assert not (folder / "new").exists()
+def test_bad_command_lines_are_refused(many, number, folder):
+    runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import platform
 import types
 
@@ -42,6 +43,18 @@ def test_one_host_alone_is_the_chief(monkeypatch, jobs, expected):
         host = types.SimpleNamespace(cluster_resolver=resolver)
         found[job, index] = strategy.worker_index(host)
     assert found == expected
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_only_the_chiefs_files_and_words_are_kept(index, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(strategy, "worker_index", lambda hosts: index)
+    with strategy.keep_chiefs_files(None, str(tmp_path)) as folder:
+        print("a step line")
+        pathlib.Path(folder, "file").touch()
+    is_chief = index == 0
+    assert (folder == str(tmp_path)) == is_chief
+    assert (tmp_path / "file").exists() == pathlib.Path(folder).exists() == is_chief
+    assert capsys.readouterr().out == "a step line\n" * is_chief
 
 
 IN_USE = "The TPU is already in use by process with pid 7"

@@ -1,0 +1,81 @@
+"""What the commands share, where a whole run is not needed; the runs have the rest."""
+
+import functools
+import types
+
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from bert_cn.finetuning import command, command_flags
+
+
+@pytest.fixture
+def build_command(monkeypatch):
+    """Build a `Command` whose flags are not this process's."""
+    values = flags.FlagValues()
+    own = {
+        name: functools.partial(getattr(flags, name), flag_values=values)
+        for name in dir(flags)
+        if name.startswith("DEFINE_")
+    }
+    monkeypatch.setattr(command_flags, "flags", types.SimpleNamespace(**own))
+
+    def build(*arguments, **defaults):
+        made = command.Command(
+            command_flags.Defaults("Longer ones are cut.", **defaults)
+        )
+        values(["command", *arguments])
+        return made
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("arguments", "multiple"),
+    [((), 16), (("--jit_compile",), 64), (("--tpu=local",), 384)],
+)
+def test_batches_have_few_widths_for_xla_and_one_for_a_tpu(
+    build_command, arguments, multiple
+):
+    made = build_command(*arguments, max_seq_length=384, compiled_multiple=64)
+    shape = made.shape(made.train_batch_size)
+    assert (shape.batch_size, shape.max_seq_length) == (32, 384)
+    assert shape.width_multiple == multiple
+
+
+@pytest.mark.parametrize(
+    ("arguments", "strategy", "message"),
+    [
+        (
+            ("--eval_batch_size=12",),
+            types.SimpleNamespace(num_replicas_in_sync=8),
+            "--eval_batch_size=12 cannot be shared by 8 replicas: make it a multiple",
+        ),
+        (
+            ("--jit_compile",),
+            tf.distribute.OneDeviceStrategy("CPU:0"),
+            "--jit_compile does not work under a OneDeviceStrategy",
+        ),
+    ],
+)
+def test_flags_that_do_not_suit_the_devices_are_refused(
+    build_command, monkeypatch, arguments, strategy, message
+):
+    made = build_command("--output_dir=out", *arguments)
+    monkeypatch.setattr(command.strategy_lib, "build_strategy", lambda tpu: strategy)
+    with pytest.raises(ValueError, match=message):
+        made.run(lambda strategy, output_dir: pytest.fail("it ran"))
+
+
+def test_folder_that_cannot_be_written_is_refused_before_training(
+    build_command, tmp_path
+):
+    made = build_command()
+    made.make_output_dir(f"{tmp_path}/new")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ValueError, match="--output_dir=.*/file/run: this process cannot"
+    ):
+        made.make_output_dir(f"{tmp_path}/file/run")
