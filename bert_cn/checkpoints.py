@@ -1,14 +1,14 @@
-"""Save, find, restore and prune training checkpoints, and what lies beside them.
+"""Save, find, restore and prune training checkpoints.
 
 A training output folder holds
 
     bert_config.json, vocab.txt, tokenizer_config.json, data_manifest.json
     checkpoint, ckpt-STEP.index, ckpt-STEP.data-00000-of-00001
 
-so that conversion and filling in masks need nothing but the folder.
+so that conversion and filling in masks need nothing but the folder. The files of the
+first line are written by `run_folder`.
 """
 
-import dataclasses
 import errno
 import json
 import math
@@ -19,16 +19,14 @@ import sys
 import keras
 import tensorflow as tf
 
-from bert_cn import config as config_lib
 from data_prep import manifest as manifest_lib
-from data_prep import vocab as vocab_lib
 
 CONFIG_FILE = "bert_config.json"
 VOCAB_FILE = "vocab.txt"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 MANIFEST_FILE = "data_manifest.json"
 BEST_FOLDER = "best"
-_BEST_RESULTS_FILE = "best_results.json"
+BEST_RESULTS_FILE = "best_results.json"
 _CHECKPOINT_NAME = "ckpt"
 # Names in a folder: the prefix of a checkpoint's files, and where TensorFlow writes
 # them first.
@@ -250,8 +248,8 @@ def save_best(
 ) -> bool:
     """Keep the weights alone in OUTPUT_DIR/best if their loss is the lowest so far.
 
-    The folder holds what `write_description` writes too, so convert_checkpoint and
-    fill_mask read it like the run's own.
+    The folder holds what `run_folder.write_description` writes too, so
+    convert_checkpoint and fill_mask read it like the run's own.
 
     Args:
         model: as it is now.
@@ -265,7 +263,7 @@ def save_best(
     if math.isnan(metrics["loss"]):
         return False
     folder = os.path.join(output_dir, BEST_FOLDER)
-    results = os.path.join(folder, _BEST_RESULTS_FILE)
+    results = os.path.join(folder, BEST_RESULTS_FILE)
     if tf.io.gfile.exists(results):
         with tf.io.gfile.GFile(results, "r") as file:
             if json.loads(file.read())["loss"] <= metrics["loss"]:
@@ -353,56 +351,3 @@ def _restore(
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def write_description(
-    output_dir: str,
-    config: config_lib.BertConfig,
-    vocabulary: vocab_lib.Vocabulary | None,
-    do_lower_case: bool | None,
-    manifests: tuple[manifest_lib.Manifest, ...],
-) -> None:
-    """Write the files that say what the checkpoints are.
-
-    Args:
-        output_dir: created if needed.
-        config: the model's configuration.
-        vocabulary: copied to vocab.txt if known.
-        do_lower_case: whether the data stage lower-cased; None if unknown.
-        manifests: of the training records; the first is copied to data_manifest.json.
-
-    Raises:
-        ValueError: the folder already holds a run with another configuration.
-    """
-    tf.io.gfile.makedirs(output_dir)
-    _check_same_config(os.path.join(output_dir, CONFIG_FILE), config)
-    _write_text(output_dir, CONFIG_FILE, config.to_json())
-    if vocabulary is not None:
-        with tf.io.gfile.GFile(vocabulary.path, "rb") as file:
-            _write_text(output_dir, VOCAB_FILE, file.read().decode("utf-8"))
-    if do_lower_case is not None:
-        text = json.dumps({"do_lower_case": do_lower_case}) + "\n"
-        _write_text(output_dir, TOKENIZER_CONFIG_FILE, text)
-    if manifests:
-        path = os.path.join(output_dir, MANIFEST_FILE)
-        manifest_lib.write_manifest(dataclasses.replace(manifests[0], path=path))
-
-
-def _check_same_config(path: str, config: config_lib.BertConfig) -> None:
-    if not tf.io.gfile.exists(path):
-        return
-    there = config_lib.load_config(path)
-    for name, value in vars(there).items():
-        if value != getattr(config, name):
-            raise ValueError(
-                f"{path} says {name}={value}, but --bert_config_file says "
-                f"{name}={getattr(config, name)}: this --output_dir belongs to another "
-                "model, so name another one."
-            )
-
-
-def _write_text(folder: str, name: str, text: str) -> None:
-    path = os.path.join(folder, name)
-    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)

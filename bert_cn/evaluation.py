@@ -9,19 +9,24 @@ from data_prep import vocab as vocab_lib
 
 
 def evaluate(
-    trainer: train_step.Trainer, dataset, max_steps: int
-) -> tuple[dict[str, float], int]:
+    trainer: train_step.Trainer,
+    dataset,
+    max_steps: int,
+    stop_requested: object = False,
+) -> tuple[dict[str, float], int] | None:
     """Evaluate on at most `max_steps` batches (0: on all of them).
 
     Returns:
         Metrics under Google's names, those of `early_look`, and the number of records
-        that they cover.
+        that they cover; None where `stop_requested` was true before a batch.
     """
     totals = np.zeros(objectives.NUM_SUMS)
     more = np.zeros(early_look.NUM_SUMS)
     for index, features in enumerate(dataset):
         if max_steps and index >= max_steps:
             break
+        if stop_requested:
+            return None
         sums, more_sums = trainer.eval_step(features)
         totals += sums.numpy()
         more += more_sums.numpy()
@@ -42,6 +47,7 @@ class Evaluator:
         log_dir: for TensorBoard.
         what: what the records are, for the terminal.
         vocabulary: of the records; without it no sample fillings are shown.
+        keep_best: whether weights that are the best so far are kept.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Evaluator:
         log_dir: str,
         what: str,
         vocabulary: vocab_lib.Vocabulary | None = None,
+        keep_best: bool = True,
     ):
         self._trainer = trainer
         self._dataset = dataset
@@ -61,22 +68,36 @@ class Evaluator:
         self._writer = tf.summary.create_file_writer(log_dir)
         self._what = what
         self._vocabulary = vocabulary
+        self._keep_best = keep_best
 
-    def run(self) -> None:
-        """Evaluate, report, and keep the weights if no evaluation was better."""
+    def run(self, stop_requested: object = False) -> bool:
+        """Evaluate, report, and keep the weights if no evaluation was better.
+
+        Args:
+            stop_requested: true as soon as it shall end, see `train_loop.StopRequest`.
+
+        Returns:
+            False if it was ended early, and then it left nothing.
+        """
         step = self._trainer.step
-        metrics, records = evaluate(self._trainer, self._dataset, self._max_steps)
-        path = reporting.write_eval_results(self._output_dir, metrics, step)
+        found = evaluate(self._trainer, self._dataset, self._max_steps, stop_requested)
+        if found is None:
+            return False
+        metrics, records = found
         reporting.write_scalars(self._writer, metrics, step)
         print(f"Evaluated {records} records of {self._what} at step {step}:")
         for name, value in sorted(metrics.items()):
             print(f"  {name} = {value:.4f}")
-        print(f"Results: {path}", flush=True)
         if self._vocabulary is not None:
             print(f"Sample fillings: {self._write_samples(step)}", flush=True)
-        model = self._trainer.model
-        if checkpoints_lib.save_best(model, self._output_dir, metrics, step):
+        if self._keep_best and checkpoints_lib.save_best(
+            self._trainer.model, self._output_dir, metrics, step
+        ):
             print(f"Best so far; weights kept in {self._output_dir}/best.", flush=True)
+        # Last: a run that goes on takes this file for the sign that nothing is missing.
+        path = reporting.write_eval_results(self._output_dir, metrics, step)
+        print(f"Results: {path}", flush=True)
+        return True
 
     def _write_samples(self, step: int) -> str:
         batch, predicted = self._trainer.predict_batch(next(iter(self._dataset)))

@@ -156,6 +156,16 @@ def write_eval_results(output_dir: str, metrics: dict[str, float], step: int) ->
     return path
 
 
+def read_evaluated_step(output_dir: str) -> int | None:
+    """Return the step of the last evaluation that came to its end, or None."""
+    path = os.path.join(output_dir, EVAL_RESULTS_FILE)
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path, "r") as file:
+        values = dict(line.rstrip().split(" = ") for line in file)
+    return int(values["global_step"])
+
+
 def log_dir(output_dir: str, name: str) -> str:
     """Return the folder of a run's TensorBoard files: `name` is train or eval."""
     return os.path.join(output_dir, "tensorboard", name)

@@ -6,6 +6,8 @@
 Running the same command again goes on from the newest checkpoint.
 """
 
+import dataclasses
+import functools
 import sys
 
 import keras
@@ -18,25 +20,29 @@ from bert_cn import config as config_lib
 from bert_cn import (
     evaluation,
     failures,
-    fingerprint,
     initialization,
     input_pipeline,
     optimization,
     record_checks,
     reporting,
     run_checks,
+    run_folder,
     step_settings,
     train_input,
     train_loop,
     train_step,
 )
+from bert_cn import fingerprint as fingerprint_lib
 from data_prep import command_line
 from data_prep import vocab as vocab_lib
 from tpu import storage_checks
 from tpu import strategy as strategy_lib
 
 _BERT_CONFIG_FILE = flags.DEFINE_string(
-    "bert_config_file", "", "Sizes of the model: configs/models/bert_tiny_cn.json, ..."
+    "bert_config_file",
+    "",
+    "Sizes of the model: configs/models/bert_tiny_cn.json, ... (default: those of "
+    "--init_checkpoint).",
 )
 _INPUT_FILE = flags.DEFINE_string(
     "input_file",
@@ -160,7 +166,10 @@ _LOG_STEPS = flags.DEFINE_integer(
     "log_steps", 100, "Updates between step lines.", lower_bound=1
 )
 _MAX_EVAL_STEPS = flags.DEFINE_integer(
-    "max_eval_steps", 100, "Most batches to evaluate; 0 for all.", lower_bound=0
+    "max_eval_steps",
+    100,
+    "Most batches to evaluate, whatever they are of; 0 for all.",
+    lower_bound=0,
 )
 _INTERRUPTED_EXIT_CODE = flags.DEFINE_integer(
     "interrupted_exit_code",
@@ -201,71 +210,49 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     4. the data follow from the step, see `reading_order`, and so do masks;
     5. when to save, report and evaluate next follows from the step, too.
     """
-    config = config_lib.load_config(_BERT_CONFIG_FILE.value)
-    run_checks.check_positions(_MAX_SEQ_LENGTH.value, config)
-    train_files = _load_files(_INPUT_FILE)
-    eval_files = train_files
-    if _EVAL_INPUT_FILE.value:
-        eval_files = _load_files(_EVAL_INPUT_FILE)
-    for group in train_files.groups if _DO_TRAIN.value else ():
-        storage_checks.warn_of_few_files(strategy, group.paths)
-    storage_checks.probe_folder(strategy, _OUTPUT_DIR.name, output_dir)
-    vocabulary = _describe_run(output_dir, config, train_files, eval_files)
-    if _DO_TRAIN.value:
-        _check_same_run(output_dir, train_files)
-
-    run_checks.check_batch_sizes(
-        {flag.name: flag.value for flag in (_TRAIN_BATCH_SIZE, _EVAL_BATCH_SIZE)},
-        strategy.num_replicas_in_sync,
-        _GRADIENT_ACCUMULATION_STEPS.value,
+    config = initialization.choose_config(
+        _BERT_CONFIG_FILE.value, _OUTPUT_DIR.value, _INIT_CHECKPOINT.value
     )
-    run_checks.check_jit_compile(_JIT_COMPILE.value, strategy)
+    run_checks.check_positions(_MAX_SEQ_LENGTH.value, config)
+    eval_flag = _EVAL_INPUT_FILE if _EVAL_INPUT_FILE.value else _INPUT_FILE
+    eval_files = _load_files(eval_flag)
+    train_files = eval_files
+    if _DO_TRAIN.value and _EVAL_INPUT_FILE.value:
+        train_files = _load_files(_INPUT_FILE)
+    description = _describe_run(config, train_files, eval_files)
+    fingerprint = _take_fingerprint(strategy, train_files, description.vocabulary)
+    _check_run(strategy, output_dir, train_files, description, fingerprint)
     schedule = optimization.WarmupPolynomialDecay(
         _LEARNING_RATE.value,
         _NUM_TRAIN_STEPS.value,
         _NUM_WARMUP_STEPS.value,
         _DECAY_POWER.value,
     )
-    trainer = _build_trainer(config, train_files, schedule, strategy)
-    checkpoints = checkpoints_lib.TrainingCheckpoints(
-        trainer.model,
-        trainer.optimizer,
-        output_dir,
-        _MAX_CHECKPOINTS.value,
-        restore_dir=_OUTPUT_DIR.value,
+    trainer = _build_trainer(description.config, train_files, schedule, strategy)
+    checkpoints = _load_weights(trainer, description, output_dir)
+    evaluator = _build_evaluator(
+        output_dir, trainer, eval_files, strategy, description.vocabulary
     )
-    loaded = initialization.load_weights(
-        trainer.model,
-        config,
-        vocabulary,
-        checkpoints,
-        _INIT_CHECKPOINT.value,
-        np.random.default_rng(_RANDOM_SEED.value) if _RESIZE_EMBEDDINGS.value else None,
+    batches = train_input.TrainInput(
+        strategy, train_files, _TRAIN_BATCH_SIZE.value, _RANDOM_SEED.value
     )
-    if not (loaded or _DO_TRAIN.value):
-        raise ValueError(
-            f"{_OUTPUT_DIR.value!r} holds no checkpoint to evaluate: train first, or "
-            "name one with --init_checkpoint."
-        )
-    evaluator = _build_evaluator(output_dir, trainer, eval_files, strategy, vocabulary)
-
     finished = True
-    if _DO_TRAIN.value:
-        batches = train_input.TrainInput(
-            strategy, train_files, _TRAIN_BATCH_SIZE.value, _RANDOM_SEED.value
-        )
-        reporter = reporting.StepReporter(
-            reporting.log_dir(output_dir, "train"),
-            schedule,
-            _TRAIN_BATCH_SIZE.value,
-            trainer.step,
-        )
-        with failures.explain(
-            _TRAIN_BATCH_SIZE.value, _MAX_SEQ_LENGTH.value, batches.locate, output_dir
-        ):
-            finished = _train(trainer, batches, checkpoints, reporter, evaluator)
-    if _DO_EVAL.value and finished:
-        evaluator.run()
+    with train_loop.StopRequest(trainer.agree) as stop_requested:
+        evaluate = functools.partial(_evaluate, evaluator, stop_requested)
+        if _DO_TRAIN.value:
+            run_folder.begin_run(output_dir, description, fingerprint)
+            reporter = _build_reporter(output_dir, schedule, trainer.step)
+            with failures.explain(
+                _TRAIN_BATCH_SIZE.value,
+                _MAX_SEQ_LENGTH.value,
+                batches.locate,
+                output_dir,
+            ):
+                finished = _train(
+                    trainer, batches, checkpoints, reporter, evaluate, stop_requested
+                )
+        if _DO_EVAL.value and finished:
+            finished = evaluate()
     reporting.draw_run(output_dir)
     if not finished:
         again = command_line.command_again()
@@ -290,11 +277,47 @@ def _build_trainer(config, files, schedule, strategy) -> train_step.Trainer:
     return step_settings.build_trainer(settings, strategy)
 
 
+def _load_weights(
+    trainer: train_step.Trainer, description: run_folder.Description, output_dir: str
+) -> checkpoints_lib.TrainingCheckpoints:
+    """Load what the run starts from; returns the checkpoints of the run."""
+    checkpoints = checkpoints_lib.TrainingCheckpoints(
+        trainer.model,
+        trainer.optimizer,
+        output_dir,
+        # What other hosts than the chief save is thrown away.
+        _MAX_CHECKPOINTS.value if output_dir == _OUTPUT_DIR.value else 1,
+        restore_dir=_OUTPUT_DIR.value,
+    )
+    loaded = initialization.load_weights(
+        trainer.model,
+        description.config,
+        description.vocabulary,
+        checkpoints,
+        _INIT_CHECKPOINT.value,
+        np.random.default_rng(_RANDOM_SEED.value) if _RESIZE_EMBEDDINGS.value else None,
+    )
+    if not (loaded or _DO_TRAIN.value):
+        raise ValueError(
+            f"{_OUTPUT_DIR.value!r} holds no checkpoint to evaluate: train first, or "
+            "name one with --init_checkpoint."
+        )
+    return checkpoints
+
+
+def _build_reporter(
+    output_dir: str, schedule: optimization.WarmupPolynomialDecay, step: int
+) -> reporting.StepReporter:
+    log_dir = reporting.log_dir(output_dir, "train")
+    return reporting.StepReporter(log_dir, schedule, _TRAIN_BATCH_SIZE.value, step)
+
+
 def _check_flags() -> None:
     if not (_DO_TRAIN.value or _DO_EVAL.value):
         raise ValueError("Nothing to do: pass --do_train, --do_eval or both.")
     if not _OUTPUT_DIR.value:
         raise ValueError("--output_dir is empty: name a folder for the checkpoints.")
+    run_folder.check_path(_OUTPUT_DIR.value)
 
 
 def _load_files(flag: flags.FlagHolder) -> input_pipeline.RecordFiles:
@@ -305,26 +328,51 @@ def _load_files(flag: flags.FlagHolder) -> input_pipeline.RecordFiles:
     )
 
 
-def _describe_run(
+def _check_run(
+    strategy: tf.distribute.Strategy,
     output_dir: str,
-    config: config_lib.BertConfig,
-    *files: input_pipeline.RecordFiles,
-) -> vocab_lib.Vocabulary | None:
-    """Check vocabulary against config; write what lies beside the checkpoints."""
+    files: input_pipeline.RecordFiles,
+    description: run_folder.Description,
+    fingerprint: fingerprint_lib.Fingerprint,
+) -> None:
+    """Check what can be checked without a model; nothing is written but a probe."""
+    run_checks.check_batch_sizes(
+        {flag.name: flag.value for flag in (_TRAIN_BATCH_SIZE, _EVAL_BATCH_SIZE)},
+        strategy.num_replicas_in_sync,
+        _GRADIENT_ACCUMULATION_STEPS.value,
+    )
+    run_checks.check_jit_compile(_JIT_COMPILE.value, strategy)
+    # Of several hosts only the chief writes into the run's folder, but all must come to
+    # the same end.
+    run_folder.check_folder(
+        _OUTPUT_DIR.value, description, fingerprint if _DO_TRAIN.value else None
+    )
+    for group in files.groups if _DO_TRAIN.value else ():
+        storage_checks.warn_of_few_files(strategy, group.paths)
+    storage_checks.probe_folder(strategy, _OUTPUT_DIR.name, output_dir)
+
+
+def _describe_run(
+    config: config_lib.BertConfig, *files: input_pipeline.RecordFiles
+) -> run_folder.Description:
+    """Say what the weights are; the vocabulary must fit the configuration."""
     manifests = tuple(manifest for some in files for manifest in some.manifests)
     vocabulary = record_checks.load_vocabulary(manifests, _VOCAB_FILE.value)
-    record_checks.check_vocabulary_size(vocabulary, config, _BERT_CONFIG_FILE.value)
+    if vocabulary and _RESIZE_EMBEDDINGS.value and not _BERT_CONFIG_FILE.value:
+        # The checkpoint's own configuration is that of its vocabulary.
+        config = dataclasses.replace(config, vocab_size=len(vocabulary))
+    config_file = _BERT_CONFIG_FILE.value or _INIT_CHECKPOINT.value
+    record_checks.check_vocabulary_size(vocabulary, config, config_file)
     lower = manifests[0].do_lower_case if manifests else _DO_LOWER_CASE.value
-    checkpoints_lib.write_description(output_dir, config, vocabulary, lower, manifests)
-    return vocabulary
+    return run_folder.Description(config, vocabulary, lower, manifests)
 
 
-def _check_same_run(output_dir: str, files: input_pipeline.RecordFiles) -> None:
-    """Refuse to go on with a run that began with other data or settings.
-
-    --num_train_steps is left out: to train longer is a decision one may take late.
-    """
-    settings = (
+def _take_fingerprint(
+    strategy: tf.distribute.Strategy,
+    files: input_pipeline.RecordFiles,
+    vocabulary: vocab_lib.Vocabulary | None,
+) -> fingerprint_lib.Fingerprint:
+    fixed = (
         _TRAIN_BATCH_SIZE,
         _LEARNING_RATE,
         _NUM_WARMUP_STEPS,
@@ -335,14 +383,19 @@ def _check_same_run(output_dir: str, files: input_pipeline.RecordFiles) -> None:
         _INIT_CHECKPOINT,
         _RANDOM_SEED,
     )
-    fingerprint.check_fingerprint(
-        output_dir,
-        {flag.name: flag.value for flag in settings},
-        fingerprint.describe_data(files),
+    free = (_NUM_TRAIN_STEPS, _GRADIENT_ACCUMULATION_STEPS, _JIT_COMPILE)
+    return fingerprint_lib.Fingerprint(
+        {flag.name: flag.value for flag in fixed}
+        | fingerprint_lib.describe_data(files, vocabulary),
+        {flag.name: flag.value for flag in free}
+        | {
+            "num_replicas": strategy.num_replicas_in_sync,
+            "num_hosts": train_input.count_hosts(strategy),
+        },
     )
 
 
-def _train(trainer, batches, checkpoints, reporter, evaluator) -> bool:
+def _train(trainer, batches, checkpoints, reporter, evaluate, stop_requested) -> bool:
     step = trainer.step
     if step >= _NUM_TRAIN_STEPS.value:
         print(
@@ -364,10 +417,29 @@ def _train(trainer, batches, checkpoints, reporter, evaluator) -> bool:
         "longer.",
         flush=True,
     )
-    dataset = batches.distribute(step)
+    # Killed between the checkpoint of a step and its evaluation. All hosts look at what
+    # the chief wrote, since all must take part.
+    evaluated = reporting.read_evaluated_step(_OUTPUT_DIR.value) or 0
     return train_loop.train(
-        trainer, dataset, checkpoints, reporter, cadence, evaluator.run
+        trainer,
+        batches.distribute(step),
+        checkpoints,
+        reporter,
+        cadence,
+        stop_requested,
+        evaluate,
+        evaluate_first=step > evaluated and cadence.is_eval_due(step),
     )
+
+
+def _evaluate(evaluator: evaluation.Evaluator, stop_requested) -> bool:
+    with failures.explain_memory(
+        _EVAL_BATCH_SIZE.value,
+        _MAX_SEQ_LENGTH.value,
+        "lower the first. The checkpoints are as they were.",
+        _EVAL_BATCH_SIZE.name,
+    ):
+        return evaluator.run(stop_requested)
 
 
 def _build_evaluator(
@@ -381,6 +453,8 @@ def _build_evaluator(
         reporting.log_dir(output_dir, "eval"),
         "--eval_input_file" if _EVAL_INPUT_FILE.value else "the training records",
         vocabulary,
+        # What is evaluated alone may be measured on anything.
+        keep_best=_DO_TRAIN.value,
     )
 
 

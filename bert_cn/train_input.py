@@ -1,8 +1,11 @@
 """The batches of a training run: distributed, and found again by their step."""
 
+import os
+
 import tensorflow as tf
 
 from bert_cn import input_pipeline
+from tpu import strategy as strategy_lib
 
 
 class TrainInput:
@@ -64,6 +67,15 @@ class TrainInput:
             )
             found += order.take(records_per_host).as_numpy_iterator()
         return sorted((path.decode(), int(number)) for path, number in found)
+
+
+def count_hosts(strategy: tf.distribute.Strategy) -> int:
+    """Return how many hosts read input, each its own share."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not os.environ.get("TF_CONFIG"):
+        return len(strategy_lib.list_hosts(strategy))
+    jobs = resolver.cluster_spec().as_dict()
+    return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
 
 
 def _number_records(path: tf.Tensor) -> tf.data.Dataset:

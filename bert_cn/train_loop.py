@@ -17,6 +17,9 @@ from bert_cn import objectives, reporting, train_step
 
 # A line at least this often, so that nobody waits in front of a silent terminal.
 _SECONDS_BETWEEN_LINES = 20.0
+# A signal is answered after the updates that one call into TensorFlow makes. Who takes
+# a machine away gives 30 seconds, in which the checkpoint must be saved, too.
+_MOST_SECONDS_PER_CALL = 15.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Cadence:
 
     Attributes:
         num_train_steps: updates in the whole run, resumptions included.
-        iterations_per_loop: updates per call into TensorFlow; shortened where a report,
-            a checkpoint or the end comes earlier.
+        iterations_per_loop: updates per call into TensorFlow, at most; shortened where
+            a report, a checkpoint or the end comes earlier, or where they take long.
         save_checkpoints_steps: updates between checkpoints.
         log_steps: updates between step lines.
         eval_steps: updates between evaluations on the way; 0 for none.
@@ -72,10 +75,13 @@ class NotFiniteError(FloatingPointError):
 
     def __init__(self, step: int, saved: str | None):
         kept = f"the last good checkpoint is {saved}" if saved else "nothing was saved"
+        start = (
+            f" --init_checkpoint={saved} starts from those weights." if saved else ""
+        )
         super().__init__(
             f"The loss or its gradient is not finite in step {step}; {kept}. Lower "
             "--learning_rate or raise --num_warmup_steps, then run the command again "
-            "with another --output_dir, or from that checkpoint."
+            f"with another --output_dir.{start}"
         )
         self.step = step
 
@@ -84,10 +90,15 @@ class StopRequest:
     """Notes SIGINT, SIGTERM and SIGHUP, so that the loop can save before it ends.
 
     A second SIGINT or SIGTERM ends the program as it would without this class. A second
-    SIGHUP does not: a terminal that closes sends it, and so may the shell in it.
+    SIGHUP does not: a terminal that closes sends it, and so may the shell in it. As a
+    truth value it says whether to stop; several hosts must all ask at the same point.
+
+    Args:
+        agree: tells what the hosts decide together, see `train_step.Trainer.agree`.
     """
 
-    def __init__(self):
+    def __init__(self, agree: Callable[[bool], bool] = bool):
+        self._agree = agree
         self._event = threading.Event()
         self._previous = {}
 
@@ -104,7 +115,7 @@ class StopRequest:
             self._restore_handler(number)
 
     def __bool__(self) -> bool:
-        return self._event.is_set()
+        return self._agree(self._event.is_set())
 
     def _note(self, number, _):
         name = signal.Signals(number).name
@@ -144,7 +155,9 @@ def train(
     checkpoints: checkpoints_lib.TrainingCheckpoints,
     reporter: reporting.StepReporter,
     cadence: Cadence,
-    evaluate_model: Callable[[], None] = lambda: None,
+    stop_requested: StopRequest,
+    evaluate_model: Callable[[], object] = lambda: None,
+    evaluate_first: bool = False,
 ) -> bool:
     """Train from the trainer's step to the last one, saving and reporting on the way.
 
@@ -154,10 +167,12 @@ def train(
         checkpoints: where to save.
         reporter: whom to tell.
         cadence: when.
+        stop_requested: true as soon as the run shall end.
         evaluate_model: called when an evaluation on the way is due.
+        evaluate_first: whether the one that is due where the run goes on was lost.
 
     Returns:
-        True if the last step was reached, False if a signal ended the run earlier; a
+        True if the last step was reached, False if the run was to end earlier; a
         checkpoint is saved either way.
 
     Raises:
@@ -165,30 +180,55 @@ def train(
             last good checkpoint.
     """
     iterator = iter(dataset)
-    step = trainer.step
+    step, most_steps = trainer.step, 1
     pending, input_seconds = np.zeros(objectives.NUM_SUMS), 0.0
     last_save_time = time.monotonic()
-    with StopRequest() as stop_requested:
-        while step < cadence.num_train_steps and not stop_requested:
-            num_steps = cadence.steps_until_pause(step)
-            results = trainer.train_steps(iterator, tf.constant(num_steps))
-            if results.num_finite < num_steps:
-                bad_step = step + int(results.num_finite) + 1
-                raise NotFiniteError(bad_step, checkpoints.latest)
-            step += num_steps
-            pending += results.sums.numpy()
-            input_seconds += float(results.input_seconds)
-            if _is_line_due(step, cadence, reporter):
-                reporter.report(step, trainer.summarize(pending), input_seconds)
-                pending[:], input_seconds = 0, 0.0
-            if cadence.is_save_due(step, last_save_time):
-                checkpoints.save()
-                last_save_time = time.monotonic()
-            if cadence.is_eval_due(step):
-                with reporter.stop_clock():
-                    evaluate_model()
-    checkpoints.save()
+    if evaluate_first:
+        with reporter.stop_clock():
+            evaluate_model()
+    while step < cadence.num_train_steps and not stop_requested:
+        begin = time.monotonic()
+        num_steps = min(most_steps, cadence.steps_until_pause(step))
+        results = trainer.train_steps(iterator, tf.constant(num_steps))
+        if results.num_finite < num_steps:
+            bad_step = step + int(results.num_finite) + 1
+            raise NotFiniteError(bad_step, checkpoints.latest)
+        seconds_per_step = (time.monotonic() - begin) / num_steps
+        most_steps = _choose_most_steps(most_steps, seconds_per_step, trainer.agree)
+        step += num_steps
+        pending += results.sums.numpy()
+        input_seconds += float(results.input_seconds)
+        if _is_line_due(step, cadence, reporter):
+            reporter.report(step, trainer.summarize(pending), input_seconds)
+            pending[:], input_seconds = 0, 0.0
+        # Saved before it is evaluated: an evaluation can be made again.
+        if trainer.agree(cadence.is_save_due(step, last_save_time)):
+            checkpoints.save()
+            last_save_time = time.monotonic()
+        if cadence.is_eval_due(step) and not stop_requested:
+            with reporter.stop_clock():
+                evaluate_model()
+    if checkpoints.latest_step != step:
+        checkpoints.save()
     return step >= cadence.num_train_steps
+
+
+def _choose_most_steps(
+    most_steps: int, seconds_per_step: float, agree: Callable[[bool], bool]
+) -> int:
+    """Return how many updates the next call may make: so many, half or twice as many.
+
+    Args:
+        most_steps: how many the last call might have made.
+        seconds_per_step: what they took here; other hosts measure otherwise.
+        agree: see `train_step.Trainer.agree`.
+    """
+    seconds = seconds_per_step * most_steps
+    if agree(seconds > _MOST_SECONDS_PER_CALL):
+        return max(1, most_steps // 2)
+    if agree(2 * seconds > _MOST_SECONDS_PER_CALL):
+        return most_steps
+    return 2 * most_steps
 
 
 def _is_line_due(step: int, cadence: Cadence, reporter: reporting.StepReporter) -> bool:

@@ -75,6 +75,25 @@ class Trainer:
         """How many updates were made so far."""
         return checkpoints_lib.read_step(self.optimizer)
 
+    def agree(self, flag: bool) -> bool:
+        """Say whether a flag is set in any of the processes that train together.
+
+        Signals and clocks differ between hosts, but what follows from them must not: a
+        host that stops alone leaves the others waiting for its gradients. All of them
+        must call this at the same point.
+        """
+        if not isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return flag
+        return float(self._add_up(tf.constant(float(flag)))) > 0
+
+    @tf.function
+    def _add_up(self, value: tf.Tensor) -> tf.Tensor:
+        def add():
+            replicas = tf.distribute.get_replica_context()
+            return replicas.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+        return self._strategy.experimental_local_results(self._strategy.run(add))[0]
+
     def summarize(self, sums) -> dict[str, float]:
         """Turn accumulated sums [NUM_SUMS] into the metrics of this objective."""
         metrics = objectives.summarize(sums, self._use_sentence_loss)

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -7,7 +6,6 @@ import tensorflow as tf
 
 from bert_cn import checkpoints as checkpoints_lib
 from bert_cn import modeling, optimization
-from data_prep import vocab as vocab_lib
 
 
 def make_checkpoints(config, folder, max_to_keep=2):
@@ -110,25 +108,6 @@ def test_folder_without_checkpoint_is_named(small_config, tmp_path):
         checkpoints_lib.restore_model(model, str(tmp_path))
 
 
-def test_description_holds_config_vocabulary_and_casing(small_config, tmp_path):
-    path = tmp_path / "source.txt"
-    path.write_bytes("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n中\n".encode())
-    vocabulary = vocab_lib.load_vocabulary(str(path))
-    folder = tmp_path / "run"
-    checkpoints_lib.write_description(str(folder), small_config, vocabulary, False, ())
-    assert json.loads((folder / "bert_config.json").read_text())["vocab_size"] == 40
-    assert (folder / "vocab.txt").read_bytes() == path.read_bytes()
-    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
-    assert tokenizer_config == {"do_lower_case": False}
-
-
-def test_folder_of_another_model_is_refused(small_config, tmp_path):
-    checkpoints_lib.write_description(str(tmp_path), small_config, None, None, ())
-    other = dataclasses.replace(small_config, num_hidden_layers=3)
-    with pytest.raises(ValueError, match="num_hidden_layers=2.*num_hidden_layers=3"):
-        checkpoints_lib.write_description(str(tmp_path), other, None, None, ())
-
-
 @pytest.mark.parametrize("damage", ["truncate", "remove"])
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
     small_config, tmp_path, capsys, damage
@@ -215,7 +194,7 @@ def test_missing_state_file_does_not_hide_the_checkpoints(small_config, tmp_path
 
 
 def test_best_weights_are_kept_by_evaluation_loss(small_config, tmp_path):
-    checkpoints_lib.write_description(str(tmp_path), small_config, None, None, ())
+    (tmp_path / "bert_config.json").write_text(small_config.to_json())
     model = modeling.build_pretraining_model(small_config)
     bias = model.get_layer(modeling.MLM_HEAD).bias
     kept = []
@@ -226,5 +205,6 @@ def test_best_weights_are_kept_by_evaluation_loss(small_config, tmp_path):
     assert kept == [False, True, True, False, False]
     other = modeling.build_pretraining_model(small_config)
     assert checkpoints_lib.restore_model(other, str(tmp_path / "best")) == 20
+    assert (tmp_path / "best" / "bert_config.json").exists()
     found = other.get_layer(modeling.MLM_HEAD).bias.numpy()
     np.testing.assert_array_equal(found, np.full(bias.shape, 20))

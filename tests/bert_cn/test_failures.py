@@ -20,8 +20,9 @@ def test_records_of_a_bad_batch_are_named_and_listed(tmp_path):
     assert str(caught.value) == (
         "The loss or its gradient is not finite in step 5; the last good checkpoint is "
         "run/ckpt-4. Lower --learning_rate or raise --num_warmup_steps, then run the "
-        "command again with another --output_dir, or from that checkpoint. The records "
-        "of that batch (a.tfrecord 3, a.tfrecord 7, b.tfrecord 1, b.tfrecord 2, ...) "
+        "command again with another --output_dir. --init_checkpoint=run/ckpt-4 starts "
+        "from those weights. The records of that batch "
+        "(a.tfrecord 3, a.tfrecord 7, b.tfrecord 1, b.tfrecord 2, ...) "
         f"are listed in {listed}; python -m data_prep.inspect_records --first_record=3 "
         "--num_records=1 data/a.tfrecord shows the first of them."
     )

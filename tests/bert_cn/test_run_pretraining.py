@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import resource
+import shlex
+import signal
 import subprocess
 import sys
 
@@ -105,6 +107,56 @@ def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tm
     assert weights.global_step == best["global_step"]
 
 
+def test_stopped_run_ends_with_code_0_and_the_command_that_goes_on(arguments, tmp_path):
+    more = {"num_train_steps": 1_000_000, "log_steps": 1, "do_eval": "true"}
+    command = ["-m", MODULE, *as_flags(arguments | more)]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            break
+    process.send_signal(signal.SIGTERM)
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    (saved,) = (tmp_path / "run").glob("ckpt-*.index")
+    step = int(saved.stem.removeprefix("ckpt-"))
+    again = shlex.join(["python", *command])
+    assert said.endswith(f"Stopped at step {step}. Go on with:\n  {again}\n")
+    # Nothing was evaluated: that is what one waits for least.
+    assert not (tmp_path / "run" / "eval_results.txt").exists()
+
+
+def test_storage_that_does_not_answer_has_an_exit_code_of_its_own(arguments, tmp_path):
+    program = """
+import tensorflow as tf
+
+def fail(*_):
+    raise tf.errors.UnavailableError(None, None, "503")
+
+tf.train.Checkpoint.restore = fail
+from bert_cn import run_pretraining
+run_pretraining.command_line.run_command(run_pretraining.main)
+"""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "ckpt-4.index").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", program, *as_flags(arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("error: 503")
+    assert os.listdir(tmp_path / "run") == ["ckpt-4.index"]
+
+
 def test_closed_terminal_ends_the_run_with_a_checkpoint_and_the_code_asked_for(
     arguments, tmp_path
 ):
@@ -131,15 +183,21 @@ def test_closed_terminal_ends_the_run_with_a_checkpoint_and_the_code_asked_for(
     assert (tmp_path / "run" / "loss_curve.png").exists()
 
 
+def read_files(folder) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
 def test_other_data_or_settings_on_resume_are_refused(
-    run_command, assert_refused, arguments, record_files
+    run_command, assert_refused, arguments, record_files, vocab_file, tmp_path
 ):
     done = run_command(MODULE, *as_flags(arguments))
     assert done.returncode == 0, done.stderr
-    other = arguments | {"learning_rate": 0.5}
+    before = read_files(tmp_path / "run")
+    other = arguments | {"learning_rate": 0.5, "vocab_file": vocab_file}
     assert_refused(MODULE, *as_flags(other), saying=("--learning_rate", "now 0.5"))
     other = arguments | {"input_file": record_files[0]}
     assert_refused(MODULE, *as_flags(other), saying=("records of --input_file",))
+    assert read_files(tmp_path / "run") == before
 
 
 def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_path):
@@ -274,8 +332,10 @@ def test_full_disk_while_saving_keeps_the_checkpoint_before(
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_bad_flag_is_refused(assert_refused, arguments, changes, saying):
+def test_bad_flag_is_refused(assert_refused, arguments, changes, saying, tmp_path):
     assert_refused(MODULE, *as_flags(arguments | changes), saying=saying)
+    # Nothing that the corrected command would have to agree with.
+    assert not list(tmp_path.glob("run/*"))
 
 
 def test_vocabulary_of_another_size_is_refused(

@@ -1,8 +1,10 @@
+import contextlib
 import dataclasses
 import math
 import os
 import signal
 import time
+import types
 
 import keras
 import numpy as np
@@ -16,6 +18,7 @@ from bert_cn import (
     evaluation,
     input_pipeline,
     modeling,
+    objectives,
     optimization,
     reporting,
     train_loop,
@@ -53,12 +56,128 @@ class Run:
         self.eval_files = files
 
     def train(self) -> bool:
-        return train_loop.train(
-            self.trainer, self.dataset, self.checkpoints, self.reporter, self.cadence
-        )
+        with train_loop.StopRequest() as stop_requested:
+            return train_loop.train(
+                self.trainer,
+                self.dataset,
+                self.checkpoints,
+                self.reporter,
+                self.cadence,
+                stop_requested,
+            )
 
     def weights(self):
         return [variable.numpy() for variable in self.model.variables]
+
+
+class Rehearsal:
+    """A run without a model: what the loop does, when, by a clock of its own.
+
+    Args:
+        step: where it goes on.
+        seconds: step -> how long that update takes.
+        saved_step: of the newest checkpoint.
+    """
+
+    def __init__(self, monkeypatch, step=0, seconds=lambda step: 1, saved_step=None):
+        self.step, self.latest_step, self.latest = step, saved_step, None
+        self._seconds, self.now = seconds, 0.0
+        self.calls, self.events = [], []
+        self.seconds_since_report = 0.0
+        self.stop_at = math.inf
+        clock = types.SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr(train_loop, "time", clock)
+
+    def __bool__(self) -> bool:
+        return self.step >= self.stop_at
+
+    def train_steps(self, _, num_steps):
+        self.calls.append(int(num_steps))
+        for _ in range(int(num_steps)):
+            self.step += 1
+            self.now += self._seconds(self.step)
+        sums = tf.zeros([objectives.NUM_SUMS])
+        return train_step.LoopResults(sums, num_steps, tf.constant(0.0))
+
+    def agree(self, flag):
+        return flag
+
+    def summarize(self, sums):
+        return {}
+
+    def report(self, *_):
+        pass
+
+    def stop_clock(self):
+        return contextlib.nullcontext()
+
+    def save(self):
+        self.latest_step = self.step
+        self.events.append(f"save {self.step}")
+
+    def evaluate(self):
+        self.events.append(f"evaluate {self.step}")
+
+    def run(self, *cadence, **arguments) -> bool:
+        return train_loop.train(
+            *(self, [], self, self, train_loop.Cadence(*cadence), self, self.evaluate),
+            **arguments,
+        )
+
+
+def test_calls_grow_until_they_take_long_and_shrink_where_steps_do(monkeypatch):
+    run = Rehearsal(monkeypatch, seconds=lambda step: 1 if step <= 31 else 10)
+    assert run.run(50, 1000, 1000, 1000)
+    # No more than 15 seconds: 8 of 1 second, 1 of 10.
+    assert run.calls == [1, 2, 4, 8, 8, 8, 8, 4, 2, 1, 1, 1, 1, 1]
+    run = Rehearsal(monkeypatch, seconds=lambda step: 0.001)
+    assert run.run(30, 10, 1000, 1000)
+    assert run.calls == [1, 2, 4, 8, 10, 5]
+
+
+def test_checkpoints_come_by_minutes_too_and_once_each(monkeypatch):
+    run = Rehearsal(monkeypatch, seconds=lambda step: 30)
+    assert run.run(7, 10, 5, 100, 0, 1.0)
+    assert run.events == ["save 2", "save 4", "save 5", "save 7"]
+    run = Rehearsal(monkeypatch)
+    run.stop_at = 5
+    assert not run.run(10, 1, 5, 100)
+    assert run.events == ["save 5"]
+    # Stopped before its first step: what it goes on from is saved already.
+    run = Rehearsal(monkeypatch, step=5, saved_step=5)
+    run.stop_at = 5
+    assert not run.run(10, 1, 5, 100)
+    assert run.events == []
+
+
+def test_evaluation_that_a_stop_or_kill_left_out_comes_first_on_resume(monkeypatch):
+    cadence = (8, 10, 4, 100, 2)
+    unbroken = Rehearsal(monkeypatch)
+    assert unbroken.run(*cadence)
+    assert unbroken.events == [
+        "evaluate 2",
+        "save 4",
+        "evaluate 4",
+        "evaluate 6",
+        "save 8",
+    ]
+    stopped = Rehearsal(monkeypatch)
+    stopped.stop_at = 4
+    assert not stopped.run(*cadence)
+    assert stopped.events == ["evaluate 2", "save 4"]
+    resumed = Rehearsal(monkeypatch, step=4, saved_step=4)
+    assert resumed.run(*cadence, evaluate_first=True)
+    assert stopped.events + resumed.events == unbroken.events
+
+
+def test_evaluation_that_is_stopped_leaves_nothing(tmp_path):
+    run = evaluation.Evaluator(
+        types.SimpleNamespace(step=3), ["batch"], 0, str(tmp_path), str(tmp_path), ""
+    ).run
+    assert not run(stop_requested=True)
+    assert reporting.read_evaluated_step(str(tmp_path)) is None
+    reporting.write_eval_results(str(tmp_path), {"loss": 2.5}, 3)
+    assert reporting.read_evaluated_step(str(tmp_path)) == 3
 
 
 def test_pauses_come_at_reports_checkpoints_and_the_end():
@@ -172,7 +291,8 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     run.cadence = train_loop.Cadence(12, 4, 5, 6)
     saved = run.checkpoints.latest
     with pytest.raises(
-        train_loop.NotFiniteError, match=f"not finite in step 7; .*{saved}"
+        train_loop.NotFiniteError,
+        match=f"not finite in step 7; .*--init_checkpoint={saved} starts from",
     ) as caught:
         run.train()
     assert caught.value.step == 7
