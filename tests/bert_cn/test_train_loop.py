@@ -242,6 +242,17 @@ def test_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
         np.testing.assert_array_equal(one, other)
 
 
+def test_hangup_that_nohup_has_turned_off_stays_off():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with train_loop.StopRequest() as stop_requested:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop_requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_wait_for_input_is_measured(small_config, record_files, tmp_path):
     run = Run(small_config, record_files, tmp_path)
     batches = run.dataset.take(5).cache()
