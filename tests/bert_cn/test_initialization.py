@@ -1,10 +1,12 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from bert_cn import initialization, modeling
 from bert_cn.conversion import formats, keras_weights
+from tests.bert_cn import records
 
 WORDS = "bert/embeddings/word_embeddings"
 
@@ -87,3 +89,35 @@ def test_same_size_but_other_tokens_are_refused(checkpoint):
     )
     with pytest.raises(ValueError, match="trained with another vocabulary: id"):
         load(bert.config, vocabulary, path)
+
+
+def test_published_checkpoint_is_trained_on_and_evaluated_as_what_it_is(
+    run_command, build_bert, record_files, tmp_path
+):
+    """By a recipe that names no --bert_config_file, as mlm_further.flags is."""
+    bert = build_bert(hidden_act="gelu_erf")
+    formats.write_checkpoint(bert, "pt", str(tmp_path / "pt"))
+    published = json.loads((tmp_path / "pt" / "config.json").read_text())
+    assert published["hidden_act"] == "gelu"
+    shape = (
+        f"--max_seq_length={records.LENGTH}",
+        f"--max_predictions_per_seq={records.PREDICTIONS}",
+        f"--output_dir={tmp_path}/run",
+    )
+    done = run_command(
+        "bert_cn.run_pretraining",
+        *("--do_train", "--train_batch_size=8", "--num_train_steps=2", *shape),
+        *("--num_warmup_steps=0", f"--input_file={record_files[0]}"),
+        # The weights stay as they were.
+        *(f"--init_checkpoint={tmp_path}/pt", "--learning_rate=0"),
+    )
+    assert done.returncode == 0, done.stderr
+    trained = formats.read_checkpoint(str(tmp_path / "run"))
+    assert trained.config == bert.config
+    for name, weight in bert.weights.items():
+        np.testing.assert_array_equal(trained.weights[name], weight, err_msg=name)
+
+    evaluate = ("--do_eval", f"--eval_input_file={record_files[1]}")
+    done = run_command("bert_cn.run_pretraining", *evaluate, *shape)
+    assert done.returncode == 0, done.stderr
+    assert "Evaluated 20 records of --eval_input_file at step 2:" in done.stdout
