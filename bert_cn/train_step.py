@@ -150,6 +150,10 @@ class Trainer:
             sums += part_sums
         return gradients, sums
 
+    def compute_part(self, features):
+        """Return gradients and sums of one part of a batch as if it were all of it."""
+        return self._compute_part(features, objectives.count_labels(features))
+
     def _compute_part(self, features, counts):
         with tf.GradientTape() as tape:
             sums = self._forward(features)

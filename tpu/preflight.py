@@ -120,19 +120,26 @@ class Recipe:
             tpu_compiler.OutOfMemory: it does not fit.
             ValueError: a TPU cannot run it.
         """
+        program = self._compile(per_replica_batch, False, _PROGRAM_FILE.value)
+        num_parts = self.settings.accumulation_steps
+        if num_parts == 1:
+            return program
+        part = self._compile(per_replica_batch // num_parts, True)
+        return tpu_compiler.add_parts(program, part, num_parts)
+
+    def _compile(self, batch_size: int, part_only: bool, text_file: str = ""):
         features = step_lowering.make_features(
-            per_replica_batch,
+            batch_size,
             self.values.max_seq_length,
             self.values.max_predictions_per_seq,
         )
-        step = step_lowering.TracedStep(self._trainer, self._strategy, features)
+        step = step_lowering.TracedStep(
+            self._trainer, self._strategy, features, part_only
+        )
         self._warn_of(graph_checks.find_violations(step.graph))
         try:
             return tpu_compiler.compile_module(
-                step.lower(),
-                self.where,
-                self.where.num_replicas,
-                _PROGRAM_FILE.value,
+                step.lower(), self.where, self.where.num_replicas, text_file
             )
         except tpu_compiler.OutOfMemory:
             raise

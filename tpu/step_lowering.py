@@ -36,6 +36,8 @@ class TracedStep:
         trainer: built under `strategy`.
         strategy: stands for the slice.
         features: of one replica.
+        part_only: trace what is repeated for each part of an accumulated batch, and
+            not the sum over the replicas and the update.
     """
 
     def __init__(
@@ -43,10 +45,13 @@ class TracedStep:
         trainer: train_step.Trainer,
         strategy: slice_strategy.SliceStrategy,
         features: dict[str, tf.Tensor],
+        part_only: bool = False,
     ):
+        function = trainer.compute_part if part_only else trainer._train_step
+
         @tf.function(jit_compile=True)
         def step(features):
-            return strategy.trace_replica(trainer._train_step, features)
+            return strategy.trace_replica(function, features)
 
         self._function = step
         self._features = features

@@ -147,6 +147,25 @@ def compile_module(
     return program
 
 
+def add_parts(program: Program, part: Program, num_parts: int) -> Program:
+    """Return a program with the costs of all parts of an accumulated batch.
+
+    The compiler counts the body of a loop once, however often it runs.
+
+    Args:
+        program: that works through `num_parts` parts in a loop.
+        part: what the loop repeats, compiled by itself.
+        num_parts: of the batch.
+    """
+    more = num_parts - 1
+    return dataclasses.replace(
+        program,
+        flops=program.flops + more * part.flops,
+        bytes_accessed=program.bytes_accessed + more * part.bytes_accessed,
+        compile_seconds=program.compile_seconds + part.compile_seconds,
+    )
+
+
 def check_memory(program: Program, usable_bytes: float) -> None:
     """Raise OutOfMemory if a program needs more than a device has.
 

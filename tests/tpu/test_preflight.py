@@ -171,6 +171,15 @@ def test_out_of_memory_is_read_from_the_compilers_message():
     assert not isinstance(other, tpu_compiler.OutOfMemory)
 
 
+def test_add_parts_repeats_the_costs_of_a_part_and_not_its_memory():
+    part = _program(10, flops=2.0, bytes_accessed=3.0, compile_seconds=8.0)
+    whole = _program(70, flops=5.0, bytes_accessed=7.0, reduced_bytes=11)
+    found = tpu_compiler.add_parts(whole, part, 4)
+    assert (found.flops, found.bytes_accessed) == (5.0 + 3 * 2.0, 7.0 + 3 * 3.0)
+    assert (found.memory, found.reduced_bytes) == (whole.memory, 11)
+    assert found.compile_seconds == 50.0
+
+
 def test_check_memory_counts_arguments_beside_temporaries():
     # 1.1 GB in all but temporaries.
     tpu_compiler.check_memory(_program(15 * 2**30), 16.1 * 2**30)
