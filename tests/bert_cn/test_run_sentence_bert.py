@@ -4,14 +4,11 @@ import importlib.util
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from bert_cn.conversion import formats
-from tests.conftest import REPOSITORY
+from tests.bert_cn import finetuning_runs as runs
 
 COMMAND = "bert_cn.run_sentence_bert"
 NAMES = "one\ttwo\tscore\n"
@@ -29,9 +26,9 @@ def write_pairs(path, rows, rng):
 
 
 @pytest.fixture(scope="module")
-def folder(build_bert, tmp_path_factory):
+def folder(build_bert, vocab_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("sentences")
-    formats.write_checkpoint(build_bert(), "tf1", str(path / "tf1"))
+    runs.make_folder(build_bert, vocab_file, path)
     rng = np.random.default_rng(0)
     data = path / "data"
     data.mkdir()
@@ -54,11 +51,6 @@ def own_task(folder, *arguments):
     )
 
 
-def read_results(folder) -> dict[str, float]:
-    lines = (folder / "out" / "eval_results.txt").read_text().splitlines()
-    return {name: float(value) for name, value in (line.split(" = ") for line in lines)}
-
-
 @pytest.fixture(scope="module")
 def trained(run_command, folder):
     done = run_command(
@@ -71,7 +63,7 @@ def trained(run_command, folder):
         ),
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, read_results(folder)
+    return done.stdout, runs.read_results(folder)
 
 
 def test_training_leaves_results_predictions_and_a_model(trained, folder):
@@ -106,13 +98,12 @@ def test_sentence_transformers_computes_the_same_cosines(trained, folder):
 
 
 # Flags after those of an own task (later ones override), and what is said.
-TRAIN = ("--do_train", "--init_checkpoint={0}/tf1", "--output_dir={0}/new")
+TRAIN = runs.TRAIN
 NLI = (*TRAIN, "--train_task=tsv", "--train_text_a=one", "--train_text_b=two")
 RANKING = (*NLI, "--objective=ranking", "--train_data_dir={0}/nli")
 REFUSED = [
-    ((), "Nothing to do: pass --do_train, --do_eval, --do_predict or several."),
+    *runs.REFUSED,
     ((*TRAIN, "--data_dir="), "--data_dir is empty: name the folder of the task"),
-    ((*TRAIN, "--output_dir="), "--output_dir is empty: name a folder for the"),
     ((*TRAIN, "--task_name="), "--task_name is empty: name the pairs to measure on"),
     (
         (*TRAIN, "--task_name=sst-2", "--text_a=", "--text_b=", "--label="),
@@ -137,18 +128,10 @@ REFUSED = [
     ((*RANKING, "--train_label=kind"), "line 2: the label 'same' is unknown to --obj"),
     ((*RANKING, "--train_label=no"), "has no pair of class 1 or entailment, and --obj"),
     ((*NLI, "--objective=softmax"), "--train_task_name=tsv needs --train_label: name"),
-    ((*TRAIN, "--max_seq_length=17"), "is over the model's max_position_embeddings=16"),
-    (
-        (*TRAIN, "--vocab_file={0}/other.txt"),
-        "was trained with another vocabulary than --vocab_file={0}/other.txt: id 7 is ",
-    ),
-    (("--do_eval", "--output_dir={0}/new"), "new' holds no trained model: pass --do_t"),
-    (("--do_train", "--init_checkpoint={0}/tf1"), "/out/best' holds the model of an"),
     (
         ("--do_eval", "--init_checkpoint={0}/pooled"),
         "pooled' pools by lasttoken, which is not known here: choose mean, cls, max",
     ),
-    ((*TRAIN, "stray"), "Argument 'stray' belongs to no flag"),
 ]
 # Then three runs that go well, in the same process: their standard output is asked.
 FINE = [
@@ -156,31 +139,11 @@ FINE = [
     (*RANKING, "--train_negative=three", "--output_dir={0}/triples"),
     (*RANKING, "--objective=softmax", "--train_label=label", "--output_dir={0}/soft"),
 ]
-RUN_MANY = """
-import contextlib, io, json, sys
-from absl import flags
-from bert_cn import run_sentence_bert
-from data_prep import command_line
-
-found = []
-for arguments in json.load(sys.stdin):
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    flags.FLAGS.unparse_flags()
-    sys.argv = ["run_sentence_bert", *arguments]
-    error, output = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(output):
-        try:
-            command_line.run_command(run_sentence_bert.main)
-        except SystemExit as end:
-            found.append((end.code, error.getvalue(), output.getvalue()))
-json.dump(found, sys.stdout)
-"""
 
 
 @pytest.fixture(scope="module")
-def many(trained, folder, vocab_file):
-    """Run all of `REFUSED` and `FINE`; returns (exit code, error, output) of each."""
+def many(trained, folder):
+    """Run all of `REFUSED` and `FINE`."""
     (folder / "data" / "empty.tsv").write_text("")
     (folder / "nli").mkdir()
     (folder / "nli" / "train.tsv").write_text(
@@ -190,9 +153,6 @@ def many(trained, folder, vocab_file):
         "京使\t京用\t国语\tentailment\tsame\tneutral\n"
         "京使\t语言\t国语\tneutral\tsame\tneutral\n"
     )
-    tokens = vocab_file.read_text(encoding="utf-8").split("\n")
-    tokens[7], tokens[8] = tokens[8], tokens[7]
-    (folder / "other.txt").write_text("\n".join(tokens))
     pooled = folder / "pooled"
     pooled.mkdir()
     for path in (folder / "out" / "best").iterdir():
@@ -201,43 +161,31 @@ def many(trained, folder, vocab_file):
     (pooled / "1_Pooling").mkdir()
     settings = {"embedding_dimension": 12, "pooling_mode": "lasttoken"}
     (pooled / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-    lines = []
-    for flags in [*(flags for flags, _ in REFUSED), *FINE]:
-        line = [each.replace("{0}", str(folder)) for each in own_task(folder, *flags)]
+    lines = [
+        list(own_task(folder, *flags))
+        for flags in [*(flags for flags, _ in REFUSED), *FINE]
+    ]
+    for line in lines:
         if "--nomax_score" in line:
-            line = [each for each in line if "max_score" not in each]
-        lines.append(line)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_MANY],
-        input=json.dumps(lines),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+            line[:] = [each for each in line if "max_score" not in each]
+    return runs.run_many(COMMAND, folder, lines)
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_bad_command_lines_are_refused(many, number, folder):
-    (code, error, _), message = many[number], REFUSED[number][1]
-    assert code == 1, error
-    assert message.replace("{0}", str(folder)) in error
-    assert error.startswith("run_sentence_bert: error: "), error
-    assert "Traceback" not in error
-    assert not (folder / "new").exists()
+    runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)
 
 
 def test_other_objectives_train_on_their_own_data(many, folder):
     (ranked, triples, soft) = many[len(REFUSED) :]
-    for code, error, _ in (ranked, triples, soft):
-        assert not code, error
+    for done in (ranked, triples, soft):
+        assert done.code == 0, done.error
     # 国使 has one contradiction, 京使 none.
-    assert "2 of 4 pairs mean the same; 1 of them have a negative." in ranked[2]
-    assert "; dev: spearman " in ranked[2]
-    assert "train.tsv: 2 pairs, 0 texts cut" in ranked[2]
-    assert "train.tsv: 4 pairs, 0 texts cut" in triples[2]
-    assert "train.tsv: 4 pairs, 0 texts cut" in soft[2]
+    assert "2 of 4 pairs mean the same; 1 of them have a negative." in ranked.output
+    assert "; dev: spearman " in ranked.output
+    assert "train.tsv: 2 pairs, 0 texts cut" in ranked.output
+    assert "train.tsv: 4 pairs, 0 texts cut" in triples.output
+    assert "train.tsv: 4 pairs, 0 texts cut" in soft.output
     for name in ("ranked", "triples", "soft"):
         assert (folder / name / "best" / "modules.json").exists()
 
@@ -263,7 +211,7 @@ def test_known_model_has_its_known_correlations(shared_folder, run_command, tmp_
     )
     assert done.returncode == 0, done.stderr
     assert "Embeddings: mean over the tokens, to length 1." in done.stdout
-    results = read_results(tmp_path)
+    results = runs.read_results(tmp_path)
     # By sentence-transformers: 0.8672 and 0.8203.
     assert results["eval_spearman"] == pytest.approx(0.8672, abs=5e-5)
     assert results["test_spearman"] == pytest.approx(0.8203, abs=5e-5)
