@@ -159,7 +159,8 @@ _EVAL_STEPS = flags.DEFINE_integer(
 _ITERATIONS_PER_LOOP = flags.DEFINE_integer(
     "iterations_per_loop",
     None,
-    "Updates per call into TensorFlow (default: 1000 on a TPU, else 10).",
+    "Most updates per call into TensorFlow (default: 1000 on a TPU, else 10); fewer "
+    "where they take long.",
     lower_bound=1,
 )
 _LOG_STEPS = flags.DEFINE_integer(

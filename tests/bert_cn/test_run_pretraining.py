@@ -98,10 +98,20 @@ def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tm
         "gradient_accumulation_steps": 2,
         "save_checkpoints_minutes": 0.0001,
     }
-    done = run_command(MODULE, *as_flags(arguments | more))
-    assert done.returncode == 0, done.stderr
-    steps = [line for line in done.stdout.splitlines() if line.startswith("Evaluated")]
-    assert [line.rsplit(" ", 1)[1] for line in steps] == ["2:", "4:", "6:"]
+
+    def run(**changes) -> list[str]:
+        done = run_command(MODULE, *as_flags(arguments | more | changes))
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+        lines = [x for x in said[-1].splitlines() if x.startswith("Evaluated")]
+        return [line.rsplit(" ", 1)[1] for line in lines]
+
+    said = []
+    assert run() == ["2:", "4:", "6:"]
+    # As a run leaves it that is killed after it saved and before it evaluated.
+    (tmp_path / "run" / "eval_results.txt").unlink()
+    assert run(num_train_steps=8) == ["6:", "8:"]
+    assert "Now --num_train_steps is 8, before it was 6: the learning" in said[-1]
     best = json.loads((tmp_path / "run" / "best" / "best_results.json").read_text())
     weights = formats.read_checkpoint(str(tmp_path / "run" / "best"))
     assert weights.global_step == best["global_step"]
