@@ -88,11 +88,9 @@ class Trainer:
 
     @tf.function
     def _add_up(self, value: tf.Tensor) -> tf.Tensor:
-        def add():
-            replicas = tf.distribute.get_replica_context()
-            return replicas.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-        return self._strategy.experimental_local_results(self._strategy.run(add))[0]
+        # A copy is on the replica's device, which the sum must know.
+        copies = self._strategy.run(lambda: tf.identity(value))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, copies, axis=None)
 
     def summarize(self, sums) -> dict[str, float]:
         """Turn accumulated sums [NUM_SUMS] into the metrics of this objective."""

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_cn import config as config_lib
-from bert_cn import input_pipeline, modeling, optimization, train_step
+from bert_cn import input_pipeline, modeling, optimization, train_input, train_step
 from data_prep import schema
 from tests.bert_cn import records
 from tpu import strategy as strategy_lib
@@ -55,6 +55,10 @@ def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> N
     dataset = input_pipeline.build_train_dataset(files, 8, seed=2).map(drop_predictions)
     trainer = train_step.Trainer(strategy, model, optimizer, accumulation_steps)
     if "TF_CONFIG" in os.environ:
+        assert train_input.count_hosts(strategy) == 2
+        is_second = strategy_lib.worker_index(strategy) == 1
+        agreed = [trainer.agree(flag) for flag in (is_second, False, True)]
+        assert agreed == [True, False, True]
         shares = strategy.distribute_datasets_from_function(
             lambda context: dataset.map(functools.partial(take_share, context=context))
         )
