@@ -111,6 +111,11 @@ def distribute_eval_dataset(
     batch_size: int,
 ):
     """Return the records once, in file order, shared out over the replicas."""
+    options = tf.data.Options()
+    # By batches, since there may be fewer files than hosts.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
     return strategy.experimental_distribute_dataset(
-        input_pipeline.build_eval_dataset(files, batch_size)
+        input_pipeline.build_eval_dataset(files, batch_size).with_options(options)
     )

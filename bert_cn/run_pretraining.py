@@ -349,7 +349,7 @@ def _check_run(
         _OUTPUT_DIR.value, description, fingerprint if _DO_TRAIN.value else None
     )
     for group in files.groups if _DO_TRAIN.value else ():
-        storage_checks.warn_of_few_files(strategy, group.paths)
+        storage_checks.warn_of_few_files(train_input.count_hosts(strategy), group.paths)
     storage_checks.probe_folder(strategy, _OUTPUT_DIR.name, output_dir)
 
 

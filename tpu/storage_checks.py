@@ -39,14 +39,13 @@ def check_paths(tpu: str, paths: Mapping[str, str]) -> None:
                 )
 
 
-def warn_of_few_files(strategy: tf.distribute.Strategy, paths: tuple[str, ...]) -> None:
+def warn_of_few_files(hosts: int, paths: tuple[str, ...]) -> None:
     """Print a warning where hosts must share files; it costs speed, not correctness.
 
     Args:
-        strategy: whose hosts read.
+        hosts: that read.
         paths: the files of one glob with a weight, or all of them.
     """
-    hosts = len(strategy_lib.list_hosts(strategy))
     if len(paths) >= hosts:
         return
     print(

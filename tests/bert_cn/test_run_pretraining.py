@@ -229,7 +229,9 @@ def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_p
 
 
 @pytest.mark.slow
-def test_two_hosts_write_one_run(arguments, tmp_path):
+def test_two_hosts_write_one_run(arguments, record_files, tmp_path):
+    # Fewer files than hosts to evaluate on.
+    arguments |= {"do_eval": "true", "eval_input_file": record_files[0]}
     workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     processes = []
     for index in range(2):
@@ -237,7 +239,7 @@ def test_two_hosts_write_one_run(arguments, tmp_path):
         config = {"cluster": {"worker": workers}, "task": task}
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", MODULE, *as_flags(arguments), "--do_eval"],
+                [sys.executable, "-m", MODULE, *as_flags(arguments)],
                 cwd=REPOSITORY,
                 env=os.environ | {"TF_CONFIG": json.dumps(config)},
                 stdout=subprocess.PIPE,
@@ -250,6 +252,7 @@ def test_two_hosts_write_one_run(arguments, tmp_path):
         assert process.returncode == 0, errors
     assert "step 6/6" in outputs[0][0]
     assert "on 2 replica(s)" in outputs[0][0]
+    assert "Evaluated 20 records of --eval_input_file at step 6" in outputs[0][0]
     assert outputs[1][0] == ""
     results = (tmp_path / "run" / "eval_results.txt").read_text()
     assert "global_step = 6\n" in results
