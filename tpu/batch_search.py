@@ -27,17 +27,17 @@ def find_largest_batch(
             through in.
     """
     step = _ROWS * multiple
-    fitting, best, refused = 0, None, None
+    fitting: dict[int, tpu_compiler.Program] = {}
+    refused = None
     guess = max(first // step, 1) * step
-    while refused is None or refused - fitting > step:
+    while refused is None or refused - max(fitting, default=0) > step:
         try:
-            best = compile_batch(guess)
-            fitting = guess
+            fitting[guess] = compile_batch(guess)
         except tpu_compiler.OutOfMemory:
             refused = guess
-        guess = _next_guess(fitting, best, refused, memory_bytes, step)
+        guess = _next_guess(fitting, refused, memory_bytes, step)
     if fitting:
-        return fitting, best
+        return max(fitting.items())
     for rows in (4, 2, 1):
         try:
             return rows * multiple, compile_batch(rows * multiple)
@@ -46,12 +46,16 @@ def find_largest_batch(
     return 0, None
 
 
-def _next_guess(fitting, program, refused, memory_bytes, step) -> int:
-    if program is None:
+def _next_guess(fitting, refused, memory_bytes, step) -> int:
+    if not fitting:
         return max(refused // 2 // step, 1) * step
-    fixed = program.memory - program.temporaries
-    room = memory_bytes - fixed
-    # All temporaries counted as growing with the batch: a guess on the safe side.
-    guess = int(room / (program.temporaries / fitting)) // step * step
-    guess = max(guess, fitting + step)
+    *_, (low, smaller), (high, larger) = [(0, None), *sorted(fitting.items())]
+    if smaller is None:
+        # All temporaries counted as growing with the batch: on the safe side.
+        slope = larger.temporaries / high
+    else:
+        slope = (larger.memory - smaller.memory) / (high - low)
+    room = max(memory_bytes - larger.memory, 0)
+    guess = high + (int(room / slope) // step * step if slope > 0 else step)
+    guess = max(guess, high + step)
     return guess if refused is None else min(guess, refused - step)
