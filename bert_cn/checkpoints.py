@@ -26,6 +26,7 @@ VOCAB_FILE = "vocab.txt"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 MANIFEST_FILE = "data_manifest.json"
 BEST_FOLDER = "best"
+WEIGHTS_FOLDER = "weights"
 BEST_RESULTS_FILE = "best_results.json"
 _CHECKPOINT_NAME = "ckpt"
 # Names in a folder: the prefix of a checkpoint's files, and where TensorFlow writes
@@ -248,9 +249,6 @@ def save_best(
 ) -> bool:
     """Keep the weights alone in OUTPUT_DIR/best if their loss is the lowest so far.
 
-    The folder holds what `run_folder.write_description` writes too, so
-    convert_checkpoint and fill_mask read it like the run's own.
-
     Args:
         model: as it is now.
         output_dir: of the run.
@@ -268,6 +266,31 @@ def save_best(
         with tf.io.gfile.GFile(results, "r") as file:
             if json.loads(file.read())["loss"] <= metrics["loss"]:
                 return False
+    prefix = _write_weights(model, output_dir, folder, step)
+    manifest_lib.write_json(results, {**metrics, "global_step": step})
+    # Last, so that weights and results are of one step, or of two that are both there.
+    _remove_checkpoints(folder, {os.path.basename(prefix)})
+    return True
+
+
+def save_weights(model: keras.Model, output_dir: str, step: int) -> str:
+    """Write the weights alone, a third of a checkpoint, to OUTPUT_DIR/weights.
+
+    Returns:
+        That folder; weights of an earlier step are gone from it.
+    """
+    folder = os.path.join(output_dir, WEIGHTS_FOLDER)
+    prefix = _write_weights(model, output_dir, folder, step)
+    _remove_checkpoints(folder, {os.path.basename(prefix)})
+    return folder
+
+
+def _write_weights(model: keras.Model, output_dir: str, folder: str, step: int) -> str:
+    """Write a checkpoint of weights alone into a folder beside the run's own.
+
+    The folder holds what `run_folder.write_description` writes too, so
+    convert_checkpoint and fill_mask read it like the run's own.
+    """
     tf.io.gfile.makedirs(folder)
     for name in (CONFIG_FILE, VOCAB_FILE, TOKENIZER_CONFIG_FILE, MANIFEST_FILE):
         source = os.path.join(output_dir, name)
@@ -276,14 +299,12 @@ def save_best(
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model),
         folder,
-        # Pruned here: the manager looks for names with wildcards, and finds none.
+        # Pruned by the caller: the manager looks for names with wildcards, and finds
+        # none.
         max_to_keep=None,
         checkpoint_name=_CHECKPOINT_NAME,
     )
-    prefix = manager.save(checkpoint_number=step)
-    manifest_lib.write_json(results, {**metrics, "global_step": step})
-    _remove_checkpoints(folder, {os.path.basename(prefix)})
-    return True
+    return manager.save(checkpoint_number=step)
 
 
 def read_step(optimizer: keras.optimizers.Optimizer) -> int:

@@ -252,6 +252,10 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
                 finished = _train(
                     trainer, batches, checkpoints, reporter, evaluate, stop_requested
                 )
+                weights = checkpoints_lib.save_weights(
+                    trainer.model, output_dir, trainer.step
+                )
+                print(f"Weights alone: {weights}", flush=True)
         if _DO_EVAL.value and finished:
             finished = evaluate()
     reporting.draw_run(output_dir)

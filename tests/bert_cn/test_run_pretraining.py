@@ -73,7 +73,14 @@ def test_training_twice_trains_once_and_leaves_what_it_says(
         "eval_results.txt",
         "loss_curve.png",
         "tensorboard",
+        "weights",
     }
+    weights = tmp_path / "run" / "weights"
+    assert {path.name for path in weights.iterdir()} >= {"vocab.txt", "ckpt-6.index"}
+    # Weights without the two moments of each.
+    name = "ckpt-6.data-00000-of-00001"
+    sizes = [(tmp_path / "run" / name).stat().st_size, (weights / name).stat().st_size]
+    assert sizes[0] > 2.5 * sizes[1]
     results = (tmp_path / "run" / "eval_results.txt").read_text()
     assert "global_step = 6\n" in results
     for name in ("perplexity", "next_sentence_majority", "masked_lm_accuracy_alone"):
