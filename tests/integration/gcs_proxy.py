@@ -8,6 +8,7 @@ it lets some of them fail.
 
 import http.client
 import http.server
+import re
 import ssl
 import threading
 import time
@@ -16,6 +17,9 @@ from collections.abc import Callable
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 # Headers that belong to one connection, not to the message.
 _DROPPED = ("transfer-encoding", "connection", "proxy-connection", "content-length")
+
+# How a client asks how much of an upload has arrived.
+_ASKS_FOR_PROGRESS = re.compile(r"bytes \*/[1-9]\d*")
 
 OK, UNAVAILABLE, FORBIDDEN, CUT, STALL = "ok", "503", "403", "cut", "stall"
 
@@ -26,8 +30,9 @@ class GcsProxy:
     Args:
         port: of fake-gcs-server on 127.0.0.1.
         certificate: TLS context for Google's hosts.
-        choose_fault: called with each request's number, method and path; returns one of
-            OK, UNAVAILABLE and FORBIDDEN (answer so), CUT (close in the middle), STALL.
+        choose_fault: called with each request's number, method and bytes of body;
+            returns one of OK, UNAVAILABLE and FORBIDDEN (answer so), CUT (take half of
+            the body and close the connection), STALL.
         stall_seconds: how long STALL gives no answer.
     """
 
@@ -35,7 +40,7 @@ class GcsProxy:
         self,
         port: int,
         certificate: ssl.SSLContext,
-        choose_fault: Callable[[int, str, str], str] = lambda *_: OK,
+        choose_fault: Callable[[int, str, int], str] = lambda *_: OK,
         stall_seconds: float = 20.0,
     ):
         self.faults: list[str] = []
@@ -51,7 +56,8 @@ class GcsProxy:
             def pick_fault(self):
                 with proxy._lock:
                     proxy._number += 1
-                    fault = choose_fault(proxy._number, self.command, self.path)
+                    length = int(self.headers.get("Content-Length") or 0)
+                    fault = choose_fault(proxy._number, self.command, length)
                     if fault != OK:
                         proxy.faults.append(fault)
                     return fault
@@ -95,15 +101,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = False
 
     def forward(self):
-        body = self._read_body()
         fault = self.pick_fault()
-        if fault == STALL:
-            time.sleep(self.stall)
-        elif fault == CUT:
+        if fault == CUT:
+            self.rfile.read(int(self.headers["Content-Length"]) // 2)
             self.close_connection = True
             return
+        body = self._read_body()
+        if fault == STALL:
+            time.sleep(self.stall)
         elif fault in (UNAVAILABLE, FORBIDDEN):
             self._answer(int(fault), {}, b"injected")
+            return
+        if _ASKS_FOR_PROGRESS.fullmatch(self.headers.get("Content-Range", "")):
+            # Nothing: of an upload that failed here no part went on. fake-gcs-server
+            # takes the question for the end of the upload, and keeps an empty object.
+            self._answer(308, {}, b"")
             return
         upstream = http.client.HTTPConnection("127.0.0.1", self.upstream_port)
         headers = {

