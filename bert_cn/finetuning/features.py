@@ -10,7 +10,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -158,6 +158,15 @@ def _count_up(counts: np.ndarray) -> np.ndarray:
     """Return 0, 1, ..., counts[0] - 1, 0, 1, ..., counts[1] - 1, ..., int64."""
     before = np.cumsum(counts) - counts
     return np.arange(counts.sum(), dtype=np.int64) - np.repeat(before, counts)
+
+
+def to_bytes(texts: Iterable[str]) -> bytes:
+    """Return texts as data for `compute_fingerprint`.
+
+    JSON's escapes can spell half a character, which strict UTF-8 cannot; the tokenizer
+    makes [UNK] of it.
+    """
+    return "\0".join(texts).encode("utf-8", "surrogatepass")
 
 
 def compute_fingerprint(data: bytes, **settings) -> str:

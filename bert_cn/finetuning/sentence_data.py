@@ -235,7 +235,7 @@ def encode_pairs(
         return features_lib.Features(sequences)
 
     fingerprint = features_lib.compute_fingerprint(
-        "\0".join(["\1".join(each) for each in texts.values()]).encode(),
+        features_lib.to_bytes("\1".join(each) for each in texts.values()),
         texts=list(texts),
         max_seq_length=max_seq_length,
         **start.settings,

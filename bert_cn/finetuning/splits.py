@@ -82,22 +82,22 @@ def number_labels(
 ) -> Split:
     """Turn the labels of a file into ids or scores.
 
+    Of a test file, placeholders such as "-1" are no labels.
+
     Raises:
         ValueError: a label is no class or no number.
     """
+    if name.startswith(tasks.TEST):
+        table = tables.drop_placeholders(table, labels.names)
     if table.labels is None:
         return Split(name, table, None)
     if labels.is_regression:
         values = [_parse_score(table, index) for index in range(len(table))]
         return Split(name, table, np.array(values, np.float32))
     ids = {label: index for index, label in enumerate(labels.names)}
-    for line, label in zip(table.lines, table.labels, strict=True):
+    for row, label in enumerate(table.labels):
         if label not in ids:
-            raise ValueError(
-                f"{table.path}, line {line}: the label {label!r} is unknown; the "
-                f"labels are {', '.join(labels.names)}. Correct the line, or check "
-                "which column holds the label."
-            )
+            raise tables.unknown_label_error(table, row, labels.names)
     return Split(
         name, table, np.array([ids[label] for label in table.labels], np.int32)
     )
@@ -147,7 +147,7 @@ def encode_split(
         return features_lib.Features({"": sequences})
 
     fingerprint = features_lib.compute_fingerprint(
-        "\0".join(["\1".join(key) for key in table.keys()]).encode(),
+        features_lib.to_bytes("\1".join(key) for key in table.keys()),
         max_seq_length=max_seq_length,
         **start.settings,
     )

@@ -3,12 +3,17 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from data_prep import storage
 
 TSV, JSONL = "tsv", "jsonl"
 Column = str | int
+# What stands for a label in test files that keep theirs secret; "-1" is that of the
+# datasets library.
+_PLACEHOLDERS = frozenset({"", "-1", "-1.0"})
+# Names that an error lists.
+_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +120,39 @@ def read_table(
     return _collect(path, places, first, rows, file_format, dropped_labels)
 
 
+def drop_placeholders(table: Table, names: Sequence[str]) -> Table:
+    """Return a test file without its labels if all of them are placeholders.
+
+    Args:
+        table: of a test file.
+        names: of the classes, which are none even if one is called "-1".
+    """
+    if table.labels is None or not set(table.labels) <= _PLACEHOLDERS - set(names):
+        return table
+    print(
+        f"{table.path}: its labels are {table.labels[0]!r} throughout, which stands "
+        "for none; it is predicted and not measured.",
+        flush=True,
+    )
+    return dataclasses.replace(table, labels=None)
+
+
+def unknown_label_error(table: Table, row: int, names: Sequence[str]) -> ValueError:
+    """Return the error for a row whose label is none of the classes.
+
+    Args:
+        table: with labels.
+        row: which, from 0.
+        names: of the classes.
+    """
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ValueError(
+        f"{table.path}, line {table.lines[row]}: the label {table.labels[row]!r} is "
+        f"unknown; the labels are {', '.join(names[:_SHOWN])}{more}. Correct the line, "
+        "or check which column holds the label."
+    )
+
+
 def _collect(path, places, first, rows, file_format, dropped_labels) -> Table:
     kept: list[list[str]] = []
     lines, skipped = [], 0
@@ -199,8 +237,10 @@ def _iterate_rows(data: bytes, path: str, file_format: Format) -> Iterator:
                 "on each line."
             ) from error
         if not isinstance(values, dict):
+            # A whole file may stand in one line: name what it is and do not show it.
             raise ValueError(
-                f"{path}, line {number}: a JSON object is needed, found {values!r}."
+                f"{path}, line {number}: a JSON object is needed, found a "
+                f"{type(values).__name__}; write one example on each line."
             )
         yield number, values
 

@@ -38,7 +38,7 @@ def compute_baselines(found: tasks.FoundTask) -> dict[str, Baseline]:
 
     Raises:
         ValueError: a file of the task cannot be read, see `tables.read_table` and
-            `squad_files.read_dataset`.
+            `squad_files.read_dataset`; or a label is unknown.
     """
     if found.task.command == tasks.READER:
         return _measure_no_answers(found)
@@ -83,6 +83,7 @@ def _measure_majority(found: tasks.FoundTask) -> dict[str, Baseline]:
         for number, table in enumerate(_read(task, found, split), 1):
             if table.labels is None:
                 continue
+            _check_labels(task, table)
             prefix_here = prefix if number == 1 else f"{prefix}_{number}"
             groups = {prefix_here: table.labels}
             unseen = [
@@ -106,18 +107,28 @@ def _read(task, found: tasks.FoundTask, split: str) -> list[tables.Table]:
     """Read those files of a split that are there."""
     layout = task.find_layout(found.folder)
     paths = [os.path.join(found.folder, name) for name in layout.files(split)]
+    is_test = split == classification_tasks.TEST
     with contextlib.redirect_stdout(io.StringIO()):  # The run says the same.
-        return [
+        read = [
             tables.read_table(
                 path,
                 layout.columns_of(split),
                 layout.file_format,
-                needs_label=split != classification_tasks.TEST,
+                needs_label=not is_test,
                 dropped_labels=task.dropped_labels,
             )
             for path in paths
             if path in found.paths
         ]
+        if is_test:
+            read = [tables.drop_placeholders(each, task.labels) for each in read]
+    return read
+
+
+def _check_labels(task, table: tables.Table) -> None:
+    for row, label in enumerate(table.labels):
+        if task.labels and label not in task.labels:
+            raise tables.unknown_label_error(table, row, task.labels)
 
 
 def _answer_with_commonest(task, names, labels: list[str]) -> dict[str, float | None]:

@@ -49,6 +49,25 @@ def test_test_files_may_lack_the_label(read):
     assert read("x\ty\t1\n", NUMBERED, needs_label=False).labels == ["1"]
 
 
+def test_placeholders_in_a_test_file_are_no_labels(read, capsys):
+    table = read("a\tb\tlabel\nx\ty\t-1\nz\tw\t-1\n")
+    assert tables.drop_placeholders(table, ("0", "1")).labels is None
+    assert "its labels are '-1' throughout, which stands" in capsys.readouterr().out
+    assert tables.drop_placeholders(table, ("-1", "1")) is table
+    mixed = read("a\tb\tlabel\nx\ty\t-1\nz\tw\t1\n")
+    assert tables.drop_placeholders(mixed, ("0", "1")) is mixed
+
+
+def test_an_unknown_label_is_named_with_some_of_the_known(read):
+    table = read("a\tb\tlabel\nx\ty\tgood\n")
+    names = [f"c{number}" for number in range(15)]
+    assert str(tables.unknown_label_error(table, 0, names)).endswith(
+        "train.tsv, line 2: the label 'good' is unknown; the labels are c0, c1, c2, "
+        "c3, c4, c5, c6, c7, c8, c9, c10, c11 and 3 more. Correct the line, or check "
+        "which column holds the label."
+    )
+
+
 def test_undecided_labels_are_left_out(read):
     table = read("a\tb\tlabel\nx\ty\t-\nz\tw\t1\n", dropped_labels=frozenset({"-"}))
     assert (table.texts, table.lines) == (["z"], [3])
@@ -89,7 +108,7 @@ def test_torn_rows_are_left_out_where_a_set_has_them(read, capsys):
         (
             '{"a": 1, "b": 2, "label": 3}\n[1]\n',
             {"file_format": Format(kind=tables.JSONL)},
-            "line 2: a JSON object is needed, found [1].",
+            "line 2: a JSON object is needed, found a list; write one example on each",
         ),
         (
             "{\n",

@@ -34,6 +34,17 @@ def test_examples_of_the_training_file_are_left_out_of_unseen(data_dir):
     }
 
 
+def test_a_test_file_of_placeholders_has_no_baseline(data_dir):
+    (data_dir / "chnsenticorp" / "test.tsv").write_text("label\ttext_a\n-1\tx\n")
+    assert list(_values(_find(data_dir, "clue", "chnsenticorp"))) == ["eval_accuracy"]
+
+
+def test_an_unknown_label_is_named_with_its_line(data_dir):
+    (data_dir / "chnsenticorp" / "dev.tsv").write_text("label\ttext_a\n2\tx\n")
+    with pytest.raises(ValueError, match="dev.tsv, line 2: the label '2' is unknown"):
+        baselines.compute_baselines(_find(data_dir, "clue", "chnsenticorp"))
+
+
 def test_scores_have_no_baseline(tmp_path):
     folder = tmp_path / "zh_sts_b"
     folder.mkdir()
