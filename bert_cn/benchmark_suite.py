@@ -89,6 +89,7 @@ def main(arguments: list[str]) -> None:
     rows = _find_rows()
     plan = runs.plan_runs(rows, found, recipe, _NUM_SEEDS.value, _OUTPUT_DIR.value)
     left = runs.leave_out_finished(plan, _OVERWRITE.value)
+    runs.refuse_mixtures(plan, left, _OUTPUT_DIR.value)
     for row in rows:
         results.write_row(_OUTPUT_DIR.value, row, _CHECKPOINT.value)
     seeds = ", ".join(map(str, runs.list_seeds(_NUM_SEEDS.value)))

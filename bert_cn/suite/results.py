@@ -79,6 +79,7 @@ class RowInfo:
         lower_case: whether Chinese texts were lower-cased.
         english_lower_case: whether English ones were.
         has_capitals: whether the vocabulary has tokens with A to Z.
+        sha256: of what it starts from; "" where an older suite did not note it.
     """
 
     name: str
@@ -88,6 +89,7 @@ class RowInfo:
     lower_case: bool
     english_lower_case: bool
     has_capitals: bool
+    sha256: str = ""
 
 
 def percent(command: str, values: dict[str, float]) -> dict[str, float]:
@@ -134,6 +136,7 @@ def write_row(output_dir: str, row: model_lib.Row, checkpoint: str) -> None:
         row.model.lower_case(is_english=False),
         row.model.lower_case(is_english=True),
         row.model.has_capitals,
+        row.sha256,
     )
     folder = os.path.join(output_dir, row.name)
     storage.makedirs(folder)
@@ -144,20 +147,27 @@ def write_row(output_dir: str, row: model_lib.Row, checkpoint: str) -> None:
 def read_all(output_dir: str) -> tuple[list[RowInfo], list[Result]]:
     """Read all rows of a folder, earlier ones included, and their finished runs.
 
-    Random twins come behind their row.
+    Random twins come behind their row. Runs of other weights, which --overwrite has not
+    yet come to, are left out.
     """
     rows, results = [], []
     for name in sorted(storage.listdir(output_dir)):
         folder = os.path.join(output_dir, name.rstrip("/"))
         path = os.path.join(folder, _ROW_FILE)
         if storage.exists(path):
-            rows.append(RowInfo(**json.loads(storage.read_bytes(path))))
-            results += _read_runs(folder)
+            row = RowInfo(**json.loads(storage.read_bytes(path)))
+            rows.append(row)
+            results += [
+                each
+                for each in read_runs(folder)
+                if not row.sha256 or each.identity["model_sha256"] == row.sha256
+            ]
     rows.sort(key=lambda row: (row.of, row.name != row.of))
     return rows, results
 
 
-def _read_runs(folder: str) -> list[Result]:
+def read_runs(folder: str) -> list[Result]:
+    """Read all finished runs in the folder of a row."""
     found = []
     for task in tasks.TASKS:
         place = os.path.join(folder, task)

@@ -142,6 +142,38 @@ def leave_out_finished(plan: Sequence[Run], overwrite: bool) -> list[Run]:
     return left
 
 
+def refuse_mixtures(plan: Sequence[Run], left: Sequence[Run], output_dir: str) -> None:
+    """Refuse to put figures into a row, or into a mean, where they do not belong.
+
+    Args:
+        plan: all runs.
+        left: those that are to be made; their older results do not count.
+        output_dir: of the suite.
+
+    Raises:
+        ValueError: a row's folder holds results of other weights, or of other settings
+            with seeds that are not in the plan.
+    """
+    planned = {(run.row.name, run.found.task.name): run for run in plan}
+    replaced = {run.folder for run in left}
+    for row in {run.row.name: run.row for run in plan}.values():
+        folder = os.path.join(output_dir, row.name)
+        for finished in results.read_runs(folder):
+            place = os.path.join(folder, finished.task, f"seed_{finished.seed}")
+            if place in replaced:
+                continue
+            run = planned.get((row.name, finished.task))
+            now = {**finished.identity, "model_sha256": row.sha256}
+            if run is not None:
+                now = dataclasses.replace(run, seed=finished.seed).identify()
+            if difference := _find_difference(finished.identity, now):
+                raise ValueError(
+                    f"{place!r} holds a result that does not belong into one table "
+                    f"with these runs ({difference}): name another row by --name or "
+                    "another --output_dir, or remove it."
+                )
+
+
 def _find_difference(then: dict, now: dict) -> str:
     """Say in what two identities differ; "" if in nothing."""
     for key, what in (

@@ -116,6 +116,37 @@ def test_other_settings_weights_or_data_are_refused(plan, make_runner, data_dir,
         runs.leave_out_finished(plan(), overwrite=False)
 
 
+def test_a_row_holds_one_model_and_a_mean_one_recipe(
+    plan, make_runner, row, data_dir, tmp_path
+):
+    output_dir = str(tmp_path / "out")
+
+    def check(todo, overwrite=True):
+        left = runs.leave_out_finished(todo, overwrite)
+        runs.refuse_mixtures(todo, left, output_dir)
+        return left
+
+    runs.run_all(check(plan(num_seeds=2)), make_runner(VALUES, []))
+    other = model.build_row(
+        "tiny", model.Model("{}\n", b"[PAD]\n", False, False, 1, "x"), "o", "", ""
+    )
+    # Another task, so no finished run is in the way.
+    assert len(check(plan("cola"))) == 1
+    with pytest.raises(
+        ValueError, match=r"mrpc/seed_12345' holds a result .* \(it started from other"
+    ):
+        check(plan("cola", rows=(other,)), overwrite=False)
+    # One seed of two would be replaced, or both.
+    faster = ["--learning_rate=1e-4"]
+    with pytest.raises(
+        ValueError,
+        match=r"seed_12346' .* \(then --learning_rate=2e-5, now --learning_rate=1e-4\)",
+    ):
+        check(plan(more=faster))
+    assert len(check(plan(num_seeds=2, more=faster))) == 2
+    assert check(plan()) == []
+
+
 def test_a_failing_command_is_named_and_the_others_go_on(
     plan, make_runner, data_dir, capsys
 ):
