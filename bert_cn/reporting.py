@@ -156,14 +156,20 @@ def write_eval_results(output_dir: str, metrics: dict[str, float], step: int) ->
     return path
 
 
-def read_evaluated_step(output_dir: str) -> int | None:
-    """Return the step of the last evaluation that came to its end, or None."""
+def read_eval_results(output_dir: str) -> dict[str, float]:
+    """Return what `write_eval_results` wrote; nothing if there is no such file."""
     path = os.path.join(output_dir, EVAL_RESULTS_FILE)
     if not tf.io.gfile.exists(path):
-        return None
+        return {}
     with tf.io.gfile.GFile(path, "r") as file:
-        values = dict(line.rstrip().split(" = ") for line in file)
-    return int(values["global_step"])
+        pairs = (line.rstrip().split(" = ") for line in file)
+        return {name: float(value) for name, value in pairs}
+
+
+def read_evaluated_step(output_dir: str) -> int | None:
+    """Return the step of the last evaluation that came to its end, or None."""
+    values = read_eval_results(output_dir)
+    return int(values["global_step"]) if values else None
 
 
 def log_dir(output_dir: str, name: str) -> str:

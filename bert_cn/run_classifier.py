@@ -100,13 +100,14 @@ def _check_flags() -> None:
 
 def _find_task() -> tasks.Task:
     kind = _TASK_NAME.value.lower()
-    own = (_TEXT_A, _TEXT_B, _LABEL, _TRAIN_FILE, _DEV_FILE, _TEST_FILE)
+    files = (_TRAIN_FILE, _DEV_FILE, _TEST_FILE)
+    own = (_TEXT_A, _TEXT_B, _LABEL, _REGRESSION, *files)
     if kind not in tasks.OWN:
         for flag in own:
             if flag.value:
                 raise ValueError(
-                    f"--{flag.name} is for --task_name=tsv or jsonl, and the files of "
-                    f"{_TASK_NAME.value} are known: leave it out."
+                    f"--{flag.name} is for --task_name=tsv or jsonl, and the files and "
+                    f"labels of {_TASK_NAME.value} are known: leave it out."
                 )
         return tasks.find_task(_TASK_NAME.value)
     if not _TEXT_A.value or not _LABEL.value:

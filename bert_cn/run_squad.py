@@ -136,7 +136,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
             output_dir,
         )
     results = _measure(reporter, held_out, output_dir)
-    command.write_results(output_dir, results, steps)
+    _COMMAND.write_results(output_dir, results, steps)
 
 
 def _measure(reporter, held_out, output_dir: str) -> dict[str, float]:
@@ -254,7 +254,9 @@ def _first_threshold(checkpoint: str) -> float | None:
 def _build_rules(data) -> reading_results.Rules:
     definition = answer_metrics.DEFINITIONS.get(_METRIC.value)
     if definition is None:
-        contexts = next(iter(data.values())).contexts
+        # Of what is measured: a model may have learned from another language.
+        paths = (_dev_file(), _PREDICT_FILE.value, _TRAIN_FILE.value)
+        contexts = next(data[path] for path in paths if path in data).contexts
         definition = answer_metrics.choose_definition(contexts, _VERSION_2.value)
     print(f"Exact match and F1 as {definition.name} defines them.", flush=True)
     return reading_results.Rules(

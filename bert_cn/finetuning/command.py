@@ -213,7 +213,28 @@ class Command(command_flags.CommonFlags):
         if self.do_predict.value:
             shape = self.shape(self.predict_batch_size)
             results |= reporter.report(tasks.TEST, shape, True)
-        write_results(output_dir, results, steps)
+        self.write_results(output_dir, results, steps)
+
+    def write_results(
+        self, output_dir: str, results: Mapping[str, float], steps: int
+    ) -> None:
+        """Write eval_results.txt, if anything was measured, and say where.
+
+        What an earlier command measured with the model in the folder stays.
+
+        Args:
+            output_dir: its folder.
+            results: what was measured, by Google's names.
+            steps: updates made, if there were any now.
+        """
+        if not results:
+            return
+        if not (self.do_train.value or self.init_checkpoint.value):
+            earlier = reporting.read_eval_results(output_dir)
+            steps = int(earlier.pop("global_step", steps))
+            results = earlier | results
+        path = reporting.write_eval_results(output_dir, results, steps)
+        print(f"Results: {path}")
 
     def train(
         self,
@@ -282,16 +303,3 @@ def no_model_error(checkpoint: str, wanted: str) -> ValueError:
     found = export.read_architecture(checkpoint)
     found = f" (its config.json says {found})" if found else ""
     return ValueError(f"{checkpoint!r} holds no {wanted}{found}: pass --do_train.")
-
-
-def write_results(output_dir: str, results: Mapping[str, float], steps: int) -> None:
-    """Write eval_results.txt, if anything was measured, and say where.
-
-    Args:
-        output_dir: its folder.
-        results: what was measured, by Google's names.
-        steps: updates made.
-    """
-    if results:
-        path = reporting.write_eval_results(output_dir, results, steps)
-        print(f"Results: {path}")

@@ -126,6 +126,10 @@ REFUSED = [
         "--task_name=imdb is unknown: it is one of cola, sst-2, mrpc, sts-b, qqp,",
     ),
     ((*TRAIN, "--task_name=rte"), "--text_a is for --task_name=tsv or jsonl"),
+    (
+        (*TRAIN, "--task_name=rte", "--text_a=", "--label=", "--regression"),
+        "--regression is for --task_name=tsv or jsonl, and the files and labels of rte",
+    ),
     ((*TRAIN, "--label="), "--task_name=tsv needs --text_a and --label"),
     ((*TRAIN, "--label=1"), "are all names of the first line (in JSON keys), or"),
     ((*TRAIN, "--label=sort"), "train.tsv has no column 'sort'; its first line names"),

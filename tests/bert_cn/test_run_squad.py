@@ -127,9 +127,11 @@ def test_training_learns_and_leaves_its_files(trained, folder):
 
 
 def test_trained_model_answers_again_and_keeps_its_threshold(trained, many, folder):
-    done = many[len(REFUSED)]
+    done, english = many[len(REFUSED) :]
 
     assert done.code == 0, done.error
+    assert english.code == 0, english.error
+    assert "Exact match and F1 as squad2.0 defines them." in english.output
     assert "Its head finds answers and is kept." in done.output
     # It has none, and no use for one.
     assert "It has no" not in done.output
@@ -255,8 +257,16 @@ REFUSED = [
 ]
 
 
-# Then the trained model again: without --do_eval the threshold is the one kept with it.
-FINE = [("--do_predict",)]
+# Then the trained model again: without --do_eval the threshold is the one kept with it;
+# and measured on another language than that of the questions it is to answer.
+FINE = [
+    ("--do_predict",),
+    (
+        *("--do_eval", "--do_predict", "--dev_file={0}/english.json"),
+        *("--init_checkpoint={0}/out/best", "--output_dir={0}/english"),
+        "--predict_file={0}/dev.json",
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +280,8 @@ def many(trained, folder):
             path.write_text(values if values == "{" else json.dumps(values))
     lost = [("a", "?", "北京", [("国", 0)], {})]
     write_file(folder / "all_lost.json", lost)
+    english = [("a", "What?", "The cat sat.", [("cat", 4)], {})]
+    write_file(folder / "english.json", english)
     lines = [
         squad(folder, *flags) for flags in [*(flags for flags, _ in REFUSED), *FINE]
     ]

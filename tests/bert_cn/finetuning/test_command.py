@@ -7,21 +7,22 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
+from bert_cn import reporting
 from bert_cn.finetuning import command, command_flags
 
 
 @pytest.fixture
 def build_command(monkeypatch):
     """Build a `Command` whose flags are not this process's."""
-    values = flags.FlagValues()
-    own = {
-        name: functools.partial(getattr(flags, name), flag_values=values)
-        for name in dir(flags)
-        if name.startswith("DEFINE_")
-    }
-    monkeypatch.setattr(command_flags, "flags", types.SimpleNamespace(**own))
 
     def build(*arguments, **defaults):
+        values = flags.FlagValues()
+        own = {
+            name: functools.partial(getattr(flags, name), flag_values=values)
+            for name in dir(flags)
+            if name.startswith("DEFINE_")
+        }
+        monkeypatch.setattr(command_flags, "flags", types.SimpleNamespace(**own))
         made = command.Command(
             command_flags.Defaults("Longer ones are cut.", **defaults)
         )
@@ -79,3 +80,18 @@ def test_folder_that_cannot_be_written_is_refused_before_training(
         ValueError, match="--output_dir=.*/file/run: this process cannot"
     ):
         made.make_output_dir(f"{tmp_path}/file/run")
+
+
+def test_results_of_the_same_model_stay(build_command, tmp_path):
+    folder = str(tmp_path)
+    build_command("--do_train").write_results(folder, {"eval_f1": 0.5}, 7)
+    build_command("--do_predict").write_results(folder, {"test_f1": 0.25}, 0)
+    both = {"eval_f1": 0.5, "test_f1": 0.25, "global_step": 7}
+    assert reporting.read_eval_results(folder) == both
+    build_command("--do_predict").write_results(folder, {}, 0)
+    assert reporting.read_eval_results(folder) == both
+    # Another model, and another training.
+    for arguments in (("--do_eval", "--init_checkpoint=other"), ("--do_train",)):
+        build_command(*arguments).write_results(folder, {"eval_f1": 0.75}, 3)
+        found = reporting.read_eval_results(folder)
+        assert found == {"eval_f1": 0.75, "global_step": 3}
