@@ -1,6 +1,7 @@
 """Packages, dependencies and extras of bert_cn."""
 
 import pathlib
+from glob import glob
 
 from setuptools import setup
 
@@ -30,6 +31,8 @@ setup(
         "tpu",
     ],
     package_data={"data_prep": ["sample_corpus/*.txt"]},
+    # The recipes that benchmark_suite knows by name, for those without the repository.
+    data_files=[("share/bert_cn/finetune", sorted(glob("configs/finetune/*.flags")))],
     install_requires=[
         # The newest TPU build, tensorflow-tpu, is 2.20.0.
         "tensorflow==2.20.*",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sysconfig
 from collections.abc import Sequence
 
 from absl import flags
@@ -15,10 +16,8 @@ _KINDS = {
     tasks.SENTENCES: "classification",
     tasks.READER: "squad",
 }
-_FOLDER = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-    "configs",
-    "finetune",
+_REPOSITORY = os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 )
 # What the suite says itself, for each run.
 _OWN_FLAGS = (
@@ -53,7 +52,7 @@ def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
     Raises:
         ValueError: a file is missing, or sets what the suite sets.
     """
-    prefix = name if os.path.dirname(name) else os.path.join(_FOLDER, name)
+    prefix = name if os.path.dirname(name) else os.path.join(find_folder(), name)
     found = {}
     for command, kind in _KINDS.items():
         path = f"{prefix}_{kind}.flags"
@@ -71,12 +70,26 @@ def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
     return Recipe(name, found)
 
 
+def find_folder(repository: str = _REPOSITORY) -> str:
+    """Return the folder of the recipes: the repository's, or where pip puts them.
+
+    Args:
+        repository: the folder that holds the package.
+    """
+    folder = os.path.join(repository, "configs", "finetune")
+    if storage.isdir(folder):
+        return folder
+    # data_files of setup.py.
+    return os.path.join(sysconfig.get_path("data"), "share", "bert_cn", "finetune")
+
+
 def list_recipes() -> list[str]:
     """Return the names of the recipes in configs/finetune."""
-    if not storage.isdir(_FOLDER):
+    folder = find_folder()
+    if not storage.isdir(folder):
         return []
     end = "_classification.flags"
-    names = sorted(storage.listdir(_FOLDER))
+    names = sorted(storage.listdir(folder))
     return [name.removesuffix(end) for name in names if name.endswith(end)]
 
 

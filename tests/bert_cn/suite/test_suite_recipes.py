@@ -1,5 +1,7 @@
 """Recipes of fine-tuning."""
 
+import sys
+
 import pytest
 
 from bert_cn.suite import recipes, tasks
@@ -22,6 +24,12 @@ def test_the_default_is_the_seeds_recipe():
         "--learning_rate=3e-5",
         "--num_train_epochs=2",
     }
+
+
+def test_recipes_are_found_where_pip_puts_them(tmp_path):
+    assert recipes.find_folder() == str(REPOSITORY / "configs" / "finetune")
+    installed = f"{sys.prefix}/share/bert_cn/finetune"
+    assert recipes.find_folder(str(tmp_path)) == installed
 
 
 def test_more_flags_override_those_of_the_files():
