@@ -59,7 +59,7 @@ def find_labels(
     """Return what the task predicts.
 
     That is what the table of tasks says, or else what stands in the training file,
-    sorted, by value if all are whole numbers.
+    sorted, by value if all are whole numbers, and printed: another column would show.
 
     Raises:
         ValueError: there is a single class only.
@@ -74,7 +74,23 @@ def find_labels(
             f"{read[tasks.TRAIN].path} has a single label, {found[0]!r}: nothing can "
             "be learned from it; check --label."
         )
+    print(
+        f"{read[tasks.TRAIN].path}: {len(found)} classes, "
+        f"{tables.shorten_names(found)}.{_suggest_scores(found)}",
+        flush=True,
+    )
     return classification.Labels(tuple(found))
+
+
+def _suggest_scores(labels: Sequence[str]) -> str:
+    """Return a hint if labels are numbers, and not all of them whole."""
+    try:
+        values = [float(label) for label in labels]
+    except ValueError:
+        return ""
+    if all(value.is_integer() for value in values):
+        return ""
+    return " If these are scores, pass --regression."
 
 
 def number_labels(

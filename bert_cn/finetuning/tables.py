@@ -116,7 +116,7 @@ def read_table(
     if not needs_label and not _has(columns.label, names, first[1]):
         columns = dataclasses.replace(columns, label=None)
     wanted = [columns.text_a, columns.text_b, columns.label]
-    places = [_find_place(column, names, first[1], path) for column in wanted]
+    places = [_find_place(column, names, first, path) for column in wanted]
     return _collect(path, places, first, rows, file_format, dropped_labels)
 
 
@@ -137,6 +137,12 @@ def drop_placeholders(table: Table, names: Sequence[str]) -> Table:
     return dataclasses.replace(table, labels=None)
 
 
+def shorten_names(names: Sequence[str]) -> str:
+    """Return names for a message, the first ones if there are many."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
 def unknown_label_error(table: Table, row: int, names: Sequence[str]) -> ValueError:
     """Return the error for a row whose label is none of the classes.
 
@@ -145,11 +151,10 @@ def unknown_label_error(table: Table, row: int, names: Sequence[str]) -> ValueEr
         row: which, from 0.
         names: of the classes.
     """
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ValueError(
         f"{table.path}, line {table.lines[row]}: the label {table.labels[row]!r} is "
-        f"unknown; the labels are {', '.join(names[:_SHOWN])}{more}. Correct the line, "
-        "or check which column holds the label."
+        f"unknown; the labels are {shorten_names(names)}. Correct the line, or check "
+        "which column holds the label."
     )
 
 
@@ -251,11 +256,11 @@ def _has(column: Column | None, names: list[str] | None, row) -> bool:
     return column in names if names else _cell(row, column) is not None
 
 
-def _find_place(column: Column | None, names, row, path: str) -> Column | None:
+def _find_place(column: Column | None, names, first, path: str) -> Column | None:
     """Return the index of a column, or its key in JSON; None for no column."""
     if column is None or names is None:
-        if column is not None and not _has(column, names, row):
-            raise ValueError(_describe_lacking(path, 1, row, column))
+        if column is not None and not _has(column, names, first[1]):
+            raise ValueError(_describe_lacking(path, *first, column))
         return column
     if column not in names:
         raise ValueError(

@@ -134,7 +134,10 @@ def _check_tag(path: str, line: int, tag: str) -> str:
 
 
 def find_labels(sentences: Sentences) -> tuple[str, ...]:
-    """Return the tags of a training file, O first, with B- and I- of every type.
+    """Return the tags of a training file, O first.
+
+    Every type gets B- and I-, and what else some type has: of a rare type S- may stand
+    in the test file only.
 
     Raises:
         ValueError: there are no spans.
@@ -146,7 +149,8 @@ def find_labels(sentences: Sentences) -> tuple[str, ...]:
             "from it: check --tag_column."
         )
     kinds = {tag[2:] for tag in found}
-    found |= {prefix + kind for kind in kinds for prefix in (_BEGIN, _INSIDE)}
+    prefixes = {tag[:2] for tag in found} | {_BEGIN, _INSIDE}
+    found = {prefix + kind for kind in kinds for prefix in prefixes}
     order = sorted(found, key=lambda tag: (tag[2:], _PREFIXES.index(tag[:2])))
     return (OUTSIDE, *order)
 

@@ -125,3 +125,10 @@ def test_fingerprint_changes_with_data_and_every_setting():
         for lower in (True, False)
     }
     assert len(prints) == 8
+
+
+def test_half_a_character_has_a_fingerprint():
+    # json.loads('"\\ud83d"')
+    half = features_lib.to_bytes(["\ud83d", "x"])
+    assert half == b"\xed\xa0\xbd\0x"
+    assert len(features_lib.compute_fingerprint(half)) == 64

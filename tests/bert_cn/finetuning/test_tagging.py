@@ -56,6 +56,10 @@ def test_conll_columns_and_tsv_are_read(tmp_path):
     assert sentences.words == [["北", " ", "\u3000"], ["\u2028"]]
     assert sentences.tags == [["S-LOC", "O", "O"], ["O"]]
     assert tagged_text.find_labels(sentences) == ("O", "B-LOC", "I-LOC", "S-LOC")
+    # Every type gets what some type has.
+    more = read(tmp_path, "北\tS-LOC\n京\tE-ORG\n")
+    kinds = [f"{prefix}-{kind}" for kind in ("LOC", "ORG") for prefix in "BIES"]
+    assert tagged_text.find_labels(more) == ("O", *kinds)
 
     swapped = read(tmp_path, "O 北\nB-LOC 京", word_column=1, tag_column=0)
     assert (swapped.words, swapped.tags) == ([["北", "京"]], [["O", "B-LOC"]])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bert_cn.finetuning import splits, tasks
+from bert_cn.finetuning import classification, splits, tasks
 from bert_cn.finetuning.tables import Columns
 
 MNLI_NAMES = "index promptID pairID genre p1 p2 p3 p4 sentence1 sentence2 label1"
@@ -163,6 +163,30 @@ def test_labels_of_own_files_are_those_of_the_training_file(labels, names, tmp_p
     assert splits.find_labels(build_own(), found).names == names
 
 
+def test_classes_of_own_files_are_shown(tmp_path, capsys):
+    for labels, said in (
+        ("ab", "2 classes, a, b.\n"),
+        ("12", "2 classes, 1, 2.\n"),
+        (("0.5", "2"), "2 classes, 0.5, 2. If these are scores, pass --regression.\n"),
+        ("abcdefghijklmn", "14 classes, a, b, c, d, e, f, g, h, i, j, k, l and 2 more"),
+    ):
+        content = "".join(f"text\t{label}\n" for label in labels)
+        (tmp_path / "train.tsv").write_text(content)
+        found = splits.read_tables(build_own(), str(tmp_path), ["train"])
+        splits.find_labels(build_own(), found)
+        assert f"train.tsv: {said}" in capsys.readouterr().out
+
+
+def test_placeholders_of_a_test_file_are_no_labels(tmp_path):
+    (tmp_path / "test.tsv").write_text("x\t-1\ny\t-1\n")
+    for names in (("0", "1"), ()):  # Classes, and scores.
+        found = splits.read_tables(build_own(), str(tmp_path), ["test"])
+        labels = classification.Labels(names)
+        assert splits.number_labels("test", found["test"], labels).labels is None
+    with pytest.raises(ValueError, match="line 1: the label '-1' is unknown"):
+        splits.number_labels("dev", found["test"], classification.Labels(("0", "1")))
+
+
 def test_a_single_label_is_refused(tmp_path):
     (tmp_path / "train.tsv").write_text("x\t1\ny\t1\n")
     found = splits.read_tables(build_own(), str(tmp_path), ["train"])
@@ -203,7 +227,5 @@ def test_names_and_numbers_of_columns_are_not_mixed(kind, columns):
 
 def test_score_of_a_fine_tuned_folder_is_read_as_regression(tmp_path):
     # Without the head's weights there is nothing to read.
-    from bert_cn.finetuning import classification
-
     (tmp_path / "config.json").write_text(json.dumps({"problem_type": "regression"}))
     assert classification.read_labels(str(tmp_path)) is None
