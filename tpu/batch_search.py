@@ -29,6 +29,7 @@ def find_largest_batch(
     step = _ROWS * multiple
     fitting: dict[int, tpu_compiler.Program] = {}
     refused = None
+    surprises = 0
     guess = max(first // step, 1) * step
     while refused is None or refused - max(fitting, default=0) > step:
         try:
@@ -36,6 +37,13 @@ def find_largest_batch(
         except tpu_compiler.OutOfMemory:
             refused = guess
         guess = _next_guess(fitting, refused, memory_bytes, step)
+        if guess in fitting:
+            # Near its limit the compiler computes values again instead of keeping them,
+            # so that more may fit than the line says: in steps that double.
+            guess += step * 2**surprises
+            surprises += 1
+        if refused is not None and guess >= refused:
+            guess = (max(fitting, default=0) + refused) // 2 // step * step
     if fitting:
         return max(fitting.items())
     for rows in (4, 2, 1):
@@ -47,6 +55,7 @@ def find_largest_batch(
 
 
 def _next_guess(fitting, refused, memory_bytes, step) -> int:
+    """Return what a line through the two largest that fit says; one of them if no more."""
     if not fitting:
         return max(refused // 2 // step, 1) * step
     *_, (low, smaller), (high, larger) = [(0, None), *sorted(fitting.items())]
@@ -56,6 +65,4 @@ def _next_guess(fitting, refused, memory_bytes, step) -> int:
     else:
         slope = (larger.memory - smaller.memory) / (high - low)
     room = max(memory_bytes - larger.memory, 0)
-    guess = high + (int(room / slope) // step * step if slope > 0 else step)
-    guess = max(guess, high + step)
-    return guess if refused is None else min(guess, refused - step)
+    return high + (int(room / slope) // step * step if slope > 0 else 0)

@@ -119,6 +119,21 @@ def test_find_largest_batch_in_few_compilations(first, per_row, multiple, larges
     assert len(tried) == len(set(tried)) <= 5
 
 
+def test_find_largest_batch_goes_on_where_the_compiler_saves_memory():
+    tried = []
+
+    def compile_batch(batch):
+        tried.append(batch)
+        if batch > 672:
+            raise tpu_compiler.OutOfMemory("17.00G", "16.00G")
+        # From 440 on it computes again what does not fit.
+        return _program(min(1_000_000_000 + batch * 34_000_000, 15_999_999_999))
+
+    batch, _ = batch_search.find_largest_batch(compile_batch, 128, 16e9)
+    assert batch == 672
+    assert len(tried) == len(set(tried)) <= 14
+
+
 def test_report_gives_hours_and_shares():
     where = slices.parse_slice("v3-8")
     report = preflight_report.Report(where, "base", 32, 3_600, _program())
