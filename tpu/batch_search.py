@@ -55,7 +55,7 @@ def find_largest_batch(
 
 
 def _next_guess(fitting, refused, memory_bytes, step) -> int:
-    """Return what a line through the two largest that fit says; one of them if no more."""
+    """Return what a line through the two largest says; one of them, if no more fits."""
     if not fitting:
         return max(refused // 2 // step, 1) * step
     *_, (low, smaller), (high, larger) = [(0, None), *sorted(fitting.items())]
