@@ -166,6 +166,13 @@ def read_eval_results(output_dir: str) -> dict[str, float]:
         return {name: float(value) for name, value in pairs}
 
 
+def remove_eval_results(output_dir: str) -> None:
+    """Remove what `write_eval_results` wrote, if it did."""
+    path = os.path.join(output_dir, EVAL_RESULTS_FILE)
+    if tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
+
+
 def read_evaluated_step(output_dir: str) -> int | None:
     """Return the step of the last evaluation that came to its end, or None."""
     values = read_eval_results(output_dir)

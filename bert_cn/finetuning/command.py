@@ -65,7 +65,7 @@ class Command(command_flags.CommonFlags):
     """
 
     def check_flags(self, needed: Iterable[tuple[flags.FlagHolder, str]] = ()) -> None:
-        """Raise ValueError if there is nothing to do, or a needed flag is empty.
+        """Raise ValueError if there is nothing to do or learn, or a flag is empty.
 
         Args:
             needed: flags that must not be empty, --output_dir apart, and what to write.
@@ -73,6 +73,11 @@ class Command(command_flags.CommonFlags):
         if not (self.do_train.value or self.do_eval.value or self.do_predict.value):
             raise ValueError(
                 "Nothing to do: pass --do_train, --do_eval, --do_predict or several."
+            )
+        if self.do_train.value and not self.num_train_epochs.value:
+            raise ValueError(
+                "--num_train_epochs=0 trains nothing: raise it, or leave --do_train "
+                "out."
             )
         output = (self.output_dir, "name a folder for the model and its results")
         for flag, advice in (*needed, output):
@@ -262,11 +267,17 @@ class Command(command_flags.CommonFlags):
             ValueError: out of memory.
         """
         folder = self._model_folder(output_dir)
+
+        def save() -> None:
+            # First, so that they never stand beside a model that is not theirs.
+            reporting.remove_eval_results(output_dir)
+            model.save(folder)
+
         keeper = best_weights.BestKeeper(
             model.model,
             evaluate if self.do_eval.value else None,
             main_metric,
-            lambda: model.save(folder),
+            save,
             folder,
         )
         recipe = training.Recipe(

@@ -60,7 +60,7 @@ class CommonFlags:
         self.overwrite = flags.DEFINE_bool(
             "overwrite",
             False,
-            "Let --do_train replace the model and curves of an earlier run.",
+            "Let --do_train replace model, results and curves of an earlier run.",
         )
         self.init_checkpoint = flags.DEFINE_string(
             "init_checkpoint",

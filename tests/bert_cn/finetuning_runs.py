@@ -16,6 +16,7 @@ TRAIN = ("--do_train", "--init_checkpoint={0}/tf1", "--output_dir={0}/new")
 # override), and what is said.
 REFUSED = [
     ((), "Nothing to do: pass --do_train, --do_eval, --do_predict or several."),
+    ((*TRAIN, "--num_train_epochs=0"), "--num_train_epochs=0 trains nothing: raise it"),
     (("--do_train", "--output_dir="), "--output_dir is empty: name a folder for the"),
     ((*TRAIN, "--max_seq_length=17"), "is over the model's max_position_embeddings=16"),
     ((*TRAIN, "--init_checkpoint="), "--init_checkpoint is empty: name a checkpoint"),

@@ -153,6 +153,9 @@ def many(trained, folder):
         "京使\t京用\t国语\tentailment\tsame\tneutral\n"
         "京使\t语言\t国语\tneutral\tsame\tneutral\n"
     )
+    # Results of an earlier model, which the new one replaces.
+    (folder / "triples").mkdir()
+    (folder / "triples" / "eval_results.txt").write_text("eval_spearman = 1.0\n")
     pooled = folder / "pooled"
     pooled.mkdir()
     for path in (folder / "out" / "best").iterdir():
@@ -188,6 +191,7 @@ def test_other_objectives_train_on_their_own_data(many, folder):
     assert "train.tsv: 4 pairs, 0 texts cut" in soft.output
     for name in ("ranked", "triples", "soft"):
         assert (folder / name / "best" / "modules.json").exists()
+    assert not (folder / "triples" / "eval_results.txt").exists()
 
 
 def find_minilm() -> pathlib.Path:

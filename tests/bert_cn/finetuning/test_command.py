@@ -90,6 +90,8 @@ def test_results_of_the_same_model_stay(build_command, tmp_path):
     assert reporting.read_eval_results(folder) == both
     build_command("--do_predict").write_results(folder, {}, 0)
     assert reporting.read_eval_results(folder) == both
+    reporting.remove_eval_results(folder)
+    assert reporting.read_eval_results(folder) == {}
     # Another model, and another training.
     for arguments in (("--do_eval", "--init_checkpoint=other"), ("--do_train",)):
         build_command(*arguments).write_results(folder, {"eval_f1": 0.75}, 3)
