@@ -59,8 +59,9 @@ def _next_guess(fitting, refused, memory_bytes, step) -> int:
     if not fitting:
         return max(refused // 2 // step, 1) * step
     *_, (low, smaller), (high, larger) = [(0, None), *sorted(fitting.items())]
-    if smaller is None:
-        # All temporaries counted as growing with the batch: on the safe side.
+    if high < 2 * low or smaller is None:
+        # All temporaries counted as growing with the batch: on the safe side. A line
+        # through two that are close is nearly flat near the limit.
         slope = larger.temporaries / high
     else:
         slope = (larger.memory - smaller.memory) / (high - low)
