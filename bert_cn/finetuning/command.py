@@ -313,4 +313,7 @@ def no_model_error(checkpoint: str, wanted: str) -> ValueError:
     """
     found = export.read_architecture(checkpoint)
     found = f" (its config.json says {found})" if found else ""
-    return ValueError(f"{checkpoint!r} holds no {wanted}{found}: pass --do_train.")
+    return ValueError(
+        f"{checkpoint!r} holds no {wanted}{found}: pass --do_train, or name one that "
+        "does; without --init_checkpoint the model in --output_dir is taken."
+    )

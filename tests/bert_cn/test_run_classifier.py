@@ -154,12 +154,12 @@ REFUSED = [
     ),
     (
         ("--do_eval", "--init_checkpoint={0}/tf1"),
-        "/tf1' holds no fine-tuned classifier: pass --do_train.",
+        "/tf1' holds no fine-tuned classifier: pass --do_train, or",
     ),
     (
         ("--do_eval", "--init_checkpoint={0}/tags"),
         "/tags' holds no fine-tuned classifier (its config.json says "
-        "BertForTokenClassification): pass --do_train.",
+        "BertForTokenClassification): pass --do_train, or",
     ),
     (
         (

@@ -110,12 +110,12 @@ REFUSED = [
     ),
     (
         ("--do_eval", "--init_checkpoint={0}/tf1"),
-        "/tf1' holds no fine-tuned token classifier: pass --do_train.",
+        "/tf1' holds no fine-tuned token classifier: pass --do_train, or",
     ),
     (
         ("--do_eval", "--init_checkpoint={0}/texts"),
         "/texts' holds no fine-tuned token classifier (its config.json says "
-        "BertForSequenceClassification): pass --do_train.",
+        "BertForSequenceClassification): pass --do_train, or",
     ),
 ]
 # Then the trained model again: measured, measured with less room, and asked about text

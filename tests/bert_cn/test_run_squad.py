@@ -244,7 +244,7 @@ REFUSED = [
     ),
     (
         ("--do_predict", "--init_checkpoint={0}/tf1"),
-        "/tf1' holds no model fine-tuned for answers: pass --do_train.",
+        "/tf1' holds no model fine-tuned for answers: pass --do_train, or",
     ),
     *(
         (
