@@ -3,10 +3,12 @@
 import collections
 import dataclasses
 import json
+import math
 import os
 import statistics
 from collections.abc import Iterable
 
+from bert_cn.finetuning import metrics
 from bert_cn.suite import baselines as baselines_lib
 from bert_cn.suite import model as model_lib
 from bert_cn.suite import tasks
@@ -15,6 +17,9 @@ from data_prep import manifest, storage
 RESULT_FILE = "result.json"
 _ROW_FILE = "row.json"
 _READ = tasks.READER
+_CORRELATIONS = (metrics.MATTHEWS, metrics.PEARSON, metrics.SPEARMAN)
+# Of a normal distribution 97.5 % lies below so many standard deviations.
+_NORMAL_975 = 1.96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Figure:
         count: how many seeds.
         baseline: of the commonest class on the same examples.
         minutes: that a run took on average.
+        margin: what is above the baseline by less may be chance, see `chance_margin`.
     """
 
     mean: float
@@ -57,14 +63,15 @@ class Figure:
     count: int
     baseline: baselines_lib.Baseline
     minutes: float
+    margin: float
 
     @property
     def has_signal(self) -> bool:
-        """Whether it is above the commonest class, as far as a table shows it.
+        """Whether it is above the commonest class by more than chance.
 
         A correlation is compared with 0, what run_classifier gives a constant.
         """
-        return round(self.mean, 2) > round(self.baseline.value or 0.0, 2)
+        return round(self.mean, 2) > round((self.baseline.value or 0) + self.margin, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +196,23 @@ def summarize(results: Iterable[Result]) -> dict[tuple[str, str, str], Figure]:
     return {group: _summarize(runs, group[2]) for group, runs in groups.items()}
 
 
+def chance_margin(key: str, baseline: baselines_lib.Baseline) -> float:
+    """Return 1.96 standard errors of a figure that is at its baseline, in percent.
+
+    Of a share p of n examples, sqrt(p (1 - p) / n), for F1 about so; of a correlation
+    that is 0, and of Matthews, which is one of zeros and ones, 1 / sqrt(n - 1)
+    (Kendall, Rank Correlation Methods, 1948). More seeds do not make it smaller: they
+    are measured on the same examples.
+    """
+    count = baseline.num_examples
+    if count < 2:
+        return math.inf
+    if baseline.value is None or key.endswith(_CORRELATIONS):
+        return 100 * _NORMAL_975 / math.sqrt(count - 1)
+    share = baseline.value / 100
+    return 100 * _NORMAL_975 * math.sqrt(share * (1 - share) / count)
+
+
 def _summarize(runs: list[Result], key: str) -> Figure:
     values = [run.values[key] for run in runs]
     return Figure(
@@ -197,4 +221,5 @@ def _summarize(runs: list[Result], key: str) -> Figure:
         len(values),
         runs[0].baselines[key],
         statistics.fmean(run.minutes for run in runs),
+        chance_margin(key, runs[0].baselines[key]),
     )

@@ -154,7 +154,9 @@ def _format_notes(rows, found, notes: Sequence[str]) -> str:
         f"{MAJORITY}: what always giving the commonest answer of the same file reaches "
         "(for reading: always saying that there is no answer). A constant has no rank "
         f"correlation, hence {_NO_FIGURE}.",
-        f"{_NO_SIGNAL}: no signal: not above the {MAJORITY}, or no correlation.",
+        f"{_NO_SIGNAL}: no signal: not above the {MAJORITY}, or a correlation of 0, by "
+        "more than 1.96 standard errors for as many examples, which chance reaches in "
+        "one of forty files.",
         "unseen: without the examples that stand word for word in the training file.",
         "Score: mean of the first figure of each column; comparable only between rows "
         "with the same columns.",

@@ -20,12 +20,12 @@ STS = {"eval_spearman": Baseline(None, 1500), "eval_pearson": Baseline(None, 150
 @pytest.fixture
 def found(make_result):
     return [
-        # Mean 71, deviation sqrt(2).
+        # Mean 73, deviation sqrt(2).
         make_result(
-            "tiny", "cola", 1, {"eval_accuracy": 70, "eval_matthews": 10}, COLA, 1.0
+            "tiny", "cola", 1, {"eval_accuracy": 72, "eval_matthews": 10}, COLA, 1.0
         ),
         make_result(
-            "tiny", "cola", 2, {"eval_accuracy": 72, "eval_matthews": 30}, COLA, 2.0
+            "tiny", "cola", 2, {"eval_accuracy": 74, "eval_matthews": 30}, COLA, 2.0
         ),
         make_result(
             "tiny", "sts-b", 1, {"eval_spearman": 25.0, "eval_pearson": 24.0}, STS
@@ -49,7 +49,7 @@ def test_the_table_has_models_by_tasks_and_the_majority_below(found):
         "",
         "| Model | Score | CoLA (accuracy / Matthews) | STS-B (Spearman) |",
         "| :-- | --: | --: | --: |",
-        "| tiny | 48.00 | 71.00 ± 1.41 / 20.00 ± 14.14 | 25.00 |",
+        "| tiny | 49.00 | 73.00 ± 1.41 / 20.00 ± 14.14 | 25.00 |",
         "| tiny-random | – | 69.13† / 0.00† | – |",
         "| majority class | – | 69.13 / 0.00 | – |",
     ]
@@ -60,7 +60,7 @@ def test_the_table_has_models_by_tasks_and_the_majority_below(found):
         "vocabulary has no token with A-Z), Chinese ones with their case."
     ) in lines
     assert (
-        "| cola | accuracy, dev | 1043 | 71.00 ± 1.41 | 69.13† | 69.13 | 2, 1 | "
+        "| cola | accuracy, dev | 1043 | 73.00 ± 1.41 | 69.13† | 69.13 | 2, 1 | "
         "1.5, 1.0 |"
     ) in lines
 
@@ -79,17 +79,30 @@ def test_runs_of_different_recipes_are_told_apart(make_result):
 
 
 @pytest.mark.parametrize(
-    ("mean", "majority", "has_signal"),
+    ("key", "mean", "majority", "count", "has_signal"),
     [
-        (68.384, 68.3824, False),  # Equal as shown.
-        (43.66, 56.34, False),
-        (68.39, 68.3824, True),
-        (0.004, None, False),
-        (0.5, None, True),
+        ("eval_accuracy", 68.39, 68.3824, 408, False),
+        ("eval_accuracy", 43.66, 56.34, 71, False),
+        # 1.96 sqrt(.6838 .3162 / 408) is 4.51 percent.
+        ("eval_accuracy", 72.88, 68.3824, 408, False),
+        ("eval_accuracy", 72.90, 68.3824, 408, True),
+        # 1.96 / sqrt(1500 - 1) is 5.06 percent.
+        ("eval_spearman", 5.06, None, 1500, False),
+        ("eval_spearman", 5.08, None, 1500, True),
+        ("eval_unseen_matthews", 6.0, 0.0, 1043, False),
+        ("eval_unseen_matthews", 6.1, 0.0, 1043, True),
+        # What never gives an answer has no right one by chance.
+        ("eval_f1", 0.01, 0.0, 3219, True),
+        ("eval_f1", 0.0, 0.0, 3219, False),
+        ("eval_accuracy", 100.0, 0.0, 1, False),
     ],
 )
-def test_signal_is_what_stands_above_the_majority(mean, majority, has_signal):
-    figure = results.Figure(mean, None, 1, Baseline(majority, 408), 1.0)
+def test_signal_is_what_chance_does_not_reach(
+    make_result, key, mean, majority, count, has_signal
+):
+    baselines = {key: Baseline(majority, count)}
+    result = make_result("tiny", "cola", 1, {key: mean}, baselines)
+    (figure,) = results.summarize([result]).values()
     assert figure.has_signal == has_signal
 
 
@@ -104,7 +117,7 @@ def test_the_csv_has_a_line_for_each_figure(found):
         "task": "cola",
         "figure": "accuracy, dev",
         "examples": "1043",
-        "mean": "71.0000",
+        "mean": "73.0000",
         "standard_deviation": "1.4142",
         "seeds": "2",
         "majority_class": "69.1270",
@@ -146,7 +159,7 @@ def test_bars_are_as_high_as_the_figures(found):
     }
     plt.close(canvas)
     assert heights == {
-        "tiny": [71.0, 25.0],
+        "tiny": [73.0, 25.0],
         "tiny-random": [69.1275],
         "majority class": [69.127],
     }
