@@ -68,6 +68,17 @@ def assert_refused(run_command):
 
 
 @pytest.fixture(scope="session")
+def xla_for_cpus():
+    """Skip where TensorFlow is a TPU VM's, whose XLA compiles for TPUs alone."""
+    import tensorflow as tf
+
+    try:
+        tf.function(lambda x: x + 1, jit_compile=True)(1)
+    except tf.errors.NotFoundError:
+        pytest.skip("needs an XLA that compiles for CPUs, as in the package tensorflow")
+
+
+@pytest.fixture(scope="session")
 def small_config():
     """The smallest model that reads the records of `tests/bert_cn/records.py`."""
     from bert_cn import config as config_lib

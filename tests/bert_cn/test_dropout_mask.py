@@ -43,6 +43,7 @@ def test_other_seeds_and_neighbours_are_independent(other, lag):
         assert abs(correlate(one[lag:], one[:-lag])) < TOLERANCE
 
 
+@pytest.mark.usefixtures("xla_for_cpus")
 def test_mask_is_the_same_compiled_and_of_unknown_shape():
     seed = tf.constant([3, 4])
     expected = draw(3, 4, shape=(7, 3, 5))

@@ -271,6 +271,7 @@ def test_wait_for_input_is_measured(small_config, record_files, tmp_path):
     assert 0 < quick < slow / 2
 
 
+@pytest.mark.usefixtures("xla_for_cpus")
 def test_update_compiled_by_xla_is_the_same(small_config, record_files, tmp_path):
     config = dataclasses.replace(
         small_config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0

@@ -4,6 +4,8 @@ from tensorflow.compiler.xla import xla_data_pb2
 
 from tpu import hlo_edits
 
+pytestmark = pytest.mark.usefixtures("xla_for_cpus")
+
 
 def _lower(function, *arguments):
     write = tf.function(function, jit_compile=True).experimental_get_compiler_ir(

@@ -57,8 +57,8 @@ def test_parse_slice_refuses_what_is_not_there(name, saying):
 
 
 def test_every_slice_is_one_that_libtpu_knows():
-    if not importlib.util.find_spec("libtpu"):
-        pytest.skip("needs libtpu: pip install 'bert_cn[preflight]'")
+    if not all(map(importlib.util.find_spec, ("jax", "libtpu"))):
+        pytest.skip("needs jax and libtpu: pip install 'bert_cn[preflight]'")
     everything = [
         slices.parse_slice(f"{chip.name}-{size}")
         for chip in slices.CHIPS.values()

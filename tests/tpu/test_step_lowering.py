@@ -30,6 +30,7 @@ def test_make_features_gives_shapes_and_dtypes_of_a_batch():
     }
 
 
+@pytest.mark.usefixtures("xla_for_cpus")
 def test_lower_refuses_an_op_without_xla_form_and_names_our_line():
     def step(features):
         ids = features[schema.INPUT_IDS]
@@ -42,6 +43,7 @@ def test_lower_refuses_an_op_without_xla_form_and_names_our_line():
     )
 
 
+@pytest.mark.usefixtures("xla_for_cpus")
 def test_lower_sums_over_all_replicas_and_knows_the_replica():
     def step(features):
         replicas = tf.distribute.get_replica_context()
@@ -58,6 +60,7 @@ def test_lower_sums_over_all_replicas_and_knows_the_replica():
     assert [i.opcode for i in instructions].count("replica-id") == 1
 
 
+@pytest.mark.usefixtures("xla_for_cpus")
 @pytest.mark.parametrize(("sentence_task", "frozen"), [("nsp", 0), ("none", 4)])
 def test_lowered_training_step_keeps_every_variable_in_its_place(
     small_config, sentence_task, frozen
