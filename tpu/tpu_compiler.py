@@ -9,6 +9,7 @@ import importlib.util
 import json
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,7 @@ def compile_module(
     Raises:
         OutOfMemory: it does not fit.
         CompilerRefusal: something else is wrong with it.
+        ValueError: this machine has too little memory to compile it.
     """
     with tempfile.NamedTemporaryFile(suffix=".hlo.pb") as file:
         file.write(serialized)
@@ -127,6 +129,12 @@ def compile_module(
             capture_output=True,
             text=True,
             check=False,
+        )
+    if done.returncode == -signal.SIGKILL:
+        raise ValueError(
+            "The TPU compiler's process was killed, as Linux does where memory runs "
+            "out: end other programs, or take a machine with more (a giant of batch 8 "
+            "and length 512 takes some 18 GB)."
         )
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -134,6 +134,14 @@ def test_find_largest_batch_goes_on_where_the_compiler_saves_memory():
     assert len(tried) == len(set(tried)) <= 14
 
 
+def test_compile_module_names_memory_where_the_compiler_is_killed(tmp_path):
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    with pytest.raises(ValueError, match="process was killed, as Linux does"):
+        tpu_compiler.compile_module(b"", slices.parse_slice("v3-8"), python=killed)
+
+
 def test_report_gives_hours_and_shares():
     where = slices.parse_slice("v3-8")
     report = preflight_report.Report(where, "base", 32, 3_600, _program())
