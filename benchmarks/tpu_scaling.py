@@ -140,8 +140,8 @@ def print_table(model, where, phases, rates) -> None:
     print(f"\n{model}, wwm-ext: length 128, then length 512")
     print(
         f"{'slice':<9}{'batch a core':>13}{'step ms':>14}{'all-reduce':>11}"
-        f"{'sequences/s':>16}{'hours':>13}{'input MB/s':>14}{'a host':>13}"
-        f"{'hosts that feed it':>20}"
+        f"{'sequences/s':>20}{'hours':>14}{'input MB/s':>14}{'a host':>12}"
+        f"{'hosts that feed it':>24}"
     )
     for one in where:
         bounds = [scaling.bound_phase(one, phase) for phase in phases]
@@ -165,11 +165,11 @@ def format_row(where, phases, bounds, rates) -> str:
         f"{where.name:<9}{pair(batches):>13}"
         f"{pair(f'{b.step.step * 1e3:.0f}' for b in bounds):>14}"
         f"{pair(f'{b.step.all_reduce_share:.0%}' for b in bounds):>11}"
-        f"{pair(f'{b.sequences_per_second:,.0f}' for b in bounds):>16}"
-        f"{pair(f'{b.hours:.1f}' for b in bounds):>13}"
+        f"{pair(f'{b.sequences_per_second:,.0f}' for b in bounds):>20}"
+        f"{pair(f'{b.hours:.1f}' for b in bounds):>14}"
         f"{pair(f'{need:.0f}' for need in needs):>14}"
-        f"{pair(f'{need / where.num_hosts:.1f}' for need in needs):>13}"
-        f"{pair(hosts):>20}"
+        f"{pair(f'{need / where.num_hosts:.1f}' for need in needs):>12}"
+        f"{pair(hosts):>24}"
     )
 
 
