@@ -2,7 +2,7 @@
 
     python -m benchmarks.tpu_scaling base large
 
-Compiles the step of each model at both lengths for 8 and 32 sequences of one core (8
+Compiles the step of each model at both lengths for 8 and 24 sequences of one core (8
 compilations for two models, about 1 to 2 minutes each on one idle core), draws a line
 through the two, and adds the all-reduce of the gradients, float32, over all links of
 the slice. Hours are the bound's: divide by the part of the roofline that you expect
@@ -31,7 +31,7 @@ from tpu import scaling, slice_strategy, slices, step_lowering, tpu_compiler
 # Length, predictions, updates and batch of the two phases of
 # configs/pretrain/bert_wwm_ext.flags.
 PHASES = ((128, 20, 1_000_000, 2560), (512, 77, 400_000, 384))
-BATCHES = (8, 32)
+BATCHES = (8, 24)
 RECORDS = 4_000
 SECONDS = 5.0
 
