@@ -3,8 +3,7 @@
 Devlin et al., 2018 (https://arxiv.org/abs/1810.04805). `BertEncoder` has the layers and
 variables of KerasHub's BertBackbone and computes the same function. What differs is
 how: see `fused_ops`. It can also forget the activations inside its layers and compute
-them again in the backward pass, with the same dropout masks (Chen et al., 2016,
-https://arxiv.org/abs/1604.06174).
+them again in the backward pass, with the same dropout masks: see `recomputation`.
 """
 
 import functools
@@ -14,7 +13,7 @@ import keras
 import keras_hub
 import tensorflow as tf
 
-from bert_cn import attention, dropout_mask, fused_ops
+from bert_cn import attention, dropout_mask, fused_ops, recomputation
 from bert_cn import config as config_lib
 
 # Added to the scores of padding; finite in bfloat16 too, so that a row of nothing but
@@ -99,15 +98,12 @@ class BertEncoder(keras_hub.models.BertBackbone):
         mask = padding * tf.cast(_MASKED_SCORE, padding.dtype)
         for number, layer in enumerate(self.transformer_layers):
             compute = functools.partial(
-                _compute_layer,
-                mask=mask,
-                config=self._config,
-                seeds=_layer_seeds(seeds, number),
-                fuse=fuse,
+                _compute_layer, mask=mask, config=self._config, fuse=fuse
             )
             if self._recompute_layers and training:
-                compute = tf.recompute_grad(compute)
-            x = compute(x, *_layer_weights(layer, self.compute_dtype))
+                compute = functools.partial(recomputation.recompute, compute)
+            weights = _layer_weights(layer, self.compute_dtype)
+            x = compute(x, _layer_seeds(seeds, number), *weights)
         batch, length = tf.unstack(tf.shape(inputs["token_ids"]))
         x = tf.reshape(x, (batch, length, self.hidden_dim))
         return {"sequence_output": x, "pooled_output": self.pooled_dense(x[:, 0])}
@@ -180,10 +176,10 @@ def _layer_weights(layer: keras.layers.Layer, dtype: str) -> _LayerWeights:
 
 def _compute_layer(
     x: tf.Tensor,
+    seeds: tuple[tf.Tensor | None, ...],
     *weights: tf.Tensor,
     mask: tf.Tensor,
     config: config_lib.BertConfig,
-    seeds: tuple,
     fuse: bool,
 ) -> tf.Tensor:
     """Compute one layer on [batch * length, hidden]."""

@@ -121,8 +121,7 @@ _GRADIENT_ACCUMULATION_STEPS = flags.DEFINE_integer(
 _RECOMPUTE_LAYERS = flags.DEFINE_bool(
     "recompute_layers",
     False,
-    "Compute layers again in the backward pass: less memory, a third more work; where "
-    "XLA compiles the step, as on a TPU, without effect so far.",
+    "Compute layers again in the backward pass: less memory, up to a third more work.",
 )
 _PRECISION = flags.DEFINE_enum(
     "precision",

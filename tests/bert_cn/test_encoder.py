@@ -55,11 +55,11 @@ def build_pair(**arguments):
     return theirs, ours
 
 
-def run(encoder, inputs, training=True):
+def run(encoder, inputs, training=True, jit_compile=False):
     """Return outputs and gradients of a sum over all that is no padding."""
     real = tf.cast(inputs["padding_mask"], tf.float32)[..., tf.newaxis]
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def compute():
         with tf.GradientTape() as tape:
             outputs = encoder(inputs, training=training)
@@ -89,16 +89,18 @@ def test_outputs_and_gradients_equal_keras_hub(inputs, arguments):
         np.testing.assert_allclose(one, other, atol=2e-4, err_msg=variable.path)
 
 
-@pytest.mark.parametrize("fuse", [False, True])
-def test_recomputed_layers_drop_the_same_units(inputs, fuse):
+@pytest.mark.parametrize("how", ["plain", "fused", "compiled"])
+def test_recomputed_layers_drop_the_same_units(inputs, how, request):
+    if how == "compiled":
+        request.getfixturevalue("xla_for_cpus")
     config = dataclasses.replace(
         CONFIG, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.4
     )
     results = []
     for recompute_layers in (False, True):
         keras.utils.set_random_seed(5)
-        encoder = encoder_lib.BertEncoder(config, recompute_layers, fuse)
-        results.append(run(encoder, inputs))
+        encoder = encoder_lib.BertEncoder(config, recompute_layers, how == "fused")
+        results.append(run(encoder, inputs, jit_compile=how == "compiled"))
     for one, other in zip(*map(tf.nest.flatten, results), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from bert_cn import config as config_lib
 from tpu import (
     batch_search,
     compile_worker,
@@ -66,6 +67,35 @@ def test_preflight_of_tiny_gives_memory_and_bounds(compiler, run_command):
         max(bound["compute"], bound["memory"]) + bound["all_reduce"]
     )
     assert found["hours"]["0.5"] == pytest.approx(2 * 100_000 * bound["step"] / 3600)
+
+
+@pytest.mark.slow
+def test_recomputed_layers_take_less_memory_and_more_work(
+    compiler, run_command, tmp_path
+):
+    config = config_lib.BertConfig(
+        vocab_size=1024,
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=512,
+    )
+    config_file = tmp_path / "config.json"
+    config_file.write_text(config.to_json())
+    kept, recomputed = (
+        json.loads(
+            run_command(
+                *("tpu.preflight", "--topology=v3-8", "--json"),
+                *(f"--bert_config_file={config_file}", "--train_batch_size=512"),
+                f"--recompute_layers={recompute}",
+            ).stdout
+        )["program"]
+        for recompute in (False, True)
+    )
+    assert recomputed["temporaries"] < 0.6 * kept["temporaries"]
+    # The products of all layers once more, for each of 64 x 128 tokens.
+    again = 2 * 4 * 12 * 128**2 * 64 * 128
+    assert recomputed["flops"] - kept["flops"] > 0.8 * again
 
 
 @pytest.mark.slow
