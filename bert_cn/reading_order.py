@@ -112,6 +112,9 @@ class GroupOrder:
                 [tf.constant(self.seed, tf.int64), epoch * self._num_windows + window]
             )
             seed = tf.random.stateless_uniform((), numbers, None, None, tf.int64)
+            # This function's own graph gets a seed, or `shuffle` would mix TensorFlow's
+            # global one in, and where that is 0 fail (it compares a tensor with 0).
+            tf.compat.v1.set_random_seed(1)
             return records.shuffle(
                 _SHUFFLE_BUFFER_RECORDS, seed=seed, reshuffle_each_iteration=False
             )

@@ -39,6 +39,16 @@ def test_order_depends_on_the_seed_alone(files):
     assert first != other
 
 
+@pytest.mark.parametrize("global_seed", [0, 7])
+def test_order_does_not_depend_on_the_global_seed(files, global_seed):
+    orders = []
+    for seed in (1, global_seed):
+        tf.random.set_seed(seed)
+        dataset = input_pipeline.build_train_dataset(files, 10, seed=3)
+        orders.append(numbers_of(dataset, 4))
+    assert orders[0] == orders[1]
+
+
 def test_skipping_records_goes_on_where_the_other_run_stopped(files):
     whole = numbers_of(input_pipeline.build_train_dataset(files, 10, 1), 10)
     rest = input_pipeline.build_train_dataset(files, 10, 1, skip_records=70)

@@ -59,6 +59,7 @@ def test_training_twice_trains_once_and_leaves_what_it_says(
     run_command, arguments, vocab_file, tmp_path
 ):
     arguments |= {"vocab_file": vocab_file, "do_lower_case": "false", "do_eval": "true"}
+    arguments["random_seed"] = 0
     done = run_command(MODULE, *as_flags(arguments))
     assert done.returncode == 0, done.stderr
     assert "step 1/6  loss" in done.stdout
