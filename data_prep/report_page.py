@@ -47,11 +47,16 @@ def draw_plots(report: dict[str, Any]) -> bytes:
         xticks=[row[0] for row in rows],
     )
     places = report["unknown_characters"][:_UNKNOWN_CHARACTERS_DRAWN]
-    unknown.barh([p["code_point"] for p in places], [p["times"] for p in places])
-    unknown.invert_yaxis()
-    unknown.set_xscale("log")
-    unknown.tick_params(axis="y", labelsize=6)
-    unknown.set(title="Most frequent unknown characters", xlabel="times (log)")
+    unknown.set(title="Most frequent unknown characters")
+    if places:
+        unknown.barh([p["code_point"] for p in places], [p["times"] for p in places])
+        unknown.invert_yaxis()
+        unknown.set(xscale="log", xlabel="times (log)")
+        unknown.tick_params(axis="y", labelsize=6)
+    else:
+        # An axis without a bar cannot be logarithmic.
+        unknown.set_axis_off()
+        unknown.text(0.5, 0.5, "none", ha="center", transform=unknown.transAxes)
     image = io.BytesIO()
     # Without the date and version, the same counts give the same bytes.
     figure.savefig(image, format="png", dpi=110, metadata={"Software": None})

@@ -74,6 +74,17 @@ def test_page_and_plots_can_be_read(make_job):
         assert image.size[0] > 1000
 
 
+@pytest.mark.parametrize("segmenter", ["rjieba", "none"])
+def test_text_without_unknown_characters_has_its_report_and_plots(make_job, segmenter):
+    job = make_job(
+        ("天气很好。\n我们出去。", "模型很大。\n词很多。"), segmenter=segmenter
+    )
+    pipeline.run(job, 1, False)
+    assert read_report(job)["unknown_characters"] == []
+    with Image.open(job.outputs.report_image) as image:
+        assert image.format == "PNG"
+
+
 def test_duplicates_are_counted_and_dropped_on_request(make_job):
     texts = (*TEXTS, TEXTS[0], TEXTS[0])
     kept = make_job(texts, out="kept")
