@@ -62,7 +62,11 @@ _RESIZE_EMBEDDINGS = flags.DEFINE_bool(
     "their rows, new tokens get rows as the initializer draws them.",
 )
 _RANDOM_SEED = flags.DEFINE_integer(
-    "random_seed", 12345, "Decides the rows that --resize_embeddings draws."
+    "random_seed",
+    12345,
+    "Decides the rows that --resize_embeddings draws.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,
 )
 _KEEP_LAYERS = flags.DEFINE_list(
     "keep_layers", None, "Numbers of the layers to keep, from 0, such as 0,1,2."

@@ -181,7 +181,11 @@ _INTERRUPTED_EXIT_CODE = flags.DEFINE_integer(
     upper_bound=255,
 )
 _RANDOM_SEED = flags.DEFINE_integer(
-    "random_seed", 12345, "Seed of initial weights, dropout and the order of records."
+    "random_seed",
+    12345,
+    "Seed of initial weights, dropout and the order of records.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,
 )
 _TPU = flags.DEFINE_string(
     "tpu", "", "Train on a TPU: its name, local, or grpc://address:port."

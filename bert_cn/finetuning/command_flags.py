@@ -178,4 +178,5 @@ class CommonFlags:
             12345,
             "Seed of new weights, dropout and the order of examples.",
             lower_bound=0,
+            upper_bound=2**32 - 1,
         )

@@ -340,6 +340,7 @@ def test_full_disk_while_saving_keeps_the_checkpoint_before(
         ({"max_seq_length": 8}, ("max_seq_length 16", "--max_seq_length=8")),
         ({"bert_config_file": "none.json"}, ("none.json", "--bert_config_file")),
         ({"do_train": "false"}, ("Nothing to do", "--do_train")),
+        ({"random_seed": -1}, ("--random_seed=-1", "[0, 4294967295]")),
         ({"init_checkpoint": "nothing"}, ("nothing", "No checkpoint is recognised")),
         ({"tpu": "grpc://127.0.0.1:1"}, ("--input_file=", "a path on this machine")),
         (
