@@ -134,6 +134,7 @@ def check_files(
     """
     paths = [path for group in groups for path in group.paths]
     owners = manifest_lib.find_manifests(paths)
+    probed = _find_filled(groups, owners)
     manifests = {}
     feature_names, masked = set(), set()
     for path in paths:
@@ -143,7 +144,7 @@ def check_files(
             found = (manifest.max_seq_length, manifest.max_predictions_per_seq)
             feature_names.add(manifest.feature_names)
             masked.add(manifest.masking_time == "static")
-        if manifest is None or path == paths[0]:
+        if manifest is None or path == probed:
             names, length, predictions = _read_shape(path)
             feature_names.add(names)
             masked.add(predictions is not None)
@@ -174,6 +175,28 @@ def check_files(
         tuple(manifests.values()),
         dynamic_masking.build_masker(tuple(manifests.values())),
     )
+
+
+def _find_filled(groups, owners: dict[str, manifest_lib.Manifest]) -> str:
+    """Return a file that holds a record, or of which no manifest says how many.
+
+    Raises:
+        ValueError: a group has none.
+    """
+    manifests = {manifest.path: manifest for manifest in owners.values()}
+    empty = {
+        os.path.join(os.path.dirname(path), shard["file"])
+        for path, manifest in manifests.items()
+        for shard in manifest.shards
+        if not shard["sequences"]
+    }
+    for group in groups:
+        if empty.issuperset(group.paths):
+            raise ValueError(
+                f"{group.paths[0]}: its manifest says that it holds no record, nor "
+                "does any file named with it: leave it out."
+            )
+    return next(path for path in groups[0].paths if path not in empty)
 
 
 def _read_shape(path: str) -> tuple[str, int, int | None]:

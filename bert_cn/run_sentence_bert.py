@@ -134,7 +134,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
             _RANKING_SCALE.value,
             _MAX_SCORE.value,
         )
-    data = _read_scored()
+    data = _read_scored(pairs)
     checkpoint = _COMMAND.find_checkpoint(
         "the checkpoint to measure by --init_checkpoint"
     )
@@ -223,18 +223,26 @@ def _files() -> tuple[str, str, str]:
     return _TRAIN_FILE.value, _DEV_FILE.value, _TEST_FILE.value
 
 
-def _read_scored() -> dict[str, splits.Split]:
-    """Read the splits that are measured, and train, which shows what was seen."""
+def _read_scored(pairs: sentence_data.Pairs | None) -> dict[str, splits.Split]:
+    """Read the splits that are measured, and train, which shows what was seen.
+
+    Args:
+        pairs: what is trained on, or None.
+    """
     if not _measures():
         return {}
     source = _scored_source()
     task = sentence_sources.find_task(source, sentence_embedding.COSINE)
     flag_of = {tasks.DEV: _COMMAND.do_eval, tasks.TEST: _COMMAND.do_predict}
     names = [name for name, flag in flag_of.items() if flag.value]
-    train = task.find_layout(source.data_dir).train
-    if storage.exists(os.path.join(source.data_dir, train)):
+    train = os.path.join(source.data_dir, task.find_layout(source.data_dir).train)
+    is_unknown = pairs is None and not _TRAIN_TASK_NAME.value
+    if is_unknown and storage.exists(train):
         names.append(tasks.TRAIN)
-    return sentence_data.read_scored(task, source.data_dir, names)
+    found = sentence_data.read_scored(task, source.data_dir, names)
+    if pairs is not None:
+        found[tasks.TRAIN] = splits.Split(tasks.TRAIN, pairs.table, None)
+    return found
 
 
 def _find_embedding(checkpoint: str) -> sentence_transformer.Embedding:

@@ -52,6 +52,11 @@ def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
             continue
         word, *rest = fields
         frequency = int(rest.pop(0)) if rest and rest[0].isdecimal() else None
+        if frequency is not None and frequency >= 1 << 63:
+            raise ValueError(
+                f"--user_dict={path}, line {number}: frequency {frequency} is not "
+                "below 2^63: lower it."
+            )
         if len(rest) > 1 or (rest and not rest[0].isascii()):
             raise ValueError(
                 f"--user_dict={path} has {line.strip()!r} on line {number}: a line is "

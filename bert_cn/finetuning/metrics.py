@@ -35,7 +35,14 @@ def _correlate(correlate, labels, predictions) -> float:
     # earned nothing.
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
+    labels, predictions = np.float64(labels), np.float64(predictions)
     return float(correlate(labels, predictions).statistic)
+
+
+def _matthews(labels, predictions) -> float:
+    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+        return 0.0
+    return sklearn.metrics.matthews_corrcoef(labels, predictions)
 
 
 def _pearson(labels, predictions) -> float:
@@ -50,7 +57,7 @@ METRICS = {
     ACCURACY: sklearn.metrics.accuracy_score,
     F1: _f1,
     MACRO_F1: _macro_f1,
-    MATTHEWS: sklearn.metrics.matthews_corrcoef,
+    MATTHEWS: _matthews,
     PEARSON: _pearson,
     SPEARMAN: _spearman,
 }

@@ -72,10 +72,7 @@ class Reporter:
         print(f"{data.path}, {len(data)} sentences:")
         for key, value in values.items():
             print(f"  {key} = {value:.4f}")
-        report = seqeval.metrics.classification_report(
-            data.tags, tags, digits=4, zero_division=0
-        )
-        print(report, flush=True)
+        print(_make_table(data.tags, tags), flush=True)
         return {f"{_PREFIXES.get(name, name)}_{k}": v for k, v in values.items()}
 
     def _predict(self, name: str, shape: batches.Shape):
@@ -102,6 +99,14 @@ class Reporter:
             file.write("\n".join(sentences))
         storage.rename(path + ".tmp", path, overwrite=True)
         print(f"Predictions: {path}", flush=True)
+
+
+def _make_table(gold, tags) -> str:
+    every = {tag for sentences in (gold, tags) for each in sentences for tag in each}
+    if every <= {tagged_text.OUTSIDE}:
+        # seqeval cannot print a table without a row.
+        return "There is no span, neither in the file nor predicted."
+    return seqeval.metrics.classification_report(gold, tags, digits=4, zero_division=0)
 
 
 def _compute(gold: list[list[str]], tags: list[list[str]], outputs) -> dict[str, float]:

@@ -54,3 +54,14 @@ def test_always_the_same_answer_has_no_correlation():
         ("matthews", "f1"), ("matthews",), LABELS, np.zeros_like(LABELS)
     )
     assert classes["matthews"] == classes["f1"] == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_class_and_a_collapsed_regression_are_measured_without_a_warning():
+    same = np.zeros(3, np.int32)
+    assert metrics.compute(("matthews",), ("matthews",), same, same)["matthews"] == 0
+    nearly = np.array([0.5, 0.5, 0.5, 0.50000006], np.float32)
+    labels = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
+    assert np.isfinite(
+        metrics.compute(("pearson",), ("pearson",), labels, nearly)["pearson"]
+    )

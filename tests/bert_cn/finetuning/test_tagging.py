@@ -10,6 +10,7 @@ from bert_cn.finetuning import (
     batches,
     starting_point,
     tagged_text,
+    tagging_results,
     token_classification,
     training,
 )
@@ -181,3 +182,9 @@ def test_logits_and_loss_are_those_of_transformers(start, tmp_path):
 def test_folder_of_another_task_has_no_labels(build_bert, tmp_path):
     formats.write_checkpoint(build_bert(), "tf1", str(tmp_path / "tf1"))
     assert token_classification.read_labels(str(tmp_path / "tf1")) is None
+
+
+def test_table_of_a_file_without_spans_says_so():
+    nothing = [["O", "O"], ["O"]]
+    assert "no span" in tagging_results._make_table(nothing, nothing)
+    assert "PER" in tagging_results._make_table(nothing, [["B-PER", "O"], ["O"]])
