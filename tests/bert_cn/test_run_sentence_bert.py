@@ -133,11 +133,16 @@ REFUSED = [
         "pooled' pools by lasttoken, which is not known here: choose mean, cls, max",
     ),
 ]
-# Then three runs that go well, in the same process: their standard output is asked.
+# Then four runs that go well, in the same process: their standard output is asked.
 FINE = [
     (*RANKING, "--train_label=label", "--output_dir={0}/ranked", "--do_eval"),
     (*RANKING, "--train_negative=three", "--output_dir={0}/triples"),
     (*RANKING, "--objective=softmax", "--train_label=label", "--output_dir={0}/soft"),
+    # Training pairs without scores beside a dev set with scores, all in --data_dir.
+    (
+        *(*NLI, "--objective=ranking", "--data_dir={0}/unscored", "--do_eval"),
+        "--output_dir={0}/free",
+    ),
 ]
 
 
@@ -152,6 +157,12 @@ def many(trained, folder):
         "国使\t京用\t京语\tcontradiction\tsame\tneutral\n"
         "京使\t京用\t国语\tentailment\tsame\tneutral\n"
         "京使\t语言\t国语\tneutral\tsame\tneutral\n"
+    )
+    unscored = folder / "unscored"
+    unscored.mkdir()
+    (unscored / "train.tsv").write_text("one\ttwo\n国使\t国用\n京使\t京用\n")
+    (unscored / "dev.tsv").write_text(
+        NAMES + "国使\t国用\t4\n国语\t京用\t0\n京语\t京用\t4\n"
     )
     # Results of an earlier model, which the new one replaces.
     (folder / "triples").mkdir()
@@ -180,8 +191,8 @@ def test_bad_command_lines_are_refused(many, number, folder):
 
 
 def test_other_objectives_train_on_their_own_data(many, folder):
-    (ranked, triples, soft) = many[len(REFUSED) :]
-    for done in (ranked, triples, soft):
+    (ranked, triples, soft, free) = many[len(REFUSED) :]
+    for done in (ranked, triples, soft, free):
         assert done.code == 0, done.error
     # 国使 has one contradiction, 京使 none.
     assert "2 of 4 pairs mean the same; 1 of them have a negative." in ranked.output
@@ -189,7 +200,8 @@ def test_other_objectives_train_on_their_own_data(many, folder):
     assert "train.tsv: 2 pairs, 0 texts cut" in ranked.output
     assert "train.tsv: 4 pairs, 0 texts cut" in triples.output
     assert "train.tsv: 4 pairs, 0 texts cut" in soft.output
-    for name in ("ranked", "triples", "soft"):
+    assert "1 of 3 pairs stand word for word in" in free.output
+    for name in ("ranked", "triples", "soft", "free"):
         assert (folder / name / "best" / "modules.json").exists()
     assert not (folder / "triples" / "eval_results.txt").exists()
 

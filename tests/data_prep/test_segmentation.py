@@ -80,6 +80,10 @@ def test_user_words_are_found_and_stay_with_their_segmenter(name, user_dict):
     [
         ("词 三".encode(), "has '词 三' on line 1: a line is a word"),
         ("好\n词 3 n 4".encode(), "has '词 3 n 4' on line 2"),
+        (
+            f"词 {1 << 63} n".encode(),
+            "line 1: frequency 9223372036854775808 is not below",
+        ),
         (b"\n \n", "holds no word"),
         (b"ab\n\xff", "is not UTF-8 at byte 3"),
     ],
