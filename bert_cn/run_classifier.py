@@ -13,8 +13,6 @@ AutoModelForSequenceClassification loads, with the weights that did best on dev;
 eval_results.txt; tensorboard/; and with --do_predict test_results.tsv.
 """
 
-import os
-
 import tensorflow as tf
 from absl import flags
 
@@ -27,7 +25,7 @@ from bert_cn.finetuning import (
     tables,
     tasks,
 )
-from data_prep import command_line, storage
+from data_prep import command_line
 
 _COMMAND = command.Command(command_flags.Defaults("Longer examples are cut."))
 _TASK_NAME = flags.DEFINE_string(
@@ -65,7 +63,7 @@ def main(arguments: list[str]) -> None:
 def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     """Read data and checkpoint, build, train, measure, predict."""
     task = _find_task()
-    read = splits.read_tables(task, _DATA_DIR.value, _needed_splits(task))
+    read = splits.read_tables(task, _DATA_DIR.value, _needed_splits())
     checkpoint = _COMMAND.find_checkpoint()
     labels = _find_labels(task, read, checkpoint)
     data = {
@@ -77,8 +75,10 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
             split, start, _COMMAND.max_seq_length.value, _COMMAND.cache_dir.value
         )
         for name, split in data.items()
-        if _COMMAND.do_train.value or name != tasks.TRAIN
     }
+    if not _COMMAND.do_train.value:
+        seen = splits.read_seen(task, _DATA_DIR.value)
+        data |= {tasks.TRAIN: seen} if seen else {}
     classifier, trainer = _COMMAND.build_trainer(
         strategy, lambda: classification.Classifier(start, labels)
     )
@@ -129,9 +129,8 @@ def _find_task() -> tasks.Task:
     return tasks.build_own_task(kind, columns, files, _REGRESSION.value)
 
 
-def _needed_splits(task: tasks.Task) -> list[str]:
-    """Return which files are read; train also where it shows what was seen before."""
-    needed = [
+def _needed_splits() -> list[str]:
+    return [
         name
         for name, flag in zip(
             tasks.SPLITS,
@@ -140,11 +139,6 @@ def _needed_splits(task: tasks.Task) -> list[str]:
         )
         if flag.value
     ]
-    layout = task.find_layout(_DATA_DIR.value)
-    train = os.path.join(_DATA_DIR.value, layout.train)
-    if tasks.TRAIN not in needed and storage.exists(train):
-        needed.append(tasks.TRAIN)
-    return needed
 
 
 def _find_labels(task, read, checkpoint: str) -> classification.Labels:
@@ -159,10 +153,15 @@ def _find_labels(task, read, checkpoint: str) -> classification.Labels:
             f"--task_name={task.name} has {', '.join(task.labels) or 'a score'}: name "
             "a model of this task, or pass --do_train."
         )
+    if task.labels is None and trained.is_regression:
+        raise ValueError(
+            f"{checkpoint!r} predicts a score: pass --regression, or name a model that "
+            "predicts classes."
+        )
     return trained
 
 
 if __name__ == "__main__":
     command_line.run_command(
-        main, kept_on_interrupt="the best model so far (--overwrite replaces it)"
+        main, kept_on_interrupt="the best model so far", begins_anew=True
     )

@@ -13,8 +13,6 @@ weights that did best on dev; eval_results.txt; tensorboard/; and with --do_pred
 test_results.tsv.
 """
 
-import os
-
 import tensorflow as tf
 from absl import flags
 
@@ -29,7 +27,7 @@ from bert_cn.finetuning import (
     splits,
     tasks,
 )
-from data_prep import command_line, storage
+from data_prep import command_line
 
 _COMMAND = command.Command(
     command_flags.Defaults("Longer texts are cut.", learning_rate=2e-5)
@@ -235,14 +233,13 @@ def _read_scored(pairs: sentence_data.Pairs | None) -> dict[str, splits.Split]:
     task = sentence_sources.find_task(source, sentence_embedding.COSINE)
     flag_of = {tasks.DEV: _COMMAND.do_eval, tasks.TEST: _COMMAND.do_predict}
     names = [name for name, flag in flag_of.items() if flag.value]
-    train = os.path.join(source.data_dir, task.find_layout(source.data_dir).train)
-    is_unknown = pairs is None and not _TRAIN_TASK_NAME.value
-    if is_unknown and storage.exists(train):
-        names.append(tasks.TRAIN)
     found = sentence_data.read_scored(task, source.data_dir, names)
+    seen = None
     if pairs is not None:
-        found[tasks.TRAIN] = splits.Split(tasks.TRAIN, pairs.table, None)
-    return found
+        seen = splits.Split(tasks.TRAIN, pairs.table, None)
+    elif not _TRAIN_TASK_NAME.value:
+        seen = splits.read_seen(task, source.data_dir)
+    return found if seen is None else {**found, tasks.TRAIN: seen}
 
 
 def _find_embedding(checkpoint: str) -> sentence_transformer.Embedding:
@@ -265,5 +262,5 @@ def _find_embedding(checkpoint: str) -> sentence_transformer.Embedding:
 
 if __name__ == "__main__":
     command_line.run_command(
-        main, kept_on_interrupt="the best model so far (--overwrite replaces it)"
+        main, kept_on_interrupt="the best model so far", begins_anew=True
     )

@@ -124,6 +124,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
         _COMMAND.shape(_COMMAND.predict_batch_size),
     )
     _COMMAND.make_output_dir(output_dir)
+    explain_memory = _COMMAND.explain_memory(_COMMAND.predict_batch_size)
     steps = 0
     if _COMMAND.do_train.value:
         reading_results.write_problems(problems, output_dir)
@@ -131,11 +132,11 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
             trainer,
             reader,
             train_features,
-            lambda: reporter.measure(held_out[_dev_file()]),
+            explain_memory(lambda: reporter.measure(held_out[_dev_file()])),
             answer_metrics.F1,
             output_dir,
         )
-    results = _measure(reporter, held_out, output_dir)
+    results = explain_memory(_measure)(reporter, held_out, output_dir)
     _COMMAND.write_results(output_dir, results, steps)
 
 
@@ -270,5 +271,5 @@ def _build_rules(data) -> reading_results.Rules:
 
 if __name__ == "__main__":
     command_line.run_command(
-        main, kept_on_interrupt="the best model so far (--overwrite replaces it)"
+        main, kept_on_interrupt="the best model so far", begins_anew=True
     )

@@ -94,7 +94,7 @@ class StopRequest:
     truth value it says whether to stop; several hosts must all ask at the same point.
 
     Args:
-        agree: tells what the hosts decide together, see `train_step.Trainer.agree`.
+        agree: tells what the hosts decide together, see `agreement.Agreement`.
     """
 
     def __init__(self, agree: Callable[[bool], bool] = bool):
@@ -221,7 +221,7 @@ def _choose_most_steps(
     Args:
         most_steps: how many the last call might have made.
         seconds_per_step: what they took here; other hosts measure otherwise.
-        agree: see `train_step.Trainer.agree`.
+        agree: see `agreement.Agreement`.
     """
     seconds = seconds_per_step * most_steps
     if agree(seconds > _MOST_SECONDS_PER_CALL):

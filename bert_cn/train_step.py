@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bert_cn import agreement, early_look, modeling, objectives, optimization
 from bert_cn import checkpoints as checkpoints_lib
-from bert_cn import early_look, modeling, objectives, optimization
 from data_prep import schema
 
 
@@ -40,6 +40,9 @@ class Trainer:
             not, see `modeling.freeze_sentence_head`.
         sentence_task: which task that is, for the names of its figures.
         jit_compile: whether XLA compiles the update as a whole; not under a strategy.
+
+    Attributes:
+        agree: asks the other hosts too whether a flag is set.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Trainer:
         self._accumulation_steps = accumulation_steps
         self._use_sentence_loss = use_sentence_loss
         self._sentence_task = sentence_task
+        self.agree = agreement.Agreement(strategy)
         # The update alone: XLA compiles no iterator, so the loop stays outside.
         self._update = (
             tf.function(self._train_step, jit_compile=True)
@@ -74,23 +78,6 @@ class Trainer:
     def step(self) -> int:
         """How many updates were made so far."""
         return checkpoints_lib.read_step(self.optimizer)
-
-    def agree(self, flag: bool) -> bool:
-        """Say whether a flag is set in any of the processes that train together.
-
-        Signals and clocks differ between hosts, but what follows from them must not: a
-        host that stops alone leaves the others waiting for its gradients. All of them
-        must call this at the same point.
-        """
-        if not isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            return flag
-        return float(self._add_up(tf.constant(float(flag)))) > 0
-
-    @tf.function
-    def _add_up(self, value: tf.Tensor) -> tf.Tensor:
-        # A copy is on the replica's device, which the sum must know.
-        copies = self._strategy.run(lambda: tf.identity(value))
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, copies, axis=None)
 
     def summarize(self, sums) -> dict[str, float]:
         """Turn accumulated sums [NUM_SUMS] into the metrics of this objective."""

@@ -17,7 +17,9 @@ TRANSIENT = 75
 
 
 def run_command(
-    main: Callable[[list[str]], None], kept_on_interrupt: str = "what is finished"
+    main: Callable[[list[str]], None],
+    kept_on_interrupt: str = "what is finished",
+    begins_anew: bool = False,
 ) -> None:
     """Parse flags, run `main` and exit.
 
@@ -31,6 +33,7 @@ def run_command(
             the program's name first.
         kept_on_interrupt: what a rerun finds again, for the line after Ctrl-C, such as
             "finished shards".
+        begins_anew: whether a rerun begins anew, and needs --overwrite for it.
     """
     name = _command_name()
     # Libraries' INFO lines would bury ours; `--verbosity=0` shows them again.
@@ -41,9 +44,11 @@ def run_command(
         try:
             main(arguments)
         except KeyboardInterrupt:
+            again = f"To go on: {command_again()}"
+            if begins_anew:
+                again = f"To begin anew: {command_again()} --overwrite"
             print(
-                f"\n{name}: interrupted; {kept_on_interrupt} stays. To go on: "
-                f"{command_again()}",
+                f"\n{name}: interrupted; {kept_on_interrupt} stays. {again}",
                 file=sys.stderr,
             )
             sys.exit(INTERRUPTED)

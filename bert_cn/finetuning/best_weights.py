@@ -17,6 +17,8 @@ class BestKeeper:
         main_metric: which of them decides; higher is better.
         save: puts the model as it is on disk, whole or not at all.
         place: where that is, for messages.
+        replaces: whether a model of an earlier run is there, which weights that were
+            not measured do not replace.
     """
 
     def __init__(
@@ -26,12 +28,14 @@ class BestKeeper:
         main_metric: str,
         save: Callable[[], None],
         place: str,
+        replaces: bool = False,
     ):
         self._model = model
         self._evaluate = evaluate
         self._main_metric = main_metric
         self._save = save
         self._place = place
+        self._replaces = replaces
         self._weights: list[np.ndarray] | None = None
         self.step = 0
         self.metrics: dict[str, float] = {}
@@ -59,7 +63,11 @@ class BestKeeper:
             tqdm.tqdm.write(progress)  # Above a progress bar.
             self._keep(step, {})
             return {}
-        metrics = dict(self._evaluate())
+        try:
+            metrics = dict(self._evaluate())
+        except Exception:
+            self.keep_unless_kept(step)
+            raise
         self.history.append((step, metrics))
         better = not self.step or (
             metrics[self._main_metric] > self.metrics.get(self._main_metric, -np.inf)
@@ -72,8 +80,12 @@ class BestKeeper:
 
     def keep_unless_kept(self, step: int) -> None:
         """Keep the weights, unmeasured, if none were kept so far."""
-        if not self.step:
-            self._keep(step, {})
+        if self.step:
+            return
+        if self._replaces:
+            tqdm.tqdm.write(f"The earlier model stays in {self._place}.")
+            return
+        self._keep(step, {})
 
     def restore_best(self) -> None:
         """Put the best weights back into the model."""

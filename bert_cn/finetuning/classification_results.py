@@ -5,11 +5,18 @@ import os
 import numpy as np
 import scipy.special
 
-from bert_cn.finetuning import batches, classification, metrics, splits, tasks, training
+from bert_cn.finetuning import (
+    batches,
+    classification,
+    metrics,
+    output_folder,
+    splits,
+    tasks,
+    training,
+)
 from bert_cn.finetuning import features as features_lib
 from data_prep import storage
 
-PREDICTIONS_FILE = "{}_results.tsv"
 _PREFIXES = {tasks.DEV: "eval"}
 
 
@@ -109,7 +116,7 @@ class Reporter:
 
     def _write_predictions(self, name: str, logits: np.ndarray) -> None:
         decided = self._decide(logits)
-        path = os.path.join(self._output_dir, PREDICTIONS_FILE.format(name))
+        path = os.path.join(self._output_dir, output_folder.TABLE_FILE.format(name))
         rows = ["\t".join(["index", "prediction", *self._labels.names])]
         if self._labels.is_regression:
             rows += [f"{index}\t{value:.6f}" for index, value in enumerate(decided)]

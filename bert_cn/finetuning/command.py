@@ -4,7 +4,7 @@ A command makes one `Command`, which defines the common flags there and then, an
 flags of its own. As in a command, flags are read here and passed on as arguments.
 """
 
-import os
+import contextlib
 import typing
 from collections.abc import Callable, Iterable, Mapping
 
@@ -19,6 +19,7 @@ from bert_cn.finetuning import (
     command_flags,
     curves,
     export,
+    output_folder,
     starting_point,
     tasks,
     training,
@@ -91,9 +92,17 @@ class Command(command_flags.CommonFlags):
             body: takes the strategy, and the folder that this host writes to.
 
         Raises:
-            ValueError: there is a model already, or the flags do not suit the devices.
+            ValueError: there is another model already, or the flags do not suit the
+                devices.
         """
-        self._refuse_earlier_model()
+        if self.do_train.value:
+            output_folder.check_for_training(
+                self.output_dir.value, self.overwrite.value
+            )
+        else:
+            output_folder.check_for_measuring(
+                self.output_dir.value, self.init_checkpoint.value
+            )
         # Early, because several hosts must find each other before TensorFlow is used.
         strategy = strategy_lib.build_strategy(self.tpu.value)
         run_checks.check_jit_compile(self.jit_compile.value, strategy)
@@ -105,15 +114,6 @@ class Command(command_flags.CommonFlags):
             strategy, self.output_dir.value
         ) as output_dir:
             body(strategy, output_dir)
-
-    def _refuse_earlier_model(self) -> None:
-        folder = self._model_folder(self.output_dir.value)
-        is_kept = self.do_train.value and not self.overwrite.value
-        if is_kept and export.has_model(folder):
-            raise ValueError(
-                f"{folder!r} holds the model of an earlier run: name another "
-                "--output_dir, or pass --overwrite to replace it."
-            )
 
     def find_checkpoint(
         self, otherwise: str = "a fine-tuned model by --init_checkpoint"
@@ -128,7 +128,7 @@ class Command(command_flags.CommonFlags):
         """
         if self.do_train.value or self.init_checkpoint.value:
             return self.init_checkpoint.value
-        folder = self._model_folder(self.output_dir.value)
+        folder = output_folder.model_folder(self.output_dir.value)
         if not export.has_model(folder):
             raise ValueError(
                 f"{self.output_dir.value!r} holds no trained model: pass --do_train, "
@@ -170,6 +170,24 @@ class Command(command_flags.CommonFlags):
             multiple = self.max_seq_length.value
         return batches.Shape(batch_size.value, self.max_seq_length.value, multiple)
 
+    def explain_memory(
+        self, batch_size: flags.FlagHolder
+    ) -> contextlib.ContextDecorator:
+        """Name the batch that does not fit into memory, see `failures.explain_memory`.
+
+        Args:
+            batch_size: which sets it.
+
+        Returns:
+            A context, which is a decorator too.
+        """
+        return failures.explain_memory(
+            batch_size.value,
+            self.max_seq_length.value,
+            "lower one of the two.",
+            batch_size.name,
+        )
+
     def make_output_dir(self, output_dir: str) -> None:
         """Make the folder, and raise ValueError if it cannot be written to.
 
@@ -201,23 +219,27 @@ class Command(command_flags.CommonFlags):
             output_dir: folder of the model and the results.
         """
         self.make_output_dir(output_dir)
+        eval_shape = self.shape(self.eval_batch_size)
         steps = 0
         if self.do_train.value:
             steps = self.train(
                 trainer,
                 model,
                 features[tasks.TRAIN],
-                lambda: reporter.measure(tasks.DEV, self.shape(self.eval_batch_size)),
+                self.explain_memory(self.eval_batch_size)(
+                    lambda: reporter.measure(tasks.DEV, eval_shape)
+                ),
                 reporter.main_metric,
                 output_dir,
             )
         results = {}
         if self.do_eval.value:
-            shape = self.shape(self.eval_batch_size)
-            results |= reporter.report(tasks.DEV, shape, False)
+            with self.explain_memory(self.eval_batch_size):
+                results |= reporter.report(tasks.DEV, eval_shape, False)
         if self.do_predict.value:
             shape = self.shape(self.predict_batch_size)
-            results |= reporter.report(tasks.TEST, shape, True)
+            with self.explain_memory(self.predict_batch_size):
+                results |= reporter.report(tasks.TEST, shape, True)
         self.write_results(output_dir, results, steps)
 
     def write_results(
@@ -235,9 +257,8 @@ class Command(command_flags.CommonFlags):
         if not results:
             return
         if not (self.do_train.value or self.init_checkpoint.value):
-            earlier = reporting.read_eval_results(output_dir)
-            steps = int(earlier.pop("global_step", steps))
-            results = earlier | results
+            results = output_folder.merge_results(output_dir, results)
+            steps = int(results.pop("global_step", steps))
         path = reporting.write_eval_results(output_dir, results, steps)
         print(f"Results: {path}")
 
@@ -266,19 +287,21 @@ class Command(command_flags.CommonFlags):
         Raises:
             ValueError: out of memory.
         """
-        folder = self._model_folder(output_dir)
+        folder = output_folder.model_folder(output_dir)
 
         def save() -> None:
             # First, so that they never stand beside a model that is not theirs.
-            reporting.remove_eval_results(output_dir)
+            output_folder.remove_results(output_dir)
             model.save(folder)
 
+        replaces = self.overwrite.value and export.has_model(folder)
         keeper = best_weights.BestKeeper(
             model.model,
             evaluate if self.do_eval.value else None,
             main_metric,
             save,
             folder,
+            replaces,
         )
         recipe = training.Recipe(
             self.learning_rate.value,
@@ -289,19 +312,12 @@ class Command(command_flags.CommonFlags):
             self.random_seed.value,
         )
         # Those of pretraining in the same folder stay.
-        replaced = self.overwrite.value and export.has_model(folder)
-        written = curves.Curves(output_dir, replaced)
+        written = curves.Curves(output_dir, replaces)
         shape = self.shape(self.train_batch_size)
-        with failures.explain_memory(
-            shape.batch_size, shape.max_seq_length, "lower one of the two."
-        ):
+        with self.explain_memory(self.train_batch_size):
             training.train(trainer, features, shape, recipe, keeper, written)
         print(f"Model: {folder} (step {keeper.step})")
         return keeper.step
-
-    @staticmethod
-    def _model_folder(output_dir: str) -> str:
-        return os.path.join(output_dir, export.MODEL_FOLDER)
 
 
 def no_model_error(checkpoint: str, wanted: str) -> ValueError:

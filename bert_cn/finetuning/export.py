@@ -15,6 +15,7 @@ from bert_cn.conversion import (
     folders,
     pretrained,
     pt,
+    sentence_transformer,
     tokenizer_files,
     transformers_config,
 )
@@ -27,6 +28,8 @@ FILES = frozenset(
         *tokenizer_files.FILES,
     }
 )
+# What stands in the folder of a fine-tuned model of any command.
+REPLACEABLE = FILES | frozenset(sentence_transformer.FILES)
 
 
 def write_model(
@@ -63,7 +66,7 @@ def write_model(
         output_dir,
         write,
         overwrite=True,
-        may_replace=lambda path: os.path.basename(path) in FILES,
+        may_replace=lambda path: os.path.basename(path) in REPLACEABLE,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from bert_cn.finetuning import (
     answer_metrics,
     batches,
+    output_folder,
     reading_comprehension,
     spans,
     squad_files,
@@ -20,10 +21,6 @@ from bert_cn.finetuning import (
 from bert_cn.finetuning import features as features_lib
 from data_prep import storage
 
-# google-research/bert's names.
-PREDICTIONS_FILE = "predictions.json"
-N_BEST_FILE = "nbest_predictions.json"
-NULL_ODDS_FILE = "null_odds.json"
 ANSWERS_FILE = "answers.tsv"
 
 
@@ -111,8 +108,9 @@ class Reporter:
             values = self._measure_dev(split, predictions)
         elif split.dataset.has_answers:
             values = self._measure(split, predictions)
+        printed = _print_values(split, "eval" if is_dev else "predict", values)
         self._write(split, predictions, output_dir)
-        return _print_values(split, "eval" if is_dev else "predict", values)
+        return printed
 
     def _answer(self, split: Split, n_best_size: int) -> list[spans.Prediction]:
         outputs = training.predict(
@@ -173,14 +171,18 @@ class Reporter:
         rules, threshold = self._rules, self._reader.threshold
         names = [question.id for question in split.dataset.questions]
         files = {
-            PREDICTIONS_FILE: [each.decide(threshold) for each in predictions],
-            N_BEST_FILE: [
+            output_folder.PREDICTIONS_FILE: [
+                each.decide(threshold) for each in predictions
+            ],
+            output_folder.N_BEST_FILE: [
                 each.describe(rules.with_negative, rules.n_best_size)
                 for each in predictions
             ],
         }
         if rules.with_negative:
-            files[NULL_ODDS_FILE] = [each.null_diff for each in predictions]
+            files[output_folder.NULL_ODDS_FILE] = [
+                each.null_diff for each in predictions
+            ]
         for file_name, values in files.items():
             path = os.path.join(output_dir, file_name)
             text = json.dumps(
@@ -197,11 +199,14 @@ def write_problems(
 
     Args:
         problems: from `squad_files.list_problems` and `windows.list_inexact`.
-        output_dir: its folder; nothing is written if there are no problems.
+        output_dir: its folder. If there are no problems nothing is written, and the
+            file of an earlier run is removed.
     """
-    if not problems:
-        return
     path = os.path.join(output_dir, ANSWERS_FILE)
+    if not problems:
+        if storage.exists(path):
+            storage.remove(path)
+        return
     rows = [("id", "answer", "answer_start", "problem"), *problems]
     # A tab or the end of a line in an answer would end its cell.
     lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in rows]
@@ -210,8 +215,10 @@ def write_problems(
 
 
 def _write_text(path: str, text: str) -> None:
-    with storage.open(path + ".tmp", "w") as file:
-        file.write(text)
+    # JSON may hold one half of a surrogate pair, which UTF-8 cannot: written as JSON
+    # escapes it.
+    with storage.open(path + ".tmp", "wb") as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
     storage.rename(path + ".tmp", path, overwrite=True)
 
 

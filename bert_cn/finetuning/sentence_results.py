@@ -7,6 +7,7 @@ import numpy as np
 from bert_cn.finetuning import (
     batches,
     metrics,
+    output_folder,
     sentence_embedding,
     splits,
     tasks,
@@ -15,7 +16,6 @@ from bert_cn.finetuning import (
 from bert_cn.finetuning import features as features_lib
 from data_prep import storage
 
-PREDICTIONS_FILE = "{}_results.tsv"
 _PREFIXES = {tasks.DEV: "eval"}
 _METRICS = (metrics.SPEARMAN, metrics.PEARSON)
 
@@ -90,7 +90,7 @@ class Reporter:
         return outputs[sentence_embedding.COSINE]
 
     def _write_predictions(self, name: str, cosines: np.ndarray) -> None:
-        path = os.path.join(self._output_dir, PREDICTIONS_FILE.format(name))
+        path = os.path.join(self._output_dir, output_folder.TABLE_FILE.format(name))
         rows = [f"{index}\t{value:.6f}\n" for index, value in enumerate(cosines)]
         with storage.open(path + ".tmp", "w") as file:
             file.write("".join(["index\tcosine\n", *rows]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from bert_cn.finetuning import classification, starting_point, tables, tasks
 from bert_cn.finetuning import features as features_lib
+from data_prep import storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,30 @@ def read_tables(
                 dropped_labels=task.dropped_labels,
             )
     return found
+
+
+def read_seen(task: tasks.Task, data_dir: str) -> Split | None:
+    """Read the texts of the training file, to tell which examples stand there too.
+
+    Args:
+        task: whose file.
+        data_dir: its folder.
+
+    Returns:
+        The split, without labels; None if there is no such file, or it cannot be read,
+        which is printed.
+    """
+    layout = task.find_layout(data_dir)
+    path = os.path.join(data_dir, layout.train)
+    if not storage.exists(path):
+        return None
+    columns = dataclasses.replace(layout.columns_of(tasks.TRAIN), label=None)
+    try:
+        table = tables.read_table(path, columns, layout.file_format, needs_label=False)
+    except ValueError as error:
+        print(f"Nothing is compared with the training file. {error}", flush=True)
+        return None
+    return Split(tasks.TRAIN, table, None)
 
 
 def find_labels(

@@ -94,7 +94,8 @@ def read_table(
             its annotators did not agree.
 
     Raises:
-        ValueError: the file is missing, empty or not UTF-8, or a row lacks a field.
+        ValueError: the file is missing, empty or not UTF-8, or a row lacks a field or
+            has one that is no text.
     """
     data = _read_bytes(path)
     rows = _iterate_rows(data, path, file_format)
@@ -117,7 +118,10 @@ def read_table(
         columns = dataclasses.replace(columns, label=None)
     wanted = [columns.text_a, columns.text_b, columns.label]
     places = [_find_place(column, names, first, path) for column in wanted]
-    return _collect(path, places, first, rows, file_format, dropped_labels)
+    table = _collect(path, places, first, rows, file_format, dropped_labels)
+    if needs_label and table.labels is not None:
+        _refuse_empty_label(table)
+    return table
 
 
 def drop_placeholders(table: Table, names: Sequence[str]) -> Table:
@@ -162,6 +166,7 @@ def _collect(path, places, first, rows, file_format, dropped_labels) -> Table:
     kept: list[list[str]] = []
     lines, skipped = [], 0
     for line, row in _chain(first, rows):
+        _refuse_nested(path, line, row, places)
         fields = [None if place is None else _cell(row, place) for place in places]
         lacking = [
             place
@@ -187,6 +192,26 @@ def _collect(path, places, first, rows, file_format, dropped_labels) -> Table:
         labels if places[2] is not None else None,
         lines,
     )
+
+
+def _refuse_nested(path: str, line: int, row, places: list[Column | None]) -> None:
+    if not isinstance(row, dict):
+        return
+    for place in places:
+        if isinstance(row.get(place), (dict, list)):
+            raise ValueError(
+                f"{path}, line {line}: {place!r} is a {type(row[place]).__name__}, and "
+                "a text or a number is needed: write one, or name another key."
+            )
+
+
+def _refuse_empty_label(table: Table) -> None:
+    for line, label in zip(table.lines, table.labels, strict=True):
+        if not label.strip():
+            raise ValueError(
+                f"{table.path}, line {line}: the label is empty: write it, or leave "
+                "the line out."
+            )
 
 
 def _describe_lacking(path: str, line: int, row, place: Column) -> str:

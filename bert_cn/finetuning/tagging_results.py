@@ -7,6 +7,7 @@ import seqeval.metrics
 
 from bert_cn.finetuning import (
     batches,
+    output_folder,
     tagged_text,
     tasks,
     token_classification,
@@ -15,7 +16,6 @@ from bert_cn.finetuning import (
 from bert_cn.finetuning import features as features_lib
 from data_prep import storage
 
-PREDICTIONS_FILE = "{}_results.tsv"
 F1 = "f1"
 _PREFIXES = {tasks.DEV: "eval"}
 
@@ -94,7 +94,7 @@ class Reporter:
             "".join("\t".join(cells) + "\n" for cells in zip(*sentence, strict=True))
             for sentence in zip(*columns, strict=True)
         ]
-        path = os.path.join(self._output_dir, PREDICTIONS_FILE.format(name))
+        path = os.path.join(self._output_dir, output_folder.TABLE_FILE.format(name))
         with storage.open(path + ".tmp", "w") as file:
             file.write("\n".join(sentences))
         storage.rename(path + ".tmp", path, overwrite=True)

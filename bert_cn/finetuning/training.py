@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from bert_cn import optimization, train_loop
+from bert_cn import agreement, optimization, train_loop
 from bert_cn.finetuning import batches as batches_lib
 from bert_cn.finetuning import best_weights
 from bert_cn.finetuning import curves as curves_lib
@@ -91,6 +91,9 @@ class Trainer:
         learner: what is trained.
         jit_compile: compile the steps with XLA, once for each shape of a batch; a TPU
             always does.
+
+    Attributes:
+        agree: asks the other hosts too whether a flag is set.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Trainer:
     ):
         self._strategy = strategy
         self._jit_compile = jit_compile
+        self.agree = agreement.Agreement(strategy)
         self.learner = learner
         self._optimizer = None
         self._schedule = None
@@ -270,13 +274,14 @@ def train(
     trainer.start(recipe, num_steps)
     results = []
     with (
-        train_loop.StopRequest() as stop_requested,
+        train_loop.StopRequest(trainer.agree) as stop_requested,
         _Progress(num_steps, "Training") as progress,
     ):
         for step, batch in _count_batches(features, shape, recipe, num_steps):
             results.append(trainer.train_step(batch))
             is_epoch_over = step % steps_per_epoch == 0 or step == num_steps
-            if is_epoch_over or stop_requested or len(results) == _STEPS_BETWEEN_CHECKS:
+            must_stop = bool(stop_requested)
+            if is_epoch_over or must_stop or len(results) == _STEPS_BETWEEN_CHECKS:
                 loss = _check_results(results, step, keeper.kept)
                 progress.update(len(results), loss)
                 results.clear()
@@ -284,7 +289,7 @@ def train(
                     rate = trainer.learning_rate(step)
                     scalars = {"loss": loss, "learning_rate": rate}
                     curves.write(curves_lib.TRAIN, scalars, step)
-            if stop_requested:
+            if must_stop:
                 keeper.keep_unless_kept(step)
                 raise KeyboardInterrupt
             if is_epoch_over:

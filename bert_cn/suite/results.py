@@ -110,6 +110,13 @@ def write_result(folder: str, result: Result) -> None:
     manifest.write_json(os.path.join(folder, RESULT_FILE), dataclasses.asdict(result))
 
 
+def remove_result(folder: str) -> None:
+    """Remove what a finished run left, so that it does not count any more."""
+    path = os.path.join(folder, RESULT_FILE)
+    if storage.exists(path):
+        storage.remove(path)
+
+
 def read_result(folder: str) -> Result | None:
     """Read what a finished run left; None if there is none.
 

@@ -17,6 +17,7 @@ from data_prep import storage
 _FIRST_SEED = 12345
 _LOG_FILE = "log.txt"
 MODEL_FOLDER = "best"
+_CURVES_FOLDER = "tensorboard"
 EVAL_RESULTS_FILE = "eval_results.txt"
 # What a run costs even with hardly any data, in bytes of training data.
 _BYTES_OF_START = 200_000
@@ -226,7 +227,7 @@ def run_all(
     """Run what is left, with a line for each run that ends.
 
     Args:
-        left: from `leave_out_finished`.
+        left: from `leave_out_finished`; what they left before is removed at once.
         runner: runs the commands.
         keep_models: whether fine-tuned models stay.
         num_finished: runs that an earlier command finished.
@@ -234,6 +235,9 @@ def run_all(
     Returns:
         A sentence for each run that failed.
     """
+    for run in left:
+        # Of other settings: none may stand in a mean with those of now.
+        results.remove_result(run.folder)
     failures = []
     clock = _Clock(left)
     total = num_finished + len(left)
@@ -262,7 +266,9 @@ def _run_one(run: Run, runner: Runner, keep_models: bool, bar) -> tuple[str, boo
         expected = baselines.compute_baselines(run.found)
     except ValueError as error:
         return f"error: {error}", True
-    _remove_model(run.folder)  # Of a run that was cut off.
+    # Of a run that was cut off, or has another result now.
+    _remove(run.folder, MODEL_FOLDER)
+    _remove(run.folder, _CURVES_FOLDER)
     storage.makedirs(run.folder)
     lines: list[str] = []
 
@@ -276,7 +282,7 @@ def _run_one(run: Run, runner: Runner, keep_models: bool, bar) -> tuple[str, boo
     finally:
         _write_log(run, lines)
         if not keep_models:
-            _remove_model(run.folder)
+            _remove(run.folder, MODEL_FOLDER)
     minutes = (time.monotonic() - began) / 60
     if code:
         return f"{_find_error(lines, code)} ({_log_path(run)})", True
@@ -329,8 +335,8 @@ def _write_log(run: Run, lines: Sequence[str]) -> None:
         file.write("\n".join([shlex.join(run.command), *lines]) + "\n")
 
 
-def _remove_model(folder: str) -> None:
-    path = os.path.join(folder, MODEL_FOLDER)
+def _remove(folder: str, name: str) -> None:
+    path = os.path.join(folder, name)
     if storage.isdir(path):
         storage.rmtree(path)
 

@@ -1,14 +1,13 @@
 """The same update on one device and on two, whole and in parts."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests.bert_cn import hosts
 from tests.conftest import REPOSITORY
 
 COMMAND = (sys.executable, "-m", "tests.bert_cn.replica_run")
@@ -54,35 +53,16 @@ def test_two_replicas_train_as_one(tmp_path, record_files, one_device):
     assert_same_training(found, one_device)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.mark.slow
 def test_two_hosts_train_as_one(tmp_path, record_files, one_device):
-    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    processes = []
-    for index in range(2):
-        task = {"type": "worker", "index": index}
-        config = json.dumps({"cluster": {"worker": workers}, "task": task})
-        output = str(tmp_path / f"worker-{index}.npz")
-        processes.append(
-            subprocess.Popen(
-                [*COMMAND, "--devices=1", output, *record_files],
-                cwd=REPOSITORY,
-                env=os.environ | {"TF_CONFIG": config},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    for index, process in enumerate(processes):
+    outputs = [str(tmp_path / f"worker-{index}.npz") for index in range(2)]
+    processes = hosts.start_hosts(
+        [[*COMMAND, "--devices=1", output, *record_files] for output in outputs]
+    )
+    for output, process in zip(outputs, processes, strict=True):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        assert_same_training(
-            dict(np.load(tmp_path / f"worker-{index}.npz")), one_device
-        )
+        assert_same_training(dict(np.load(output)), one_device)
 
 
 @pytest.mark.slow

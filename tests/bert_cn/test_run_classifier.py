@@ -2,12 +2,15 @@
 
 import functools
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from bert_cn import reporting
+from bert_cn.finetuning import classification
 from tests.bert_cn import finetuning_runs as runs
+from tests.bert_cn import hosts
 
 COMMAND = "bert_cn.run_classifier"
 ROWS = 40
@@ -103,7 +106,7 @@ def test_trained_model_is_measured_and_asked_again(trained, many, folder):
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert row[1] == str(int(np.argmax(shares)))
 
-    again, half = many[len(REFUSED) :]
+    again, half, odd = many[len(REFUSED) :]
     assert again.code == 0, again.error
     assert (folder / "out" / "test_results.tsv").read_text() == predictions
     found = runs.read_results(folder)
@@ -113,6 +116,9 @@ def test_trained_model_is_measured_and_asked_again(trained, many, folder):
     assert half.code == 0, half.error
     loss = runs.read_results(folder, "half")["eval_loss"]
     assert 1e-6 < abs(loss - results["eval_loss"]) < 0.05
+    assert odd.code == 0, odd.error
+    assert "Nothing is compared with the training file. " in odd.output
+    assert (folder / "predicted" / "test_results.tsv").read_text() == predictions
 
 
 # Flags after those of an own task (later ones override), and what is said.
@@ -153,11 +159,11 @@ REFUSED = [
         "short.txt has 6 tokens, but --bert_config_file={0}/tf1/bert_config.json says",
     ),
     (
-        ("--do_eval", "--init_checkpoint={0}/tf1"),
+        ("--do_eval", "--init_checkpoint={0}/tf1", "--output_dir={0}/new"),
         "/tf1' holds no fine-tuned classifier: pass --do_train, or",
     ),
     (
-        ("--do_eval", "--init_checkpoint={0}/tags"),
+        ("--do_eval", "--init_checkpoint={0}/tags", "--output_dir={0}/new"),
         "/tags' holds no fine-tuned classifier (its config.json says "
         "BertForTokenClassification): pass --do_train, or",
     ),
@@ -167,6 +173,14 @@ REFUSED = [
             "--data_dir={0}/mnli",
         ),
         "/out/best' predicts 0, 1, and --task_name=mnli has contradiction, entailment,",
+    ),
+    (
+        ("--do_eval", "--init_checkpoint={0}/score", "--output_dir={0}/new"),
+        "/score' predicts a score: pass --regression, or name a model that",
+    ),
+    (
+        ("--do_eval", "--init_checkpoint={0}/tf1"),
+        "/out' holds a model and its results, which those of --init_checkpoint={0}/tf1",
     ),
 ]
 
@@ -178,6 +192,11 @@ FINE = [
         *("--do_eval", "--precision=mixed_bfloat16"),
         *("--init_checkpoint={0}/out/best", "--output_dir={0}/half"),
     ),
+    # Beside a training file that is none of this task.
+    (
+        *("--do_predict", "--data_dir={0}/odd"),
+        *("--init_checkpoint={0}/out/best", "--output_dir={0}/predicted"),
+    ),
 ]
 
 
@@ -188,6 +207,15 @@ def many(trained, folder, vocab_file):
         folder / "out" / "best", folder / "tags", "BertForTokenClassification"
     )
     data = folder / "data"
+    runs.name_architecture(
+        folder / "out" / "best", folder / "score", "BertForSequenceClassification"
+    )
+    config = folder / "score" / "config.json"
+    values = {**json.loads(config.read_text()), "problem_type": "regression"}
+    config.write_text(json.dumps(values))
+    (folder / "odd").mkdir()
+    (folder / "odd" / "train.tsv").write_text("sentence\tid\n国\t1\n")
+    (folder / "odd" / "test.tsv").write_text((data / "test.tsv").read_text())
     (data / "empty.tsv").write_text("")
     (data / "unknown.tsv").write_text("kind\ttext\n7\t国\n")
     names = "\t".join(["sentence1", "sentence2"])
@@ -206,3 +234,30 @@ def many(trained, folder, vocab_file):
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_bad_command_lines_are_refused(many, number, folder):
     runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)
+
+
+@pytest.mark.slow
+def test_signal_to_one_host_ends_both_and_leaves_the_model(folder):
+    flags = own_task(
+        folder,
+        *(f"--init_checkpoint={folder}/tf1", "--do_train", "--train_batch_size=8"),
+        *("--num_train_epochs=100000", f"--output_dir={folder}/hosts"),
+    )
+    processes = hosts.start_hosts([[sys.executable, "-m", COMMAND, *flags]] * 2)
+    try:
+        # Both hosts train as soon as the chief has an epoch behind it.
+        for line in processes[0].stdout:
+            if line.startswith("epoch 1, "):
+                break
+        processes[1].terminate()
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 130, errors
+            assert "interrupted; the best model so far stays. To begin anew: " in errors
+    finally:
+        for process in processes:
+            process.kill()
+    assert classification.read_labels(str(folder / "hosts" / "best")).names == (
+        "0",
+        "1",
+    )

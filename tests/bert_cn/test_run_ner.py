@@ -109,11 +109,11 @@ REFUSED = [
         "unknown.txt, line 2: the tag 'B-PER' is unknown; the tags are O, B-GPE, I-GPE",
     ),
     (
-        ("--do_eval", "--init_checkpoint={0}/tf1"),
+        ("--do_eval", "--init_checkpoint={0}/tf1", "--output_dir={0}/new"),
         "/tf1' holds no fine-tuned token classifier: pass --do_train, or",
     ),
     (
-        ("--do_eval", "--init_checkpoint={0}/texts"),
+        ("--do_eval", "--init_checkpoint={0}/texts", "--output_dir={0}/new"),
         "/texts' holds no fine-tuned token classifier (its config.json says "
         "BertForSequenceClassification): pass --do_train, or",
     ),

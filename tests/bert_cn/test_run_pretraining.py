@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from bert_cn.conversion import formats
-from tests.bert_cn import records
-from tests.bert_cn.test_replicas import free_port
+from tests.bert_cn import hosts, records
 from tests.conftest import REPOSITORY
 
 MODULE = "bert_cn.run_pretraining"
@@ -240,21 +239,8 @@ def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_p
 def test_two_hosts_write_one_run(arguments, record_files, tmp_path):
     # Fewer files than hosts to evaluate on.
     arguments |= {"do_eval": "true", "eval_input_file": record_files[0]}
-    workers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    processes = []
-    for index in range(2):
-        task = {"type": "worker", "index": index}
-        config = {"cluster": {"worker": workers}, "task": task}
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", MODULE, *as_flags(arguments)],
-                cwd=REPOSITORY,
-                env=os.environ | {"TF_CONFIG": json.dumps(config)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+    command = [sys.executable, "-m", MODULE, *as_flags(arguments)]
+    processes = hosts.start_hosts([command] * 2)
     outputs = [process.communicate(timeout=300) for process in processes]
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors

@@ -129,7 +129,7 @@ REFUSED = [
     ((*RANKING, "--train_label=no"), "has no pair of class 1 or entailment, and --obj"),
     ((*NLI, "--objective=softmax"), "--train_task_name=tsv needs --train_label: name"),
     (
-        ("--do_eval", "--init_checkpoint={0}/pooled"),
+        ("--do_eval", "--init_checkpoint={0}/pooled", "--output_dir={0}/new"),
         "pooled' pools by lasttoken, which is not known here: choose mean, cls, max",
     ),
 ]

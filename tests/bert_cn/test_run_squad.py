@@ -127,8 +127,11 @@ def test_training_learns_and_leaves_its_files(trained, folder):
 
 
 def test_trained_model_answers_again_and_keeps_its_threshold(trained, many, folder):
-    done, english = many[len(REFUSED) :]
+    done, english, torn = many[len(REFUSED) :]
 
+    assert torn.code == 0, torn.error
+    n_best = json.loads((folder / "torn" / "nbest_predictions.json").read_text())
+    assert "北\ud83d京" in [entry["text"] for entry in n_best["a"]]
     assert done.code == 0, done.error
     assert english.code == 0, english.error
     assert "Exact match and F1 as squad2.0 defines them." in english.output
@@ -243,7 +246,7 @@ REFUSED = [
         "of 1 questions",
     ),
     (
-        ("--do_predict", "--init_checkpoint={0}/tf1"),
+        ("--do_predict", "--init_checkpoint={0}/tf1", "--output_dir={0}/new"),
         "/tf1' holds no model fine-tuned for answers: pass --do_train, or",
     ),
     *(
@@ -266,6 +269,11 @@ FINE = [
         *("--init_checkpoint={0}/out/best", "--output_dir={0}/english"),
         "--predict_file={0}/dev.json",
     ),
+    # A context with one half of a surrogate pair, which no UTF-8 file can hold.
+    (
+        *("--do_predict", "--init_checkpoint={0}/out/best", "--output_dir={0}/torn"),
+        "--predict_file={0}/torn.json",
+    ),
 ]
 
 
@@ -282,6 +290,7 @@ def many(trained, folder):
     write_file(folder / "all_lost.json", lost)
     english = [("a", "What?", "The cat sat.", [("cat", 4)], {})]
     write_file(folder / "english.json", english)
+    write_file(folder / "torn.json", [("a", "是", "北\ud83d京", None, {})])
     lines = [
         squad(folder, *flags) for flags in [*(flags for flags, _ in REFUSED), *FINE]
     ]

@@ -181,6 +181,31 @@ def test_fine_tuned_folder_is_read_with_its_head(trained, capsys):
     assert np.abs(other["logits"] - outputs["logits"]).max() > 0.1
 
 
+@pytest.mark.parametrize(("num_labels", "names"), [(2, ("0", "1")), (1, ())])
+def test_classes_that_transformers_does_not_name_are_numbered(
+    build_bert, tmp_path, num_labels, names
+):
+    pytest.importorskip("torch", reason="pip install 'bert_cn[torch]'")
+    transformers = pytest.importorskip(
+        "transformers", reason="pip install 'bert_cn[torch]'"
+    )
+    formats.write_checkpoint(build_bert(), "pt", str(tmp_path / "pt"))
+    model = transformers.BertForSequenceClassification.from_pretrained(
+        str(tmp_path / "pt"), num_labels=num_labels
+    )
+    folder = tmp_path / "theirs"
+    model.save_pretrained(folder)
+    (folder / "vocab.txt").write_bytes((tmp_path / "pt" / "vocab.txt").read_bytes())
+
+    labels = classification.read_labels(str(folder))
+
+    assert labels.names == names
+    classifier, _, _ = build(str(folder), labels)
+    kernel = classifier.model.get_layer("classifier").kernel.numpy()
+    theirs = model.classifier.weight.detach().numpy()
+    np.testing.assert_array_equal(kernel, theirs.T)
+
+
 def test_bfloat16_computes_nearly_the_same_from_float32_variables(trained):
     _, features, outputs, folder = trained
     keras.config.set_dtype_policy("mixed_bfloat16")

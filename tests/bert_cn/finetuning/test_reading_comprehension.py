@@ -10,6 +10,7 @@ from bert_cn.finetuning import (
     batches,
     export,
     reading_comprehension,
+    reading_results,
     squad_files,
     starting_point,
     training,
@@ -122,3 +123,12 @@ def test_folder_of_a_classifier_has_no_reader(checkpoint, build_bert, tmp_path):
     formats.write_checkpoint(build_bert(), "pt", folder)
     assert export.has_model(folder)
     assert not reading_comprehension.has_reader(folder)
+
+
+def test_answers_of_an_earlier_run_are_removed_with_it(tmp_path):
+    problems = [("a", "国\t京", 3, "not at its offset")]
+    reading_results.write_problems(problems, str(tmp_path))
+    path = tmp_path / reading_results.ANSWERS_FILE
+    assert path.read_text().splitlines()[1] == "a\t国 京\t3\tnot at its offset"
+    reading_results.write_problems([], str(tmp_path))
+    assert not path.exists()

@@ -111,6 +111,16 @@ def test_torn_rows_are_left_out_where_a_set_has_them(read, capsys):
             "line 2: a JSON object is needed, found a list; write one example on each",
         ),
         (
+            '{"a": "x", "b": ["y", "z"], "label": 1}\n',
+            {"file_format": Format(kind=tables.JSONL)},
+            "line 1: 'b' is a list, and a text or a number is needed: write one, or",
+        ),
+        (
+            "a\tb\tlabel\nx\ty\t1\nx\ty\t \n",
+            {},
+            "line 3: the label is empty: write it, or leave the line out.",
+        ),
+        (
             "{\n",
             {"file_format": Format(kind=tables.JSONL)},
             "line 1: no JSON object (Expecting property name",

@@ -18,6 +18,8 @@ RECIPE = training.Recipe(1e-3, 3, 0.1, "adamw", 0.01, 0)
 class MadeUpTrainer:
     """Sets the only weight to the number of the update."""
 
+    agree = staticmethod(bool)
+
     def __init__(self, result=lambda step: (1.0, 1.0)):
         self.model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         self.seen = []
@@ -42,7 +44,7 @@ def features():
     return features_lib.Features({"": features_lib.join_sequences(rows)})
 
 
-def run(trainer, features, scores=None, **settings):
+def run(trainer, features, scores=None, replaces=False, **settings):
     """Train; `scores` are what the evaluations find. Returns what was saved, keeper."""
     saved, left = [], iter(scores or ())
     keeper = best_weights.BestKeeper(
@@ -51,6 +53,7 @@ def run(trainer, features, scores=None, **settings):
         "accuracy",
         lambda: saved.append(trainer.weight),
         "out/best",
+        replaces,
     )
     recipe = dataclasses.replace(RECIPE, **settings)
     steps = None
@@ -121,3 +124,38 @@ def test_signal_ends_training_and_leaves_the_best_weights(features, when, kept):
     assert len(trainer.seen) == when
     # Before the first evaluation the present weights are kept, or else the best.
     assert (saved, keeper.step) == ([float(kept)], kept)
+
+
+def test_early_signal_leaves_the_model_of_an_earlier_run(features, capsys):
+    trainer = MadeUpTrainer(lambda _: signal.raise_signal(signal.SIGINT) or (1.0, 1.0))
+    steps, saved, _ = run(trainer, features, [0.5], replaces=True)
+    assert (steps, saved) == ("interrupted", [])
+    assert "The earlier model stays in out/best." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("replaces", "kept"), [(False, [3.0]), (True, [])])
+def test_weights_survive_a_first_evaluation_that_fails(features, replaces, kept):
+    trainer, saved = MadeUpTrainer(), []
+
+    def fail():
+        raise ValueError("out of memory")
+
+    keeper = best_weights.BestKeeper(
+        trainer.model,
+        fail,
+        "accuracy",
+        lambda: saved.append(trainer.weight),
+        "out/best",
+        replaces,
+    )
+    with pytest.raises(ValueError, match="out of memory"):
+        training.train(trainer, features, SHAPE, RECIPE, keeper)
+    assert saved == kept
+
+
+def test_another_host_ends_training(features):
+    trainer = MadeUpTrainer()
+    # The other host was told after its second update.
+    trainer.agree = lambda flag: flag or len(trainer.seen) == 2
+    steps, saved, _ = run(trainer, features, [0.5])
+    assert (steps, saved) == ("interrupted", [2.0])

@@ -209,6 +209,35 @@ def test_an_interrupted_run_is_not_finished(plan):
     assert "Training 1/2" in open(f"{todo[0].folder}/log.txt").read()
 
 
+def test_interrupted_overwriting_leaves_no_result_of_other_settings(
+    plan, make_runner, row, tmp_path
+):
+    runs.run_all(plan(num_seeds=3), make_runner(VALUES, []))
+    changed = plan(num_seeds=3, more=["--learning_rate=1e-4"])
+    left = runs.leave_out_finished(changed, overwrite=True)
+    commands = []
+    write = make_runner(VALUES, commands)
+
+    def runner(command, show):
+        if commands:
+            raise KeyboardInterrupt
+        return write(command, show)
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_all(left, runner)
+    (found,) = results.read_runs(str(tmp_path / "out" / row.name))
+    assert "--learning_rate=1e-4" in found.identity["flags"]
+    assert runs.leave_out_finished(changed, overwrite=False) == left[1:]
+
+
+def test_curves_of_an_earlier_run_are_removed(plan, make_runner, tmp_path):
+    todo = plan()
+    curves = tmp_path / "out" / "tiny" / "mrpc" / "seed_12345" / "tensorboard"
+    curves.mkdir(parents=True)
+    runs.run_all(todo, make_runner(VALUES, []))
+    assert not curves.exists()
+
+
 def test_a_damaged_result_is_named(plan, make_runner):
     todo = plan()
     runs.run_all(todo, make_runner(VALUES, []))

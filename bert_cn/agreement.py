@@ -1,0 +1,30 @@
+"""What several hosts decide together."""
+
+import tensorflow as tf
+
+
+class Agreement:
+    """Says whether a flag is set in any of the processes that train together.
+
+    Signals and clocks differ between hosts, but what follows from them must not: a host
+    that stops alone leaves the others waiting for its gradients. All of them must ask
+    at the same point.
+
+    Args:
+        strategy: under which they train; with one process the flag is the answer.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy = strategy
+
+    def __call__(self, flag: bool) -> bool:
+        """Return whether the flag is set here or elsewhere."""
+        if not isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return flag
+        return float(self._add_up(tf.constant(float(flag)))) > 0
+
+    @tf.function
+    def _add_up(self, value: tf.Tensor) -> tf.Tensor:
+        # A copy is on the replica's device, which the sum must know.
+        copies = self._strategy.run(lambda: tf.identity(value))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, copies, axis=None)
