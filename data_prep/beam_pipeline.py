@@ -35,6 +35,8 @@ from data_prep.job import Job
 from data_prep.settings import Settings
 
 _COPY_BYTES = 4 << 20
+_PLAN_FILE = "plan.json"
+_OWN_FILE = re.compile(r"plan\.json|(bad-input|input|group|shard)-[\w.-]+")
 _BAD_INPUT = re.compile(r"bad-input-\d+\.json")
 # Workers log every bundle otherwise; an option given later takes its place.
 _QUIET = "--default_sdk_harness_log_level=WARNING"
@@ -66,17 +68,17 @@ def run(
     folder = os.path.splitext(job.outputs.report_page)[0].removesuffix(".report")
     folder += ".beam"
     with run_lock.hold_lock(job.outputs):
+        plan_path = f"{folder}/{_PLAN_FILE}"
         if overwrite:
-            earlier_output.remove_output(job)
-            _remove_folder(folder)
-        elif not storage.exists(folder):
-            earlier = earlier_output.find_earlier(job)
-            if earlier is not None:
-                shards = earlier_output.find_finished_shards(job, earlier)
-                if None not in shards:
-                    return earlier
+            earlier_output.remove_output(job, plan_path)
+        elif earlier := earlier_output.find_earlier(job, plan_path):
+            shards = earlier_output.find_finished_shards(job, earlier)
+            if None not in shards:
+                _remove_folder(folder)
+                return completion.restore_output(job, earlier, shards)
         _remove_folder(folder)
         storage.makedirs(folder)
+        manifest_lib.write_json(plan_path, job.identity())
         _run_pipeline(job, folder, options)
         for path in _list_bad_inputs(folder):
             raise ValueError(_read_json(path)["message"])
@@ -263,5 +265,13 @@ def _read_json(path: str) -> dict[str, Any]:
 
 
 def _remove_folder(folder: str) -> None:
-    if storage.exists(folder):
-        storage.rmtree(folder)
+    """Remove NAME.beam; ValueError if it holds what no pipeline here wrote."""
+    if not storage.exists(folder):
+        return
+    for name in storage.listdir(folder):
+        if not _OWN_FILE.fullmatch(name.rstrip("/")):
+            raise ValueError(
+                f"{folder!r} is needed for work but holds {name!r}: move that, or name "
+                "another --output_file."
+            )
+    storage.rmtree(folder)

@@ -38,6 +38,8 @@ def main(arguments: list[str]) -> None:
     path = _OUTPUT_FILE.value
     vocabulary_training.check_output(path, _OVERWRITE.value)
     files = corpus.find_files(_INPUT_FILE.value)
+    if _TEXT_FIELD.present:
+        corpus.check_text_field(files, _TEXT_FIELD.value)
     tokens = vocabulary_training.train_vocabulary(
         files,
         _VOCAB_SIZE.value,

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import select
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from absl import app
 from absl import logging as absl_logging
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
+BROKEN_PIPE = 141  # 128 + SIGPIPE.
 # A device or a connection went away, as preempted TPUs do: the same command may well
 # succeed when it is run again. sysexits.h calls this EX_TEMPFAIL.
 TRANSIENT = 75
@@ -25,8 +27,9 @@ def run_command(
 
     A `ValueError`, `OSError`, `FloatingPointError` (a loss that is not finite) or
     TensorFlow error ends the command with `NAME: error: SENTENCE` on standard error and
-    exit code 1, or TRANSIENT where running it again may help. Ctrl-C ends it with one
-    line that says what is kept and how to go on, and exit code 130.
+    exit code 1, or TRANSIENT where running it again may help. A reader of standard
+    output that goes away ends it in silence, with exit code 141. Ctrl-C ends it with
+    one line that says what is kept and how to go on, and exit code 130.
 
     Args:
         main: takes the arguments that are not flags, as `absl.app.run` passes them,
@@ -53,10 +56,23 @@ def run_command(
             )
             sys.exit(INTERRUPTED)
         except (ValueError, OSError, FloatingPointError, *_file_errors()) as error:
+            if isinstance(error, BrokenPipeError) and not _is_read():
+                sys.exit(BROKEN_PIPE)
             print(f"{name}: error: {describe_error(error)}", file=sys.stderr)
             sys.exit(TRANSIENT if _is_transient(error) else 1)
 
     app.run(guarded)
+
+
+def _is_read() -> bool:
+    """Say whether anybody still reads standard output; head has soon seen enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not any(events & select.POLLERR for _, events in poll.poll(0)):
+        return True
+    # So that what is held back does not raise again when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return False
 
 
 def refuse_arguments(arguments: list[str]) -> None:

@@ -47,6 +47,21 @@ def complete_output(
     return manifest
 
 
+def restore_output(
+    job: Job, manifest: manifest_lib.Manifest, shards: list[dict[str, Any]]
+) -> manifest_lib.Manifest:
+    """Write what lies beside finished shards again, if any of it is missing.
+
+    Args:
+        job: what was made.
+        manifest: of it.
+        shards: see `complete_output`.
+    """
+    if all(map(storage.exists, job.outputs.beside_shards)):
+        return manifest
+    return complete_output(job, manifest.inputs, shards)
+
+
 def describe_shard(
     path: str, num_bytes: int, sha256: str, tally: tallies.Tally
 ) -> dict[str, Any]:

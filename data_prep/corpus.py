@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from data_prep import compression, json_lines, storage
 
@@ -87,7 +87,22 @@ def find_files(patterns: str) -> list[InputFile]:
     return [_look_at(path) for path in sorted(paths)]
 
 
+def check_text_field(files: Sequence[InputFile], text_field: str) -> None:
+    """Raise ValueError if --text_field was given and no file has fields."""
+    if not any(is_json_lines(file.path) for file in files):
+        raise ValueError(
+            f"--text_field={text_field} is for JSON lines, and no --input_file ends in "
+            f"{JSON_LINES_SUFFIX}: give them that ending, or leave it out."
+        )
+
+
 def _look_at(path: str) -> InputFile:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"--input_file {path!r} has a name that is not UTF-8: rename the file."
+        ) from error
     if storage.isdir(path):
         raise ValueError(
             f"--input_file {path!r} is a folder: name its files, such as "
@@ -128,7 +143,7 @@ def read_documents(
     blocks = _Blocks(path, sha256)
     texts = _read_text(path, compression.decompress(path, blocks), rules.on_bad_utf8)
     documents = _read_paragraphs(texts)
-    if path.removesuffix(compression.find_suffix(path)).endswith(JSON_LINES_SUFFIX):
+    if is_json_lines(path):
         documents = json_lines.read_documents(path, texts, rules.text_field)
     found = False
     for document in documents:
@@ -140,6 +155,11 @@ def read_documents(
             f"--input_file {path!r} holds only white space: remove it from "
             "--input_file or put text in it."
         )
+
+
+def is_json_lines(path: str) -> bool:
+    """Say whether a file's name ends as that of JSON lines, compressed or not."""
+    return path.removesuffix(compression.find_suffix(path)).endswith(JSON_LINES_SUFFIX)
 
 
 def split_sentences(document: str) -> list[str]:

@@ -154,7 +154,10 @@ _RUNNER = flags.DEFINE_enum(
     "same.",
 )
 _OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Remove an output that other flags or inputs made."
+    "overwrite",
+    False,
+    "Remove a finished output, or one that other flags or inputs began; what the same "
+    "flags and inputs have begun is gone on with.",
 )
 
 # Below this much text, copies counted, starting more processes takes longer than it
@@ -172,6 +175,7 @@ def main(arguments: list[str]) -> None:
     planned = outputs.plan_outputs(_OUTPUT_FILE.value, _NUM_SHARDS.value)
     vocabulary = vocab_lib.load_vocabulary(_VOCAB_FILE.value)
     files = corpus.find_files(_INPUT_FILE.value)
+    _check_inputs(files, planned)
     job = job_lib.Job(files, vocabulary, settings, planned)
     if _RUNNER.value is None:
         manifest = pipeline.run(job, _choose_workers(job), _OVERWRITE.value)
@@ -179,6 +183,19 @@ def main(arguments: list[str]) -> None:
         manifest = _run_on_beam(job, arguments[1:])
     _print_summary(manifest, planned, time.monotonic() - start)
     _print_warnings(job, manifest)
+
+
+def _check_inputs(files: list[corpus.InputFile], planned: outputs.Outputs) -> None:
+    written = {os.path.abspath(path) for path in planned.shards}
+    written |= {os.path.abspath(path) for path in planned.beside_shards}
+    for file in files:
+        if os.path.abspath(file.path) in written:
+            raise ValueError(
+                f"--input_file {file.path!r} would be replaced by what --output_file "
+                "names: name another output."
+            )
+    if _TEXT_FIELD.present:
+        corpus.check_text_field(files, _TEXT_FIELD.value)
 
 
 def _read_settings() -> settings_lib.Settings:

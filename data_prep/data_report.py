@@ -15,6 +15,8 @@ from data_prep.job import Job
 FORMAT_VERSION = 1
 _UNKNOWN_CHARACTERS_SHOWN = 30
 _UNKNOWN_WARNING_SHARE = 0.01
+# Half of the pairs are meant to be random ones.
+_RANDOM_NEXT_WARNING_SHARE = 0.4
 
 
 def write_report(
@@ -83,6 +85,13 @@ def list_warnings(job: Job, counts: dict[str, int]) -> list[str]:
         if not job.settings.do_lower_case and not _has_upper_case(job.vocabulary):
             advice = "the vocabulary has no upper-case letter, so use --do_lower_case"
         warnings.append(f"{100 * unknown:.2f} % of the tokens are [UNK]: {advice}.")
+    random_next = counts["random_next"] / max(1, counts["sequences"])
+    if job.settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
+        warnings.append(
+            f"Only {100 * random_next:.2f} % of the pairs are random ones, which come "
+            "from other documents near by: put a blank line between documents, use "
+            "fewer --num_shards, or --sentence_task=none."
+        )
     needed = job.settings.missing_predictions()
     if needed:
         warnings.append(

@@ -17,8 +17,16 @@ _WORK_FILES = re.compile(r"(plan|group-|shard-)[\w.-]*")
 _COPY_BYTES = 4 << 20
 
 
-def find_earlier(job: Job) -> manifest_lib.Manifest | None:
-    """Return the manifest of an earlier run of the same job, if it finished."""
+def find_earlier(job: Job, plan_path: str) -> manifest_lib.Manifest | None:
+    """Return the manifest of an earlier run of the same job, if it finished.
+
+    Args:
+        job: what is to be made.
+        plan_path: where an unfinished run says what it was making.
+
+    Raises:
+        ValueError: the output, or a part of it, is another job's.
+    """
     outputs = job.outputs
     if storage.exists(outputs.manifest):
         manifest = manifest_lib.read_manifest(outputs.manifest)
@@ -26,17 +34,33 @@ def find_earlier(job: Job) -> manifest_lib.Manifest | None:
         content["shards"] = [shard["file"] for shard in manifest.shards]
         _check_same(job, content, outputs.manifest)
         return manifest
-    if os.path.exists(job.plan_path):
-        with open(job.plan_path, encoding="utf-8") as file:
-            _check_same(job, json.load(file), job.plan_path)
+    if storage.exists(plan_path):
+        _check_same(job, json.loads(storage.read_bytes(plan_path)), plan_path)
         return None
-    for path in outputs.shards:
-        if storage.exists(path):
+    for path in (*outputs.shards, *outputs.beside_shards):
+        if storage.exists(path) and not _is_copy(job, path):
             raise ValueError(
                 f"{path!r} exists and no manifest says what made it: name another "
                 "--output_file, or pass --overwrite."
             )
     return None
+
+
+def is_begun(job: Job) -> bool:
+    """Say whether the work folder holds the begun work of the same job."""
+    if storage.exists(job.outputs.manifest) or not os.path.exists(job.plan_path):
+        return False
+    try:
+        find_earlier(job, job.plan_path)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_copy(job: Job, path: str) -> bool:
+    """Say whether a file is the vocabulary's copy already."""
+    is_copy = path == job.outputs.vocabulary
+    return is_copy and storage.read_bytes(path) == job.vocabulary.data
 
 
 def _check_same(job: Job, earlier: dict[str, Any], where: str) -> None:
@@ -106,35 +130,48 @@ def find_finished_shards(
     return entries
 
 
-def remove_output(job: Job) -> None:
-    """Remove whatever an earlier run left under the job's names."""
+def remove_output(job: Job, plan_path: str) -> None:
+    """Remove whatever earlier runs left under the job's names, work folders apart.
+
+    Args:
+        job: what is to be made.
+        plan_path: see `find_earlier`.
+    """
     outputs = job.outputs
-    remove_work_folder(outputs.work_folder)
+    folder = os.path.dirname(outputs.manifest)
     paths = {*outputs.shards, *outputs.beside_shards}
+    if storage.exists(plan_path):
+        # A broken plan lists nothing that could be removed.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            shards = json.loads(storage.read_bytes(plan_path))["shards"]
+            paths.update(os.path.join(folder, name) for name in shards)
     if storage.exists(outputs.manifest):
-        # First, so that no reader takes what is left for complete.
-        folder = os.path.dirname(outputs.manifest)
         # An unreadable manifest lists nothing that could be removed.
         with contextlib.suppress(ValueError):
             shards = manifest_lib.read_manifest(outputs.manifest).shards
             paths.update(os.path.join(folder, shard["file"]) for shard in shards)
-        storage.remove(outputs.manifest)
-    for path in paths:
-        if storage.exists(path):
+    # The manifest last: if this is killed, it still names what is left to remove.
+    for path in sorted(paths, key=lambda path: path == outputs.manifest):
+        is_input = os.path.abspath(path) == os.path.abspath(job.vocabulary.path)
+        if storage.exists(path) and not is_input:
             storage.remove(path)
 
 
-def remove_work_folder(folder: str) -> None:
-    """Remove the work folder; ValueError if it holds what this module never wrote."""
-    if not os.path.isdir(folder):
-        return
-    for name in os.listdir(folder):
+def check_work_folder(folder: str) -> None:
+    """Raise ValueError if the work folder holds what this module never wrote."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if not _WORK_FILES.fullmatch(name):
             raise ValueError(
                 f"{folder!r} is needed for work but holds {name!r}: move that, or name "
                 "another --output_file."
             )
-    shutil.rmtree(folder)
+
+
+def remove_work_folder(folder: str) -> None:
+    """Remove the work folder, see `check_work_folder`."""
+    check_work_folder(folder)
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)
 
 
 def _hash_file(path: str) -> str:

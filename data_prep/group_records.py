@@ -179,15 +179,25 @@ def _build_tokenizer(settings, vocabulary) -> documents_lib.DocumentTokenizer:
     return documents_lib.DocumentTokenizer(
         vocabulary,
         settings.do_lower_case,
-        segmentation.build_segmenter(settings.segmenter, _user_words(settings, shadow)),
+        segmentation.build_segmenter(
+            settings.segmenter, read_user_words(settings, shadow)
+        ),
         settings.max_text_tokens,
         shadow,
         substitutes,
     )
 
 
-def _user_words(settings, shadow) -> list[segmentation.UserWord]:
-    """Read the user dictionary; words for shadows are added in simplified form too."""
+def read_user_words(settings, shadow) -> list[segmentation.UserWord]:
+    """Read the user dictionary; words for shadows are added in simplified form too.
+
+    Args:
+        settings: `Settings`, or a manifest.
+        shadow: a `traditional.Shadow`, or None.
+
+    Raises:
+        ValueError: the file cannot be read, or is not the one of the settings.
+    """
     if not settings.user_dict:
         return []
     words, sha256 = segmentation.load_user_dict(settings.user_dict)

@@ -34,8 +34,15 @@ class GroupJob:
         return os.path.join(self.folder, f"group-{group:06d}.tfrecord")
 
     def counts_path(self, group: int) -> str:
-        """Return where a group's counts lie; the part is finished if it is there."""
+        """Return where a group's counts lie, which are written behind its part."""
         return os.path.join(self.folder, f"group-{group:06d}.counts.json")
+
+    def is_made(self, group: int) -> bool:
+        """Say whether a group's part is there, whole."""
+        # A part is gone once its shard is; the shard may be gone by now too.
+        return all(
+            map(os.path.exists, (self.counts_path(group), self.part_path(group)))
+        )
 
     def read_counts(self, group: int) -> tallies.Tally | None:
         """Return a finished group's counts, None if it is not finished."""

@@ -8,10 +8,12 @@ from absl import flags
 
 from data_prep import (
     command_line,
+    group_records,
     record_pages,
     record_view,
     segmentation,
     storage,
+    traditional,
     vocab,
 )
 from data_prep import manifest as manifest_lib
@@ -45,7 +47,7 @@ def main(arguments: list[str]) -> None:
         path,
         _NUM_RECORDS.value,
         vocab.load_vocabulary(_choose_vocabulary(path, manifest)),
-        segmentation.build_segmenter(_choose_segmenter(manifest)),
+        _build_segmenter(manifest),
         _FIRST_RECORD.value,
     )
     if _HTML.value:
@@ -79,6 +81,24 @@ def _choose_vocabulary(path: str, manifest: manifest_lib.Manifest | None) -> str
             "--vocab_file."
         )
     return manifest.vocab_path
+
+
+def _build_segmenter(manifest: manifest_lib.Manifest | None) -> segmentation.Segmenter:
+    """Return what finds the words as when the records were made, if that is known."""
+    name = _choose_segmenter(manifest)
+    with_dictionary = segmentation.WITH_DICTIONARY
+    if manifest is None or _SEGMENTER.value or name not in with_dictionary:
+        return segmentation.build_segmenter(name)
+    shadow = traditional.Shadow(manifest.traditional)
+    try:
+        user_words = group_records.read_user_words(manifest, shadow)
+    except ValueError as error:
+        print(f"Words are found without --user_dict: {error}", file=sys.stderr)
+        user_words = []
+    segmenter = segmentation.build_segmenter(name, user_words)
+    return lambda text: segmenter(
+        shadow.simplify([text])[0] if shadow.applies(text) else text
+    )
 
 
 def _choose_segmenter(manifest: manifest_lib.Manifest | None) -> str:

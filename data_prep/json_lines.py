@@ -40,7 +40,7 @@ def _find_text(line: str, text_field: str, path: str, number: int) -> str:
     where = f"--input_file {path} line {number}"
     try:
         content = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{where} is no JSON ({error}): a .jsonl file holds one object a line."
         ) from error

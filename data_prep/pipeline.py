@@ -35,7 +35,8 @@ def run(job: Job, num_workers: int, overwrite: bool) -> manifest_lib.Manifest:
     Args:
         job: checked settings and existing inputs.
         num_workers: processes; it does not change a byte of the output.
-        overwrite: remove an output that other flags or inputs made.
+        overwrite: remove a finished output, or one that other flags or inputs began;
+            what the same job has begun is gone on with.
 
     Returns:
         The manifest that was written.
@@ -46,18 +47,20 @@ def run(job: Job, num_workers: int, overwrite: bool) -> manifest_lib.Manifest:
     """
     job.settings.check()
     with run_lock.hold_lock(job.outputs):
-        if overwrite:
-            earlier_output.remove_output(job)
+        if overwrite and not earlier_output.is_begun(job):
+            earlier_output.check_work_folder(job.outputs.work_folder)
+            earlier_output.remove_output(job, job.plan_path)
+            earlier_output.remove_work_folder(job.outputs.work_folder)
         return _run_alone(job, num_workers)
 
 
 def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
-    earlier = earlier_output.find_earlier(job)
+    earlier = earlier_output.find_earlier(job, job.plan_path)
     shards = earlier_output.find_finished_shards(job, earlier)
     missing = [shard for shard in range(len(shards)) if shards[shard] is None]
     if earlier is not None and not missing:
         earlier_output.remove_work_folder(job.outputs.work_folder)
-        return earlier
+        return completion.restore_output(job, earlier, shards)
     plan = _prepare(job, earlier)
     for shard, entry in _make_shards(job, missing, num_workers):
         shards[shard] = entry
@@ -101,7 +104,7 @@ def _make_shards(job: Job, missing: list[int], num_workers: int):
     """Yield (shard, its manifest entry) as shards are finished."""
     work = group_workers.GroupJob(job.settings, job.vocabulary, job.outputs.work_folder)
     waiting = {
-        shard: {group for group in job.groups_of(shard) if not work.read_counts(group)}
+        shard: {group for group in job.groups_of(shard) if not work.is_made(group)}
         for shard in missing
     }
     groups = [group for shard in missing for group in sorted(waiting[shard])]

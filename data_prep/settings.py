@@ -103,6 +103,20 @@ class Settings:
                 "--sentence_task=none or --packing=pairs."
             )
 
+        if self.masking == "token" and self.mask_unit != "token":
+            raise ValueError(
+                f"--mask_unit={self.mask_unit} has no use with --masking=token, which "
+                "draws for each token: leave it out, or mask whole words."
+            )
+        if (
+            self.traditional == "yes"
+            and self.segmenter not in segmentation.WITH_DICTIONARY
+        ):
+            raise ValueError(
+                f"--traditional=yes has no use with --segmenter={self.segmenter}, "
+                "which has no dictionary: leave it out, or use --segmenter="
+                f"{' or '.join(segmentation.WITH_DICTIONARY)}."
+            )
         if self.user_dict and self.segmenter not in segmentation.WITH_DICTIONARY:
             raise ValueError(
                 f"--segmenter={self.segmenter} has no dictionary that --user_dict "

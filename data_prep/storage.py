@@ -87,8 +87,10 @@ def stat(path: str) -> Status:
 
 
 def glob(pattern: str) -> list[str]:
-    """Return the paths that match."""
-    return _gfile().glob(pattern) if is_remote(pattern) else glob_lib.glob(pattern)
+    """Return the paths that match; ** stands for any folders on a local disk."""
+    if is_remote(pattern):
+        return _gfile().glob(pattern)
+    return glob_lib.glob(pattern, recursive=True)
 
 
 def listdir(path: str) -> list[str]:

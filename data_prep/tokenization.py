@@ -254,7 +254,7 @@ def _classify(char: str, do_lower_case: bool) -> tuple[int, str]:
         moves = any(unicodedata.combining(part) for part in mapped)
         if len(mapped) > 1 or char == "Σ" or moves or mapped.isspace():
             return _CONTEXTUAL, ""
-    if vocab.is_han(char) or _is_punctuation(mapped):
+    if vocab.is_han(char) or vocab.is_punctuation(mapped):
         return _SINGLE, mapped
     return _IN_WORD, mapped
 
@@ -263,13 +263,6 @@ def _is_dropped(char: str) -> bool:
     if char in "\t\n\r":
         return False
     return char in "\x00\ufffd" or unicodedata.category(char) in ("Cc", "Cf")
-
-
-def _is_punctuation(char: str) -> bool:
-    """As google-research/bert: all ASCII that is no letter or digit, or Unicode P*."""
-    if "!" <= char <= "~":
-        return not char.isalnum()
-    return unicodedata.category(char).startswith("P")
 
 
 def _split_slowly(line: str, do_lower_case: bool):
@@ -283,7 +276,7 @@ def _split_slowly(line: str, do_lower_case: bool):
             chunk, offsets = _strip_accents(chunk, offsets)
         begin = 0
         for place, char in enumerate(chunk):
-            alone = _is_punctuation(char)
+            alone = vocab.is_punctuation(char)
             if not alone and not char.isspace():
                 continue
             if begin < place:

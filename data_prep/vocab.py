@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import unicodedata
 
 import numpy as np
 
@@ -32,6 +33,13 @@ def is_han(char: str) -> bool:
     """Say whether one character is Chinese as google-research/bert defines it."""
     code = ord(char)
     return any(first <= code <= last for first, last in _HAN_RANGES)
+
+
+def is_punctuation(char: str) -> bool:
+    """As google-research/bert: all ASCII that is no letter or digit, or Unicode P*."""
+    if "!" <= char <= "~":
+        return not char.isalnum()
+    return unicodedata.category(char).startswith("P")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +98,9 @@ class Vocabulary:
     def replacement_ids(self) -> np.ndarray:
         """Ids that may stand in for a masked token, int32 [number of live ids].
 
-        Left out: special tokens, `[unusedN]`, and `##` before a Han character, which no
-        tokenizer ever produces since each Han character is a word of its own.
+        Left out: special tokens, `[unusedN]`, white space, and tokens that hold a Han
+        character or punctuation beside anything else, `##` included, which no tokenizer
+        ever produces since each of these is a word of its own.
         """
         return np.array(
             [index for index, token in enumerate(self.tokens) if _is_live(token)],
@@ -103,9 +112,12 @@ def _is_live(token: str) -> bool:
     if token in SEED_TOKENS or (token.startswith("[") and token.endswith("]")):
         # "[" and "]" themselves are ordinary punctuation.
         return token in ("[", "]")
-    if token.startswith(CONTINUATION_PREFIX) and len(token) > 2:
-        return not any(is_han(char) for char in token)
-    return True
+    is_part = token.startswith(CONTINUATION_PREFIX) and len(token) > 2
+    text = token.removeprefix(CONTINUATION_PREFIX) if is_part else token
+    if any(map(str.isspace, text)):
+        return False
+    is_alone = len(text) == 1 and not is_part
+    return is_alone or not any(is_han(char) or is_punctuation(char) for char in text)
 
 
 def load_vocabulary(path: str) -> Vocabulary:
@@ -136,6 +148,11 @@ def load_vocabulary(path: str) -> Vocabulary:
             f"Vocabulary {path!r} is not UTF-8 at byte {error.start}: convert it to "
             "UTF-8, one token a line."
         ) from error
+    if text.startswith("\ufeff"):
+        raise ValueError(
+            f"Vocabulary {path!r} begins with a byte order mark, which would be a part "
+            "of its first token: save it as UTF-8 without BOM."
+        )
     # Not splitlines(): Google's Chinese vocabulary has U+2028 as a token.
     lines = text.split("\n")
     if lines[-1] == "":

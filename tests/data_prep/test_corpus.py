@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import pytest
 import tensorflow as tf
@@ -78,6 +79,23 @@ def test_files_are_found_once_and_sorted(tmp_path):
     files = corpus.find_files(f"{tmp_path}/*.txt, {tmp_path}/a.txt")
     assert [file.path for file in files] == [f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"]
     assert [file.bytes for file in files] == [1, 1]
+
+
+def test_two_stars_stand_for_any_folders(tmp_path):
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    for folder in (tmp_path, deep):
+        (folder / "x.txt").write_text("好\n")
+    found = [file.path for file in corpus.find_files(f"{tmp_path}/**/*.txt")]
+    assert found == [f"{deep}/x.txt", f"{tmp_path}/x.txt"]
+
+
+def test_name_that_is_not_utf8_is_refused(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), "语.txt".encode("gbk"))
+    with open(path, "wb") as file:
+        file.write("好\n".encode())
+    with pytest.raises(ValueError, match="has a name that is not UTF-8: rename the"):
+        corpus.find_files(f"{tmp_path}/*.txt")
 
 
 def test_brackets_in_a_name_are_no_glob(tmp_path):

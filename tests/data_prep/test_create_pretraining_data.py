@@ -75,6 +75,11 @@ REFUSED = [
     (["--input_file={0}/plain.txt.gz"], "plain.txt.gz' cannot be decompressed"),
     (["--input_file={0}/short.txt.gz"], "(it ends before its data do): check that"),
     (["--input_file={0}/a.jsonl"], "a.jsonl' line 1 has no field 'text'"),
+    (["--text_field=content"], "--text_field=content is for JSON lines, and no --in"),
+    (
+        ["--output_file={0}/text.txt", "--overwrite"],
+        "/text.txt' would be replaced by what --output_file names: name another output",
+    ),
     (["--vocab_file={0}/nomask.txt"], "(5 tokens) lacks [MASK]"),
     (["--vocab_file=/none.txt"], "'/none.txt' cannot be read"),
     (["--user_dict={0}/bad_dict.txt"], "has '好 词 典' on line 1: a line is a word"),

@@ -124,7 +124,7 @@ def test_lost_report_comes_back_with_a_missing_shard(make_job):
 def test_overwrite_removes_the_report(make_job):
     job = make_job()
     pipeline.run(job, 1, False)
-    pipeline.earlier_output.remove_output(job)
+    pipeline.earlier_output.remove_output(job, job.plan_path)
     assert os.listdir(os.path.dirname(job.outputs.report)) == []
 
 
@@ -141,3 +141,19 @@ def test_page_of_dynamic_masking_says_that_nothing_is_masked_yet(make_job):
     page = pathlib.Path(job.outputs.report_page).read_text(encoding="utf-8")
     assert "| Masked tokens | masked while training |" in page
     assert "masked whole" not in page
+
+
+def test_too_few_random_pairs_are_warned_of(make_job):
+    def find_warnings(job):
+        manifest = pipeline.run(job, 1, False)
+        return [
+            w for w in data_report.list_warnings(job, manifest.counts) if "pairs" in w
+        ]
+
+    lines = "\n".join(["天气很好。", "我们出去。", "模型很大。"] * 40)
+    (alone,) = find_warnings(make_job([lines], out="one", num_shards=1))
+    assert alone.startswith("Only 0.00 % of the pairs are random ones, which come from")
+    several = make_job([lines, lines + "天", lines + "词"], out="some", num_shards=1)
+    assert find_warnings(several) == []
+    without = make_job([lines], out="no", num_shards=1, sentence_task="none")
+    assert find_warnings(without) == []

@@ -163,3 +163,31 @@ def test_command_refuses_bad_input(assert_refused, write_records):
     path = write_records()
     assert_refused(COMMAND, path, saying=("No manifest beside",))
     assert_refused(COMMAND, path, "--num_records=0", saying=("--num_records=0",))
+
+
+def test_words_are_those_of_the_records_dictionary_and_shadow(
+    run_command, tmp_path, write_vocabulary
+):
+    text = "使用全詞掩碼模型預訓練\n資訊科技的頭髮\n"
+    (tmp_path / "text.txt").write_text(text * 20, encoding="utf-8")
+    (tmp_path / "words.txt").write_text("全詞掩碼模型 9\n", encoding="utf-8")
+    done = run_command(
+        "data_prep.create_pretraining_data",
+        *(f"--input_file={tmp_path}/text.txt", f"--user_dict={tmp_path}/words.txt"),
+        *(f"--output_file={tmp_path}/t.tfrecord", "--do_whole_word_mask"),
+        f"--vocab_file={write_vocabulary(*sorted(set(text) - {chr(10)}))}",
+        *("--sentence_task=none", "--max_seq_length=64"),
+    )
+    assert done.returncode == 0, done.stderr
+    shown = run_command(COMMAND, f"{tmp_path}/t.tfrecord", "--num_records=20")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    words = re.sub(r"[|=][^}]*\}|[{}]", "", shown.stdout).split()
+    assert "全詞掩碼模型" in words
+    assert "資訊科技" in words
+    assert "頭髮" in words
+
+    (tmp_path / "words.txt").unlink()
+    lost = run_command(COMMAND, f"{tmp_path}/t.tfrecord")
+    assert lost.returncode == 0, lost.stderr
+    assert "Words are found without --user_dict: --user_dict=" in lost.stderr

@@ -57,5 +57,12 @@ def test_bad_line_is_refused(tmp_path, line, message):
         read(tmp_path, '{"text": "甲"}\n' + line)
 
 
+def test_line_nested_beyond_measure_is_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": ' + "[" * 100_000 + "\n")
+    with pytest.raises(ValueError, match=r"a.jsonl' line 1 is no JSON \("):
+        list(corpus.read_documents(str(path)))
+
+
 def test_half_a_surrogate_pair_is_no_character(tmp_path):
     assert read(tmp_path, r'{"text": "\ud83d甲\ud83d\ude00"}') == ["\ufffd甲😀"]

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -143,6 +144,71 @@ def test_finished_parts_of_a_broken_run_are_used(make_job, monkeypatch):
     assert hashes(job) == hashes(whole)
 
 
+def break_off(job, monkeypatch, group, overwrite=False):
+    """Run a job until a group, at which the disk is full."""
+    make_part = group_workers.make_part
+
+    def fail(*args):
+        if args[2] == group:
+            raise OSError(28, "No space left on device")
+        make_part(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group_workers, "make_part", fail)
+        with pytest.raises(OSError, match="No space left"):
+            pipeline.run(job, 1, overwrite)
+
+
+def test_overwriting_goes_on_with_what_the_same_job_began(make_job, monkeypatch):
+    other = make_job(dataclasses.replace(SETTINGS, random_seed=1))
+    pipeline.run(other, 1, False)
+    job = make_job()
+    break_off(job, monkeypatch, 2, overwrite=True)
+    begun = os.stat(job.outputs.shards[0]).st_mtime_ns
+    pipeline.run(job, 1, True)
+    assert os.stat(job.outputs.shards[0]).st_mtime_ns == begun
+    # A finished output is made anew.
+    pipeline.run(job, 1, True)
+    assert os.stat(job.outputs.shards[0]).st_mtime_ns > begun
+
+
+def test_shards_of_a_broken_run_are_removed_with_it(make_job, monkeypatch):
+    break_off(make_job(num_shards=3), monkeypatch, 2)
+    fewer = make_job(num_shards=2)
+    pipeline.run(fewer, 1, True)
+    assert [name[-14:] for name in hashes(fewer)] == ["f-00002.tfrecord"[-14:]] * 2
+
+
+def test_removed_shard_of_a_broken_run_is_made_again(make_job, monkeypatch):
+    whole = make_job(out="whole")
+    pipeline.run(whole, 1, False)
+    job = make_job()
+    break_off(job, monkeypatch, 2)
+    os.remove(job.outputs.shards[0])
+    pipeline.run(job, 1, False)
+    assert hashes(job) == hashes(whole)
+
+
+def test_missing_files_beside_finished_shards_are_written_again(make_job):
+    job = make_job()
+    pipeline.run(job, 1, False)
+    before = pathlib.Path(job.outputs.manifest).read_bytes()
+    for path in (job.outputs.vocabulary, job.outputs.report_page):
+        os.remove(path)
+    pipeline.run(job, 1, False)
+    assert all(map(os.path.exists, job.outputs.beside_shards))
+    assert pathlib.Path(job.outputs.manifest).read_bytes() == before
+
+
+def test_vocabulary_in_the_place_of_its_copy_stays(make_job, monkeypatch):
+    job = make_job()
+    pipeline.run(job, 1, False)
+    own = vocab.load_vocabulary(job.outputs.vocabulary)
+    again = dataclasses.replace(make_job(), vocabulary=own)
+    break_off(again, monkeypatch, 0, overwrite=True)
+    assert pathlib.Path(own.path).read_bytes() == own.data
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -202,6 +268,14 @@ def test_foreign_output_is_not_overwritten(make_job):
     with pytest.raises(ValueError, match="exists and no manifest says what made it"):
         pipeline.run(job, 1, False)
     assert pathlib.Path(job.outputs.shards[0]).read_bytes() == b"precious"
+    beside = make_job(num_shards=1, out="beside")
+    os.makedirs(os.path.dirname(beside.outputs.manifest))
+    pathlib.Path(beside.outputs.vocabulary).write_bytes(b"precious")
+    with pytest.raises(ValueError, match=r"vocab.txt' exists and no manifest says wha"):
+        pipeline.run(beside, 1, False)
+    # The vocabulary itself may stand there.
+    pathlib.Path(beside.outputs.vocabulary).write_bytes(beside.vocabulary.data)
+    pipeline.run(beside, 1, False)
 
 
 def test_unreadable_manifest_is_refused_then_overwritten(make_job):

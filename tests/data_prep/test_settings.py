@@ -27,6 +27,14 @@ from data_prep.settings import Settings
             {"masking_time": "dynamic", "dupe_factor": 5},
             "--dupe_factor=5 has no use with --masking_time=dynamic",
         ),
+        (
+            {"masking": "token", "mask_unit": "word"},
+            "--mask_unit=word has no use with --masking=token",
+        ),
+        (
+            {"traditional": "yes", "segmenter": "whitespace"},
+            "--traditional=yes has no use with --segmenter=whitespace, which has no",
+        ),
         ({"on_bad_utf8": "skip"}, "--on_bad_utf8=skip is unknown: choose one of fail"),
         ({"segmenter": "ltp"}, "--segmenter=ltp is unknown: choose one of rjieba"),
         ({"feature_names": "v1"}, "--feature_names=v1 is unknown: choose one of goo"),

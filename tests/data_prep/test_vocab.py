@@ -18,10 +18,12 @@ def test_tokens_are_lines_and_ids_line_numbers(write_vocabulary):
 
 def test_only_live_tokens_stand_in_for_a_masked_one(make_vocabulary):
     vocabulary = make_vocabulary(
-        "[unused1]", "<S>", "<T>", "[", "]", "模", "##模", "##", "##b", "#"
+        *("[unused1]", "<S>", "<T>", "[", "]", "模", "##模", "##b", "#", "b"),
+        # Punctuation is a word of its own, white space none.
+        *("##", "##。", "##[", "...", "\u2028"),
     )
     live = [vocabulary.tokens[i] for i in vocabulary.replacement_ids]
-    assert live == ["[", "]", "模", "##", "##b", "#"]
+    assert live == ["[", "]", "模", "##b", "#", "b"]
 
 
 def test_vocabulary_without_mask_is_refused(write_vocabulary):
@@ -33,6 +35,16 @@ def test_vocabulary_without_mask_is_refused(write_vocabulary):
 def test_token_twice_is_refused_with_both_lines(write_vocabulary):
     with pytest.raises(ValueError, match="holds 'a' on lines 6 and 8"):
         vocab.load_vocabulary(write_vocabulary("a", "b", "a"))
+
+
+def test_byte_order_mark_is_refused(write_vocabulary):
+    path = write_vocabulary()
+    with open(path, "rb") as file:
+        data = file.read()
+    with open(path, "wb") as file:
+        file.write(b"\xef\xbb\xbf" + data)
+    with pytest.raises(ValueError, match="begins with a byte order mark"):
+        vocab.load_vocabulary(path)
 
 
 def test_bytes_that_are_not_utf8_are_refused(tmp_path):
