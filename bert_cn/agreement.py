@@ -19,9 +19,19 @@ class Agreement:
 
     def __call__(self, flag: bool) -> bool:
         """Return whether the flag is set here or elsewhere."""
-        if not isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if not self._has_others():
             return flag
-        return float(self._add_up(tf.constant(float(flag)))) > 0
+        return float(self._add_up(tf.constant(flag, tf.float64))) > 0
+
+    def on(self, value: int) -> bool:
+        """Return whether all processes have the same number."""
+        if not self._has_others():
+            return True
+        total = float(self._add_up(tf.constant(value, tf.float64)))
+        return not self(total != value * self._strategy.num_replicas_in_sync)
+
+    def _has_others(self) -> bool:
+        return isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
     @tf.function
     def _add_up(self, value: tf.Tensor) -> tf.Tensor:

@@ -245,15 +245,22 @@ def _find_lost(folder: str, prefixes: list[str]) -> str | None:
 
 
 def save_best(
-    model: keras.Model, output_dir: str, metrics: dict[str, float], step: int
+    model: keras.Model,
+    output_dir: str,
+    metrics: dict[str, float],
+    step: int,
+    measured_on: str = "",
 ) -> bool:
     """Keep the weights alone in OUTPUT_DIR/best if their loss is the lowest so far.
+
+    A loss on other data than before counts as the first.
 
     Args:
         model: as it is now.
         output_dir: of the run.
         metrics: of the evaluation, with `loss`.
         step: updates made so far.
+        measured_on: a digest of the data.
 
     Returns:
         Whether these weights are the best; they are not if their loss is no number.
@@ -264,10 +271,13 @@ def save_best(
     results = os.path.join(folder, BEST_RESULTS_FILE)
     if tf.io.gfile.exists(results):
         with tf.io.gfile.GFile(results, "r") as file:
-            if json.loads(file.read())["loss"] <= metrics["loss"]:
-                return False
+            best = json.loads(file.read())
+        is_same = best.get("measured_on", measured_on) == measured_on
+        if is_same and best["loss"] <= metrics["loss"]:
+            return False
     prefix = _write_weights(model, output_dir, folder, step)
-    manifest_lib.write_json(results, {**metrics, "global_step": step})
+    told = {**metrics, "global_step": step, "measured_on": measured_on}
+    manifest_lib.write_json(results, told)
     # Last, so that weights and results are of one step, or of two that are both there.
     _remove_checkpoints(folder, {os.path.basename(prefix)})
     return True

@@ -26,9 +26,10 @@ _IGNORED_KEYS = frozenset(
         "model_type",
         "architectures",
         "pad_token_id",
-        "layer_norm_eps",
     }
 )
+# And one that changes nothing if it has this value, which Google's code has fixed.
+_LAYER_NORM_EPS = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,13 @@ def parse_config(values: dict, path: str) -> BertConfig:
         ValueError: vocab_size is missing, a key is unknown, or a value is out of range.
     """
     known = {field.name for field in dataclasses.fields(BertConfig)}
-    unknown = sorted(set(values) - known - _IGNORED_KEYS)
+    epsilon = values.get("layer_norm_eps", _LAYER_NORM_EPS)
+    if epsilon != _LAYER_NORM_EPS:
+        raise ValueError(
+            f"{path}: layer_norm_eps is {epsilon}, and only {_LAYER_NORM_EPS} is "
+            "computed here, as by google-research/bert: take another checkpoint."
+        )
+    unknown = sorted(set(values) - known - _IGNORED_KEYS - {"layer_norm_eps"})
     if unknown:
         raise ValueError(
             f"{path}: unknown key {unknown[0]!r}; the keys are {sorted(known)}. "

@@ -48,6 +48,7 @@ class Evaluator:
         what: what the records are, for the terminal.
         vocabulary: of the records; without it no sample fillings are shown.
         keep_best: whether weights that are the best so far are kept.
+        measured_on: a digest of what is measured; losses on other data do not compare.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Evaluator:
         what: str,
         vocabulary: vocab_lib.Vocabulary | None = None,
         keep_best: bool = True,
+        measured_on: str = "",
     ):
         self._trainer = trainer
         self._dataset = dataset
@@ -69,6 +71,7 @@ class Evaluator:
         self._what = what
         self._vocabulary = vocabulary
         self._keep_best = keep_best
+        self._measured_on = measured_on
 
     def run(self, stop_requested: object = False) -> bool:
         """Evaluate, report, and keep the weights if no evaluation was better.
@@ -91,7 +94,7 @@ class Evaluator:
         if self._vocabulary is not None:
             print(f"Sample fillings: {self._write_samples(step)}", flush=True)
         if self._keep_best and checkpoints_lib.save_best(
-            self._trainer.model, self._output_dir, metrics, step
+            self._trainer.model, self._output_dir, metrics, step, self._measured_on
         ):
             print(f"Best so far; weights kept in {self._output_dir}/best.", flush=True)
         # Last: a run that goes on takes this file for the sign that nothing is missing.

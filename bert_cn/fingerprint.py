@@ -101,9 +101,32 @@ def describe_data(
     return described
 
 
+def describe_evaluation(
+    files: input_pipeline.RecordFiles, batch_size: int, max_steps: int
+) -> str:
+    """Return a digest that changes if other records are measured.
+
+    Args:
+        files: that are measured on.
+        batch_size: records per batch.
+        max_steps: most batches; 0 for all.
+    """
+    batches = [batch_size, max_steps] if max_steps else []
+    content = json.dumps([describe_data(files, None)["data_sha256"], *batches])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def has_fingerprint(output_dir: str) -> bool:
     """Say whether a run began in a folder."""
     return tf.io.gfile.exists(os.path.join(output_dir, FINGERPRINT_FILE))
+
+
+def read_fingerprint(output_dir: str) -> dict[str, Any]:
+    """Return what the run in a folder began or went on with; nothing if unknown."""
+    if not has_fingerprint(output_dir):
+        return {}
+    with tf.io.gfile.GFile(os.path.join(output_dir, FINGERPRINT_FILE), "r") as file:
+        return json.loads(file.read())
 
 
 def check_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
@@ -118,10 +141,7 @@ def check_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
     Raises:
         ValueError: a setting or the data differs; the message names it.
     """
-    if not has_fingerprint(output_dir):
-        return
-    with tf.io.gfile.GFile(os.path.join(output_dir, FINGERPRINT_FILE), "r") as file:
-        begun_with = json.loads(file.read())
+    begun_with = read_fingerprint(output_dir)
     for name, value in fingerprint.fixed.items():
         if begun_with.get(name, value) != value:
             raise ValueError(

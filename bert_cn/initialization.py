@@ -9,6 +9,7 @@ import numpy as np
 from bert_cn import checkpoints as checkpoints_lib
 from bert_cn import config as config_lib
 from bert_cn.conversion import (
+    folders,
     formats,
     keras_weights,
     pretrained,
@@ -57,6 +58,7 @@ def load_weights(
     checkpoints: checkpoints_lib.TrainingCheckpoints,
     init_checkpoint: str,
     resize_rng: np.random.Generator | None = None,
+    config_file: str = "",
 ) -> bool:
     """Load what a run starts from, say what it was, in this order of preference.
 
@@ -71,6 +73,7 @@ def load_weights(
         checkpoints: of the run.
         init_checkpoint: see `load_init_checkpoint`.
         resize_rng: see `load_init_checkpoint`.
+        config_file: see `load_init_checkpoint`.
 
     Returns:
         Whether something was loaded.
@@ -82,7 +85,7 @@ def load_weights(
     if not init_checkpoint:
         return False
     missing = load_init_checkpoint(
-        model, config, vocabulary, init_checkpoint, resize_rng
+        model, config, vocabulary, init_checkpoint, resize_rng, config_file
     )
     fresh = f" Drawn anew: {', '.join(missing)}." if missing else ""
     print(f"Started from {init_checkpoint}.{fresh}")
@@ -95,6 +98,7 @@ def load_init_checkpoint(
     vocabulary: vocab_lib.Vocabulary | None,
     path: str,
     resize_rng: np.random.Generator | None = None,
+    config_file: str = "",
 ) -> tuple[weight_map.Part, ...]:
     """Put the weights of a checkpoint into a model, as far as it has them.
 
@@ -105,6 +109,8 @@ def load_init_checkpoint(
         path: anything that convert_checkpoint reads.
         resize_rng: given if the checkpoint may have another vocabulary: tokens of both
             keep their rows, it draws the rows of new ones as the initializer does.
+        config_file: the bert_config.json of a TF1 or Model Garden checkpoint that has
+            none beside it, as in the folders of Google's own training; or "".
 
     Returns:
         The parts (heads, for example) that the checkpoint lacks, which keep what the
@@ -113,7 +119,7 @@ def load_init_checkpoint(
     Raises:
         ValueError: there is no checkpoint, or its configuration or vocabulary differs.
     """
-    bert = formats.read_checkpoint(path)
+    bert = formats.read_checkpoint(path, options=_read_options(path, config_file))
     if resize_rng is not None:
         bert = _resize(bert, vocabulary, resize_rng)
     _check_config(bert, config, path)
@@ -121,6 +127,14 @@ def load_init_checkpoint(
         _check_vocabulary(bert.vocabulary, vocabulary, path)
     keras_weights.assign_to_model(model, bert.weights, bert.parts)
     return tuple(part for part in weight_map.ALL_PARTS if part not in bert.parts)
+
+
+def _read_options(path: str, config_file: str) -> pretrained.ReadOptions:
+    own = (path, os.path.dirname(path))
+    has_own = any(folders.exists(folder, checkpoints_lib.CONFIG_FILE) for folder in own)
+    if has_own or formats.find_format(path).name not in formats.WITHOUT_CONFIG:
+        return pretrained.ReadOptions()
+    return pretrained.ReadOptions(config_file)
 
 
 def _resize(

@@ -45,6 +45,29 @@ def check_vocabulary_size(
         )
 
 
+def find_casing(
+    manifests: tuple[manifest_lib.Manifest, ...], do_lower_case: bool | None
+) -> bool | None:
+    """Return whether all records were lower-cased; None if nothing says so.
+
+    Args:
+        manifests: of the records.
+        do_lower_case: the flag, or None.
+
+    Raises:
+        ValueError: manifests and flag do not say the same.
+    """
+    found = {manifest.do_lower_case for manifest in manifests}
+    found |= {do_lower_case} - {None}
+    if len(found) > 1:
+        raise ValueError(
+            "The records (see their manifests) and --do_lower_case differ in their "
+            "casing, and a model has one: make the records alike, or leave the flag "
+            "out."
+        )
+    return found.pop() if found else None
+
+
 def find_sentence_task(files: input_pipeline.RecordFiles) -> str:
     """Return the second objective of the records: "nsp", "sop" or "none".
 

@@ -21,8 +21,9 @@ def check_batch_sizes(
     """Raise ValueError if a batch cannot be shared out evenly.
 
     Args:
-        sizes: flag name -> records per batch; `train_batch_size` must also divide into
-            `accumulation_steps` parts on each replica.
+        sizes: flag name -> records per batch, of those that are used;
+            `train_batch_size` must also divide into `accumulation_steps` parts on each
+            replica.
         num_replicas: devices that share each batch.
         accumulation_steps: value of --gradient_accumulation_steps.
     """
@@ -33,7 +34,7 @@ def check_batch_sizes(
                 f"make it a multiple of {num_replicas}."
             )
     parts = num_replicas * accumulation_steps
-    if sizes["train_batch_size"] % parts:
+    if sizes.get("train_batch_size", 0) % parts:
         raise ValueError(
             f"--train_batch_size={sizes['train_batch_size']} cannot be worked through "
             f"in --gradient_accumulation_steps={accumulation_steps} parts on "

@@ -18,13 +18,18 @@ from bert_cn import reporting
 from data_prep import manifest as manifest_lib
 from data_prep import vocab as vocab_lib
 
-# What an attempt that saved no checkpoint may leave, and that says nothing of the next.
+# What an attempt that saved no checkpoint may leave, and that says nothing of the next;
+# the last three are folders.
 _OF_AN_ATTEMPT = (
     checkpoints_lib.VOCAB_FILE,
     checkpoints_lib.TOKENIZER_CONFIG_FILE,
     checkpoints_lib.MANIFEST_FILE,
     reporting.EVAL_RESULTS_FILE,
-    os.path.join(checkpoints_lib.BEST_FOLDER, checkpoints_lib.BEST_RESULTS_FILE),
+    reporting.SAMPLES_FILE,
+    reporting.CURVES_FILE,
+    checkpoints_lib.BEST_FOLDER,
+    reporting.log_dir("", "train"),
+    reporting.log_dir("", "eval"),
 )
 
 
@@ -82,6 +87,27 @@ def check_folder(
         fingerprint_lib.check_fingerprint(output_dir, fingerprint)
 
 
+def check_start(output_dir: str, init_checkpoint: str) -> None:
+    """Refuse to measure a run's checkpoint where another one is named.
+
+    Args:
+        output_dir: of a run, perhaps.
+        init_checkpoint: what is named, or "".
+
+    Raises:
+        ValueError: the folder has checkpoints, and they began with something else.
+    """
+    if not init_checkpoint or not has_begun(output_dir):
+        return
+    begun_with = fingerprint_lib.read_fingerprint(output_dir).get("init_checkpoint")
+    if begun_with != init_checkpoint:
+        raise ValueError(
+            f"{output_dir!r} holds checkpoints of its own, which would be measured and "
+            f"not --init_checkpoint={init_checkpoint}: name another --output_dir, or "
+            "leave --init_checkpoint out."
+        )
+
+
 def has_begun(output_dir: str) -> bool:
     """Say whether a run has saved a checkpoint in a folder."""
     return bool(checkpoints_lib.find_prefixes(output_dir))
@@ -95,7 +121,9 @@ def begin_run(
     if fingerprint_lib.has_fingerprint(output_dir) and not has_begun(output_dir):
         for name in _OF_AN_ATTEMPT:
             path = os.path.join(output_dir, name)
-            if tf.io.gfile.exists(path):
+            if tf.io.gfile.isdir(path):
+                tf.io.gfile.rmtree(path)
+            elif tf.io.gfile.exists(path):
                 tf.io.gfile.remove(path)
     # First, because it marks what follows as that of a run that has just begun.
     fingerprint_lib.write_fingerprint(output_dir, fingerprint)

@@ -235,6 +235,8 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     )
     trainer = _build_trainer(description.config, train_files, schedule, strategy)
     checkpoints = _load_weights(trainer, description, output_dir)
+    if _DO_TRAIN.value and trainer.step < _NUM_TRAIN_STEPS.value:
+        run_folder.begin_run(output_dir, description, fingerprint)
     evaluator = _build_evaluator(
         output_dir, trainer, eval_files, strategy, description.vocabulary
     )
@@ -245,7 +247,6 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     with train_loop.StopRequest(trainer.agree) as stop_requested:
         evaluate = functools.partial(_evaluate, evaluator, stop_requested)
         if _DO_TRAIN.value:
-            run_folder.begin_run(output_dir, description, fingerprint)
             reporter = _build_reporter(output_dir, schedule, trainer.step)
             with failures.explain(
                 _TRAIN_BATCH_SIZE.value,
@@ -305,11 +306,17 @@ def _load_weights(
         checkpoints,
         _INIT_CHECKPOINT.value,
         np.random.default_rng(_RANDOM_SEED.value) if _RESIZE_EMBEDDINGS.value else None,
+        _BERT_CONFIG_FILE.value,
     )
     if not (loaded or _DO_TRAIN.value):
         raise ValueError(
             f"{_OUTPUT_DIR.value!r} holds no checkpoint to evaluate: train first, or "
             "name one with --init_checkpoint."
+        )
+    if not trainer.agree.on(trainer.step):
+        raise ValueError(
+            f"The hosts go on from different steps (this one from {trainer.step}): "
+            f"--output_dir={_OUTPUT_DIR.value} must be one folder that all of them see."
         )
     return checkpoints
 
@@ -346,7 +353,14 @@ def _check_run(
 ) -> None:
     """Check what can be checked without a model; nothing is written but a probe."""
     run_checks.check_batch_sizes(
-        {flag.name: flag.value for flag in (_TRAIN_BATCH_SIZE, _EVAL_BATCH_SIZE)},
+        {
+            size.name: size.value
+            for size, is_used in (
+                (_TRAIN_BATCH_SIZE, _DO_TRAIN.value),
+                (_EVAL_BATCH_SIZE, _DO_EVAL.value),
+            )
+            if is_used
+        },
         strategy.num_replicas_in_sync,
         _GRADIENT_ACCUMULATION_STEPS.value,
     )
@@ -356,6 +370,8 @@ def _check_run(
     run_folder.check_folder(
         _OUTPUT_DIR.value, description, fingerprint if _DO_TRAIN.value else None
     )
+    if not _DO_TRAIN.value:
+        run_folder.check_start(_OUTPUT_DIR.value, _INIT_CHECKPOINT.value)
     for group in files.groups if _DO_TRAIN.value else ():
         storage_checks.warn_of_few_files(train_input.count_hosts(strategy), group.paths)
     storage_checks.probe_folder(strategy, _OUTPUT_DIR.name, output_dir)
@@ -372,7 +388,7 @@ def _describe_run(
         config = dataclasses.replace(config, vocab_size=len(vocabulary))
     config_file = _BERT_CONFIG_FILE.value or _INIT_CHECKPOINT.value
     record_checks.check_vocabulary_size(vocabulary, config, config_file)
-    lower = manifests[0].do_lower_case if manifests else _DO_LOWER_CASE.value
+    lower = record_checks.find_casing(manifests, _DO_LOWER_CASE.value)
     return run_folder.Description(config, vocabulary, lower, manifests)
 
 
@@ -464,6 +480,9 @@ def _build_evaluator(
         vocabulary,
         # What is evaluated alone may be measured on anything.
         keep_best=_DO_TRAIN.value,
+        measured_on=fingerprint_lib.describe_evaluation(
+            files, _EVAL_BATCH_SIZE.value, _MAX_EVAL_STEPS.value
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from absl import flags
 
 # Its flags are the recipe's: their names and defaults are defined there and only there.
 from bert_cn import config as config_lib
-from bert_cn import optimization, run_pretraining, step_settings
+from bert_cn import optimization, run_checks, run_pretraining, step_settings
 from data_prep import command_line
 from tpu import (
     batch_search,
@@ -78,8 +78,10 @@ class Recipe:
         self.per_replica_batch = _share_batch(where)
         self._warned = False
         self._strategy = slice_strategy.SliceStrategy(where.num_replicas)
+        config = config_lib.load_config(values.bert_config_file)
+        run_checks.check_positions(values.max_seq_length, config)
         self.settings = step_settings.StepSettings(
-            config_lib.load_config(values.bert_config_file),
+            config,
             values.optimizer,
             optimization.WarmupPolynomialDecay(
                 values.learning_rate,

@@ -88,6 +88,8 @@ _FORMATS = (
 )
 FORMATS = {entry.name: entry for entry in _FORMATS}
 INPUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.read)
+# Folders of these may lack their configuration.
+WITHOUT_CONFIG = ("tf1", model_garden.LAYOUT)
 OUTPUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.write)
 
 
@@ -166,7 +168,7 @@ def read_checkpoint(
     """
     options = options or pretrained.ReadOptions()
     entry = find_format(path, input_format)
-    if options.bert_config_file and entry.name not in ("tf1", model_garden.LAYOUT):
+    if options.bert_config_file and entry.name not in WITHOUT_CONFIG:
         raise ValueError(
             f"--bert_config_file is for checkpoints without one, and {path!r} is a "
             f"{entry.description}, which has its own: leave the flag out."

@@ -118,9 +118,14 @@ class PretrainedBert:
     def keep_parts(self, parts: tuple[weight_map.Part, ...]) -> None:
         """Leave out all other parts.
 
+        Args:
+            parts: to keep; of the pooler, which many models lack, only if it is there.
+
         Raises:
-            ValueError: one of the parts is not there.
+            ValueError: one of the other parts is not there.
         """
+        optional = weight_map.Part.POOLER
+        parts = tuple(part for part in parts if part != optional or self.has(part))
         missing = [part for part in parts if part not in self.parts]
         if missing:
             raise ValueError(

@@ -31,10 +31,22 @@ def find_prefix(path: str) -> str | None:
     """
     prefix = _CHECKPOINT_FILE.sub("", path)
     if not folders.exists(f"{prefix}.index"):
-        if not folders.exists(path, "checkpoint"):
-            return None
-        prefix = tf.train.latest_checkpoint(path)
+        prefix = _find_newest(path)
     return prefix if prefix and not tf1.is_name_based(prefix) else None
+
+
+def _find_newest(folder: str) -> str | None:
+    """Return the checkpoint that training would go on from."""
+    if not tf.io.gfile.isdir(folder):
+        return None
+    if folders.exists(folder, checkpoints.CONFIG_FILE):
+        # The file `checkpoint` may be older: a run may have been killed before it was
+        # written, and it may not have been copied.
+        for prefix in checkpoints.find_prefixes(folder):
+            return prefix
+    if folders.exists(folder, "checkpoint"):
+        return tf.train.latest_checkpoint(folder)
+    return None
 
 
 def read(path: str, _: pretrained.ReadOptions) -> pretrained.PretrainedBert:

@@ -59,6 +59,9 @@ def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> N
         is_second = strategy_lib.worker_index(strategy) == 1
         agreed = [trainer.agree(flag) for flag in (is_second, False, True)]
         assert agreed == [True, False, True]
+        index = strategy_lib.worker_index(strategy)
+        agreed = [trainer.agree.on(step) for step in (1000, 1000 * index, 0)]
+        assert agreed == [True, False, True]
         shares = strategy.distribute_datasets_from_function(
             lambda context: dataset.map(functools.partial(take_share, context=context))
         )

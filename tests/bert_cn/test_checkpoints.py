@@ -208,3 +208,10 @@ def test_best_weights_are_kept_by_evaluation_loss(small_config, tmp_path):
     assert (tmp_path / "best" / "bert_config.json").exists()
     found = other.get_layer(modeling.MLM_HEAD).bias.numpy()
     np.testing.assert_array_equal(found, np.full(bias.shape, 20))
+    # Of other records than those so far, whatever they were.
+    for measured_on, loss, is_best in (
+        *(("dev", 9.0, True), ("dev", 9.5, False), ("more", 9.5, True)),
+    ):
+        assert is_best == checkpoints_lib.save_best(
+            model, str(tmp_path), {"loss": loss}, 50, measured_on
+        ), measured_on

@@ -51,6 +51,10 @@ def test_googles_pooler_keys_are_accepted():
             {"vocab_size": 8, "num_hidden_layers": 0},
             "num_hidden_layers must be at",
         ),
+        (
+            {"vocab_size": 8, "layer_norm_eps": 1e-5},
+            "layer_norm_eps is 1e-05, and only 1e-12 is computed here",
+        ),
         ({"vocab_size": "8"}, "vocab_size must be of type int"),
         ({"vocab_size": 8, "hidden_size": 10, "num_attention_heads": 3}, "multiple of"),
         ({"vocab_size": 8, "hidden_act": "relu"}, "hidden_act must be"),

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ def checkpoint(build_bert, tmp_path):
     return bert, str(tmp_path / "tf1")
 
 
-def load(config, vocabulary, path, resize_rng=None):
+def load(config, vocabulary, path, resize_rng=None, config_file=""):
     model = modeling.build_pretraining_model(config)
     missing = initialization.load_init_checkpoint(
-        model, config, vocabulary, path, resize_rng
+        model, config, vocabulary, path, resize_rng, config_file
     )
     return keras_weights.canonical_from_model(model), missing
 
@@ -34,6 +35,22 @@ def test_every_weight_of_the_checkpoint_arrives(checkpoint):
     assert weights.keys() == bert.weights.keys()
     for name, weight in weights.items():
         np.testing.assert_array_equal(weight, bert.weights[name])
+
+
+def test_tf1_checkpoint_without_configuration_takes_the_flags(checkpoint, tmp_path):
+    bert, path = checkpoint
+    config_file = tmp_path / "named.json"
+    os.rename(f"{path}/bert_config.json", config_file)
+    with pytest.raises(ValueError, match="bert_config.json is not there"):
+        load(bert.config, None, path)
+    prefix = f"{path}/bert_model.ckpt"
+    assert load(bert.config, None, prefix, config_file=str(config_file))[1] == ()
+    # One beside the checkpoint decides, so that a difference is found.
+    (tmp_path / "tf1" / "bert_config.json").write_text(bert.config.to_json())
+    deeper = dataclasses.replace(bert.config, num_hidden_layers=3)
+    config_file.write_text(deeper.to_json())
+    with pytest.raises(ValueError, match="num_hidden_layers=2, but .* says 3"):
+        load(deeper, None, path, config_file=str(config_file))
 
 
 def test_dropout_may_differ_but_sizes_may_not(checkpoint):

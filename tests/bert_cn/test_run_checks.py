@@ -11,6 +11,8 @@ def test_batches_that_replicas_cannot_share_are_refused():
         run_checks.check_batch_sizes(sizes, 4, 1)
     with pytest.raises(ValueError, match="--train_batch_size=12 .* multiple of 8"):
         run_checks.check_batch_sizes(sizes, 2, 4)
+    # What is not used is not asked for.
+    run_checks.check_batch_sizes({"eval_batch_size": 8}, 4, 3)
 
 
 def test_xla_is_refused_under_a_strategy():

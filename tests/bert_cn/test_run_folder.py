@@ -78,8 +78,11 @@ def test_run_that_has_begun_goes_on_only_as_it_began(description, others, tmp_pa
 def test_attempt_without_a_checkpoint_may_be_corrected(description, others, tmp_path):
     folder = str(tmp_path)
     run_folder.begin_run(folder, description, RATE)
-    (tmp_path / "best").mkdir()
-    (tmp_path / "best" / "best_results.json").write_text('{"loss": 1}')
+    for name in ("best", "tensorboard/train", "tensorboard/eval"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "left").touch()
+    for name in ("loss_curve.png", "eval_samples.md"):
+        (tmp_path / name).touch()
     (tmp_path / "eval_results.txt").write_text("global_step = 4\n")
     for other in others.values():
         run_folder.check_folder(folder, other, OTHER_RATE)
@@ -88,8 +91,8 @@ def test_attempt_without_a_checkpoint_may_be_corrected(description, others, tmp_
     )
     run_folder.begin_run(folder, corrected, OTHER_RATE)
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["bert_config.json", "best", "fingerprint.json"]
-    assert list((tmp_path / "best").iterdir()) == []
+    assert left == ["bert_config.json", "fingerprint.json", "tensorboard"]
+    assert list((tmp_path / "tensorboard").iterdir()) == []
     (tmp_path / "ckpt-4.index").touch()
     run_folder.check_folder(folder, corrected, OTHER_RATE)
     with pytest.raises(ValueError, match="--learning_rate .then 0.1, now 0.5"):
@@ -110,3 +113,16 @@ def test_folder_that_tensorflow_takes_for_a_pattern_is_refused(path):
     run_folder.check_path("out/*run?]")
     with pytest.raises(ValueError, match="--output_dir=out.* name a folder without"):
         run_folder.check_path(path)
+
+
+def test_other_checkpoint_than_the_runs_is_not_measured_there(description, tmp_path):
+    folder = str(tmp_path)
+    begun = fingerprint.Fingerprint({"init_checkpoint": "published"}, {})
+    run_folder.check_start(folder, "other")
+    run_folder.begin_run(folder, description, begun)
+    run_folder.check_start(folder, "other")
+    (tmp_path / "ckpt-4.index").touch()
+    run_folder.check_start(folder, "")
+    run_folder.check_start(folder, "published")
+    with pytest.raises(ValueError, match="and not --init_checkpoint=other: name anoth"):
+        run_folder.check_start(folder, "other")

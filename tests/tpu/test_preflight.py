@@ -117,6 +117,10 @@ def test_preflight_refuses_flags_that_do_not_match(compiler, assert_refused):
             "a multiple of 8.",
         ),
     )
+    assert_refused(
+        *("tpu.preflight", "--topology=v3-8", *_TINY[:2], "--max_seq_length=1024"),
+        saying=("--max_seq_length=1024 is over the model's max_position_embeddings=",),
+    )
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,7 @@ def test_parts_that_are_kept_are_written(output_format, build_bert, tmp_path):
     assert back.parts == (Part.ENCODER, Part.POOLER, Part.MLM)
     with pytest.raises(ValueError, match="has no next-sentence head, only encoder, po"):
         back.keep_parts((Part.ENCODER, Part.NSP))
+    # A model without a pooler has all the same what was asked for.
+    back.keep_parts((Part.ENCODER, Part.MLM))
+    back.keep_parts((Part.ENCODER, Part.POOLER, Part.MLM))
+    assert back.parts == (Part.ENCODER, Part.MLM)

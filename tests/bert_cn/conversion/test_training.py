@@ -46,6 +46,23 @@ def test_newest_checkpoint_is_read_with_its_step(
     assert back.do_lower_case is False
 
 
+def test_newest_checkpoint_is_by_its_step_as_in_training(
+    write_training_folder, build_bert, assert_same_weights
+):
+    folder = write_training_folder()
+    state = folder / "checkpoint"
+    # Killed before the file was written, and copied without it.
+    state.write_text(state.read_text().replace("ckpt-9", "ckpt-7"))
+    assert formats.read_checkpoint(str(folder)).global_step == 9
+    state.unlink()
+    assert_same_weights(formats.read_checkpoint(str(folder)), build_bert(seed=1))
+    # The newest is lost.
+    state.write_text('model_checkpoint_path: "ckpt-9"\n')
+    for path in folder.glob("ckpt-9.*"):
+        path.unlink()
+    assert formats.read_checkpoint(str(folder)).global_step == 7
+
+
 def test_named_checkpoint_is_read(
     write_training_folder, build_bert, assert_same_weights
 ):
