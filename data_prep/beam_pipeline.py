@@ -36,7 +36,7 @@ from data_prep.settings import Settings
 
 _COPY_BYTES = 4 << 20
 _PLAN_FILE = "plan.json"
-_OWN_FILE = re.compile(r"plan\.json|(bad-input|input|group|shard)-[\w.-]+")
+_OWN_FILE = re.compile(r"plan\.json.*|(bad-input|input|group|shard)-[\w.-]+")
 _BAD_INPUT = re.compile(r"bad-input-\d+\.json")
 # Workers log every bundle otherwise; an option given later takes its place.
 _QUIET = "--default_sdk_harness_log_level=WARNING"
@@ -69,6 +69,7 @@ def run(
     folder += ".beam"
     with run_lock.hold_lock(job.outputs):
         plan_path = f"{folder}/{_PLAN_FILE}"
+        _check_folder(folder)
         if overwrite:
             earlier_output.remove_output(job, plan_path)
         elif earlier := earlier_output.find_earlier(job, plan_path):
@@ -264,14 +265,16 @@ def _read_json(path: str) -> dict[str, Any]:
         return json.loads(file.read())
 
 
-def _remove_folder(folder: str) -> None:
-    """Remove NAME.beam; ValueError if it holds what no pipeline here wrote."""
-    if not storage.exists(folder):
-        return
-    for name in storage.listdir(folder):
+def _check_folder(folder: str) -> None:
+    """Raise ValueError if NAME.beam holds what no pipeline here wrote."""
+    for name in storage.listdir(folder) if storage.exists(folder) else ():
         if not _OWN_FILE.fullmatch(name.rstrip("/")):
             raise ValueError(
                 f"{folder!r} is needed for work but holds {name!r}: move that, or name "
                 "another --output_file."
             )
-    storage.rmtree(folder)
+
+
+def _remove_folder(folder: str) -> None:
+    if storage.exists(folder):
+        storage.rmtree(folder)

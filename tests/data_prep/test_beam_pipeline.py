@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 
@@ -77,15 +78,53 @@ def test_complete_output_is_left_alone_and_another_is_refused(make_job):
     assert os.stat(job.outputs.shards[0]).st_mtime_ns > before
 
 
-def test_broken_off_pipeline_starts_again(make_job):
+def break_off(job, monkeypatch):
+    """Leave what a pipeline leaves that failed behind its first shard."""
+
+    def fail(job, folder, options):
+        pathlib.Path(job.outputs.shards[0]).write_bytes(b"of the run that broke off")
+        raise ValueError("The Beam pipeline failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(beam_pipeline, "_run_pipeline", fail)
+        with pytest.raises(ValueError, match="The Beam pipeline failed"):
+            beam_pipeline.run(job, "DirectRunner", [], False)
+
+
+def test_broken_off_pipeline_starts_again(make_job, monkeypatch):
     job = make_job()
-    folder = pathlib.Path(job.outputs.manifest).parent
-    (folder / "train.beam").mkdir(parents=True)
-    pathlib.Path(job.outputs.shards[0]).write_bytes(b"of the run that broke off")
+    break_off(job, monkeypatch)
+    with pytest.raises(ValueError, match="begun with random_seed=12345, now it is 1"):
+        beam_pipeline.run(make_job(random_seed=1), "DirectRunner", [], False)
     beam_pipeline.run(job, "DirectRunner", [], False)
     local = make_job("local")
     pipeline.run(local, 1, False)
     assert read_folder(job) == read_folder(local)
+
+
+def test_shards_of_a_broken_off_pipeline_are_removed_with_it(make_job, monkeypatch):
+    job = make_job()
+    break_off(job, monkeypatch)
+    fewer = dataclasses.replace(
+        job, outputs=outputs.plan_outputs(f"{job.outputs.manifest[:-14]}.tfrecord", 2)
+    )
+    beam_pipeline.run(fewer, "DirectRunner", [], True)
+    names = [name for name in read_folder(job) if name.endswith(".tfrecord")]
+    assert sorted(name[-14:] for name in names) == ["f-00002.tfrecord"[-14:]] * 2
+
+
+def test_foreign_folder_in_the_place_of_work_is_kept(make_job):
+    job = make_job()
+    folder = pathlib.Path(job.outputs.manifest).parent / "train.beam"
+    folder.mkdir(parents=True)
+    (folder / "thesis.tex").write_text("precious")
+    shard = pathlib.Path(job.outputs.shards[0])
+    shard.write_bytes(b"precious too")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="needed for work but holds 'thesis.tex'"):
+            beam_pipeline.run(job, "DirectRunner", [], overwrite)
+    assert (folder / "thesis.tex").read_text() == "precious"
+    assert shard.exists()
 
 
 @pytest.mark.parametrize(
