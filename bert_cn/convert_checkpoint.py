@@ -146,7 +146,11 @@ def _read() -> pretrained.PretrainedBert:
     started = time.monotonic()
     entry = formats.find_format(_INPUT.value, _INPUT_FORMAT.value)
     print(f"Reading {_INPUT.value}: {entry.description}.", flush=True)
-    options = pretrained.ReadOptions(_BERT_CONFIG_FILE.value, _ALLOW_PARTIAL.value)
+    options = pretrained.ReadOptions(
+        _BERT_CONFIG_FILE.value,
+        _ALLOW_PARTIAL.value,
+        any_vocabulary=bool(_VOCAB_FILE.value),
+    )
     bert = formats.read_checkpoint(_INPUT.value, entry.name, options)
     if bert.left_out:
         print(weight_map.describe_names("Left out", bert.left_out, most=20))
@@ -200,10 +204,11 @@ def _resize(bert: pretrained.PretrainedBert) -> pretrained.PretrainedBert:
     resized = surgery.resize_vocabulary(bert, vocabulary, rng)
     kept, _ = surgery.find_kept_rows(bert.vocabulary, vocabulary)
     print(
-        f"Resized the vocabulary from {len(bert.vocabulary):,} to {len(vocabulary):,} "
-        f"tokens: {len(kept):,} keep their rows, {len(vocabulary) - len(kept):,} are "
-        f"drawn with --random_seed={_RANDOM_SEED.value}, "
-        f"{len(bert.vocabulary) - len(kept):,} are dropped."
+        f"Resized the embeddings from {bert.config.vocab_size:,} to "
+        f"{len(vocabulary):,} rows: {len(kept):,} are kept, "
+        f"{len(vocabulary) - len(kept):,} are drawn with "
+        f"--random_seed={_RANDOM_SEED.value}, "
+        f"{bert.config.vocab_size - len(kept):,} are dropped."
     )
     return resized
 
@@ -214,7 +219,7 @@ def _warn_of_renamed_tokens(
     """Say which rows now belong to other tokens, as when [unusedN] are given words."""
     if earlier is None:
         return
-    pairs = zip(earlier.tokens, vocabulary.tokens, strict=True)
+    pairs = zip(earlier.tokens, vocabulary.tokens, strict=False)
     renamed = [(old, new) for old, new in pairs if old != new]
     if renamed:
         old, new = renamed[0]

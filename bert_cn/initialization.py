@@ -26,14 +26,18 @@ _RESIZE_ADVICE = {"vocab_size": ", or pass --resize_embeddings."}
 
 
 def choose_config(
-    config_file: str, output_dir: str, init_checkpoint: str
+    config_file: str,
+    output_dir: str,
+    init_checkpoint: str,
+    any_vocabulary: bool = False,
 ) -> config_lib.BertConfig:
     """Return the model's configuration, the first of these that there is.
 
     1. `config_file`, if it is not "".
     2. That of the checkpoints in `output_dir`: the run goes on or is evaluated.
     3. That of `init_checkpoint`, so that a checkpoint is trained on as what it is: the
-       published ones differ in their activation, which no size tells.
+       published ones differ in their activation, which no size tells. Its vocabulary
+       may have another size than the model if `any_vocabulary`.
 
     Raises:
         ValueError: there is none of them, or it cannot be read.
@@ -44,7 +48,8 @@ def choose_config(
         path = os.path.join(output_dir, checkpoints_lib.CONFIG_FILE)
         return config_lib.load_config(path)
     if init_checkpoint:
-        return formats.read_checkpoint(init_checkpoint).config
+        options = pretrained.ReadOptions(any_vocabulary=any_vocabulary)
+        return formats.read_checkpoint(init_checkpoint, options=options).config
     raise ValueError(
         "--bert_config_file is empty: name a bert_config.json, such as "
         "configs/models/bert_tiny_cn.json, or an --init_checkpoint, whose own is taken."
@@ -119,7 +124,10 @@ def load_init_checkpoint(
     Raises:
         ValueError: there is no checkpoint, or its configuration or vocabulary differs.
     """
-    bert = formats.read_checkpoint(path, options=_read_options(path, config_file))
+    options = dataclasses.replace(
+        _read_options(path, config_file), any_vocabulary=resize_rng is not None
+    )
+    bert = formats.read_checkpoint(path, options=options)
     if resize_rng is not None:
         bert = _resize(bert, vocabulary, resize_rng)
     _check_config(bert, config, path)
@@ -149,11 +157,12 @@ def _resize(
         )
     old = bert.vocabulary
     resized = surgery.resize_vocabulary(bert, vocabulary, rng)
-    if old.tokens != vocabulary.tokens:
+    rows = bert.config.vocab_size
+    if rows != len(vocabulary) or old.tokens != vocabulary.tokens:
         new = len(set(vocabulary.tokens) - set(old.tokens))
         print(
-            f"Embeddings resized from {len(old)} to {len(vocabulary)} tokens: {new} "
-            f"new rows drawn, {len(vocabulary) - new} kept."
+            f"Embeddings resized from {rows} to {len(vocabulary)} rows: {new} new ones "
+            f"drawn, {len(vocabulary) - new} kept."
         )
     return resized
 

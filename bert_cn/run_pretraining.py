@@ -216,7 +216,10 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     5. when to save, report and evaluate next follows from the step, too.
     """
     config = initialization.choose_config(
-        _BERT_CONFIG_FILE.value, _OUTPUT_DIR.value, _INIT_CHECKPOINT.value
+        _BERT_CONFIG_FILE.value,
+        _OUTPUT_DIR.value,
+        _INIT_CHECKPOINT.value,
+        any_vocabulary=_RESIZE_EMBEDDINGS.value,
     )
     run_checks.check_positions(_MAX_SEQ_LENGTH.value, config)
     eval_flag = _EVAL_INPUT_FILE if _EVAL_INPUT_FILE.value else _INPUT_FILE

@@ -174,6 +174,8 @@ def read_checkpoint(
             f"{entry.description}, which has its own: leave the flag out."
         )
     bert = entry.read(path, options)
+    if not options.any_vocabulary:
+        bert.check_vocabulary()
     if not bert.training_notes:
         folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path)
         bert.training_notes = model_card.read_training_notes(folder)

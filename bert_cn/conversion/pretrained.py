@@ -18,10 +18,13 @@ class ReadOptions:
     Attributes:
         bert_config_file: for a TF1 checkpoint, whose folder has none or another one.
         allow_partial: see `PretrainedBert`.
+        any_vocabulary: the vocabulary found there may have another size than the model,
+            because the caller brings one that fits or makes the model fit.
     """
 
     bert_config_file: str = ""
     allow_partial: bool = False
+    any_vocabulary: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,6 @@ class PretrainedBert:
         self.parts = weight_map.check_weights(
             self.weights.shapes, self.config, self.source
         )
-        self._check_vocabulary()
 
     def set_vocabulary(
         self, vocabulary: vocab_lib.Vocabulary, vocab_bytes: bytes
@@ -101,9 +103,14 @@ class PretrainedBert:
             ValueError: it has another size than the model.
         """
         self.vocabulary, self.vocab_bytes = vocabulary, vocab_bytes
-        self._check_vocabulary()
+        self.check_vocabulary()
 
-    def _check_vocabulary(self) -> None:
+    def check_vocabulary(self) -> None:
+        """Check that each row of the word embeddings belongs to a token.
+
+        Raises:
+            ValueError: the vocabulary has another size than the model.
+        """
         if self.vocabulary is None:
             return
         if len(self.vocabulary) != self.config.vocab_size:
@@ -112,7 +119,8 @@ class PretrainedBert:
                 f"tokens, but the model in {self.source} has "
                 f"{self.config.vocab_size}: name the vocabulary that the model was "
                 "trained with by --vocab_file, or fit the model to this one by "
-                "convert_checkpoint --resize_embeddings."
+                "convert_checkpoint --resize_embeddings (rows behind the last token of "
+                "a padded model are dropped)."
             )
 
     def keep_parts(self, parts: tuple[weight_map.Part, ...]) -> None:

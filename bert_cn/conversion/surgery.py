@@ -45,7 +45,8 @@ def resize_vocabulary(
     done is added to the training notes.
 
     Args:
-        bert: has a vocabulary; it is left as it is.
+        bert: has a vocabulary; it is left as it is. Rows behind the last token, with
+            which some models are padded, are dropped.
         vocabulary: the new one.
         rng: decides the new rows.
 
@@ -53,13 +54,16 @@ def resize_vocabulary(
         The changed model; all other weights are the same.
 
     Raises:
-        ValueError: the model has no vocabulary, so that no row belongs to a token.
+        ValueError: the model has no vocabulary, so that no row belongs to a token, or
+            one with more tokens than rows.
     """
     if bert.vocabulary is None:
         raise ValueError(
             f"{bert.source} has no vocab.txt, so which row belongs to which token is "
             "unknown: put the vocabulary it was trained with beside it."
         )
+    if len(bert.vocabulary) > bert.config.vocab_size:
+        bert.check_vocabulary()
     new_ids, old_ids = find_kept_rows(bert.vocabulary, vocabulary)
     config = dataclasses.replace(bert.config, vocab_size=len(vocabulary))
     table = _draw((config.vocab_size, config.hidden_size), config, rng)

@@ -85,7 +85,9 @@ def load_starting_point(
         return _load_random(bert_config_file, vocab_file, do_lower_case)
     bert = formats.read_checkpoint(
         init_checkpoint,
-        options=pretrained.ReadOptions(bert_config_file, allow_partial=True),
+        options=pretrained.ReadOptions(
+            bert_config_file, allow_partial=True, any_vocabulary=bool(vocab_file)
+        ),
     )
     if vocab_file:
         _set_vocabulary(bert, vocab_file)
@@ -112,7 +114,7 @@ def _set_vocabulary(bert: pretrained.PretrainedBert, vocab_file: str) -> None:
     bert.set_vocabulary(**fields)
     if own is None:
         return
-    for index, (old, new) in enumerate(zip(own.tokens, given.tokens, strict=True)):
+    for index, (old, new) in enumerate(zip(own.tokens, given.tokens, strict=False)):
         if old != new:
             raise ValueError(
                 f"{bert.source} was trained with another vocabulary than "

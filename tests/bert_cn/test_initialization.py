@@ -95,7 +95,24 @@ def test_other_vocabulary_is_refused_and_resized_on_request(checkpoint, capsys):
     np.testing.assert_array_equal(weights[WORDS][:kept], bert.weights[WORDS][:kept])
     # New rows are drawn as the initializer does: deviation 0.02, cut at two.
     assert 0 < np.abs(weights[WORDS][kept:]).max() <= 0.04
-    assert "2 new rows drawn" in capsys.readouterr().out
+    assert "2 new ones drawn" in capsys.readouterr().out
+
+
+def test_padded_checkpoint_loses_its_surplus_rows_on_request(
+    build_bert, tmp_path, capsys
+):
+    padded = build_bert(vocab_size=48)
+    path = str(tmp_path / "tf1")
+    formats.write_checkpoint(padded, "tf1", path)
+    config = dataclasses.replace(padded.config, vocab_size=42)
+    with pytest.raises(ValueError, match="has 42 tokens, .* has 48: .*padded model"):
+        initialization.choose_config("", "", path)
+    assert initialization.choose_config("", "", path, any_vocabulary=True).vocab_size
+
+    weights, _ = load(config, padded.vocabulary, path, np.random.default_rng(0))
+
+    np.testing.assert_array_equal(weights[WORDS], padded.weights[WORDS][:42])
+    assert "resized from 48 to 42 rows: 0 new ones drawn, 42" in capsys.readouterr().out
 
 
 def test_same_size_but_other_tokens_are_refused(checkpoint):

@@ -1,5 +1,7 @@
 """Another vocabulary, fewer layers: which rows and layers stay, which are new."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -117,8 +119,8 @@ def test_command_resizes_and_drops_layers(run_command, build_bert, larger, tmp_p
 
     assert done.returncode == 0, done.stderr
     assert (
-        "Resized the vocabulary from 42 to 341 tokens: 41 keep their rows, 300 are "
-        "drawn with --random_seed=3, 1 are dropped." in done.stdout
+        "Resized the embeddings from 42 to 341 rows: 41 are kept, 300 are drawn with "
+        "--random_seed=3, 1 are dropped." in done.stdout
     )
     assert "Kept layers 1." in done.stdout
     back = formats.read_checkpoint(str(tmp_path / "out"))
@@ -129,6 +131,62 @@ def test_command_resizes_and_drops_layers(run_command, build_bert, larger, tmp_p
     assert back.vocabulary.tokens == larger.tokens
     assert tokenizer_files.lower_case(back) is False
     assert "Vocabulary replaced after that" in (tmp_path / "out/README.md").read_text()
+
+
+def test_command_drops_the_rows_that_pad_a_model(
+    run_command, build_bert, assert_same_weights, assert_refused, tmp_path
+):
+    padded = build_bert(vocab_size=48)
+    formats.write_checkpoint(padded, "pt", str(tmp_path / "padded"))
+    vocab_file = tmp_path / "padded" / "vocab.txt"
+    convert = (
+        "bert_cn.convert_checkpoint",
+        f"--input={tmp_path / 'padded'}",
+        "--output_format=tf1",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert_refused(*convert, saying=("has 42 tokens", "has 48:", "padded model"))
+
+    done = run_command(*convert, "--resize_embeddings", f"--vocab_file={vocab_file}")
+
+    assert done.returncode == 0, done.stderr
+    assert "from 48 to 42 rows: 42 are kept, 0 are drawn" in done.stdout
+    rows = {WORDS: padded.weights[WORDS][:42], BIAS: padded.weights[BIAS][:42]}
+    expected = dataclasses.replace(
+        padded,
+        config=dataclasses.replace(padded.config, vocab_size=42),
+        weights=padded.weights.replace(rows),
+    )
+    assert_same_weights(formats.read_checkpoint(str(tmp_path / "out")), expected)
+
+
+def test_command_takes_the_named_vocabulary_for_one_that_does_not_fit(
+    run_command, build_bert, assert_same_weights, tmp_path
+):
+    bert = build_bert()
+    formats.write_checkpoint(bert, "tf1", str(tmp_path / "in"))
+    (tmp_path / "in" / "vocab.txt").rename(tmp_path / "named.txt")
+    (tmp_path / "in" / "vocab.txt").write_bytes(bert.vocab_bytes + b"more\n")
+
+    done = run_command(
+        "bert_cn.convert_checkpoint",
+        f"--input={tmp_path / 'in'}",
+        "--output_format=tf1",
+        f"--output_dir={tmp_path / 'out'}",
+        f"--vocab_file={tmp_path / 'named.txt'}",
+    )
+
+    assert done.returncode == 0, done.stderr
+    back = formats.read_checkpoint(str(tmp_path / "out"))
+    assert_same_weights(back, bert)
+    assert back.vocab_bytes == bert.vocab_bytes
+
+
+def test_more_tokens_than_rows_are_not_resized(build_bert, larger):
+    bert = build_bert()
+    bert.vocabulary = larger
+    with pytest.raises(ValueError, match="has 341 tokens, but the model .* has 42:"):
+        surgery.resize_vocabulary(bert, larger, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize(
