@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SKIPPED_STEPS = 20
@@ -48,11 +49,13 @@ def main() -> None:
         print(json.dumps({"seconds": seconds}))
         return
     sides = [SIDES[int(number)] for number in arguments.sides.split(",")]
+    if {TRAINER, TRAINER_GROUPED} & set(sides) and not find_spec("accelerate"):
+        parser.error("transformers' Trainer needs accelerate: pip install accelerate")
     found = {side: [] for side in sides}
     for _ in range(arguments.repeats):
         for side in sides:
             found[side].append(run_side(side))
-    print("| | examples/s (all runs) | median | times the Trainer |")
+    print(f"| | examples/s (all runs) | median | times {sides[0]} |")
     print("|---|---|---|---|")
     medians = {}
     for side, seconds in found.items():

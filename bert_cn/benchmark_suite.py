@@ -1,7 +1,7 @@
 """Fine-tune a checkpoint on every task of a suite, and write one honest table.
 
     python -m bert_cn.benchmark_suite --checkpoint=out/mini --suite=glue,clue \
-        --data_dir=data --random_baseline --num_seeds=3 --output_dir=out/benchmark
+        --data_dir=data --random_baseline --output_dir=out/benchmark
 
 Runs run_classifier, run_sentence_bert and run_squad, one at a time, on the data that is
 there. Leaves in --output_dir: table.md, table.csv and table.png, with the majority
@@ -48,7 +48,7 @@ _RUN_FLAGS = flags.DEFINE_string(
     "--run_flags='--num_train_epochs=2 --tpu=local'.",
 )
 _NUM_SEEDS = flags.DEFINE_integer(
-    "num_seeds", 1, "Runs of each task: seeds 12345, 12346, ...", lower_bound=1
+    "num_seeds", 3, "Runs of each task: seeds 12345, 12346, ...", lower_bound=1
 )
 _RANDOM_BASELINE = flags.DEFINE_bool(
     "random_baseline",
@@ -93,16 +93,15 @@ def main(arguments: list[str]) -> None:
     for row in rows:
         results.write_row(_OUTPUT_DIR.value, row, _CHECKPOINT.value)
     seeds = ", ".join(map(str, runs.list_seeds(_NUM_SEEDS.value)))
-    num_finished = len(plan) - len(left)
     print(
         f"{len(plan)} runs: {len(found)} tasks, {len(rows)} rows, seeds {seeds}; "
-        f"{num_finished} are finished.",
+        f"{len(plan) - len(left)} are finished.",
         flush=True,
     )
-    _run(left, num_finished, missing)
+    _run(plan, left, missing)
 
 
-def _run(left, num_finished: int, missing: dict[str, str]) -> None:
+def _run(plan, left, missing: dict[str, str]) -> None:
     """Run what is left and write the table, also after Ctrl-C."""
     from bert_cn.suite import runs
 
@@ -110,10 +109,12 @@ def _run(left, num_finished: int, missing: dict[str, str]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         failures = runs.run_all(
-            left, keep_models=_KEEP_MODELS.value, num_finished=num_finished
+            left,
+            keep_models=_KEEP_MODELS.value,
+            num_finished=len(plan) - len(left),
         )
     finally:
-        _write_table(missing)
+        _write_table(missing, runs.list_unfinished(plan))
     if failures:
         raise ValueError(
             f"{len(failures)} of {len(left)} runs failed ({'; '.join(failures)}): "
@@ -129,7 +130,7 @@ def _check_flags() -> None:
     ):
         if not flag.value:
             raise ValueError(f"--{flag.name} is empty: {advice}.")
-    if "/" in _NAME.value or _NAME.value == "cache":
+    if "/" in _NAME.value or _NAME.value in ("cache", ".", ".."):
         raise ValueError(
             f"--name={_NAME.value} cannot be a row's folder: give a plain name."
         )
@@ -153,7 +154,7 @@ def _find_rows():
     return rows
 
 
-def _write_table(missing: dict[str, str]) -> None:
+def _write_table(missing: dict[str, str], unfinished: list[str]) -> None:
     """Write the table of all rows in the folder, earlier ones included."""
     from bert_cn.suite import plot, results, tables
 
@@ -164,6 +165,8 @@ def _write_table(missing: dict[str, str]) -> None:
     notes = []
     if missing:
         notes.append(f"Left out, as their data was not there: {', '.join(missing)}.")
+    if unfinished:
+        notes.append(f"Failed or not run yet: {'; '.join(unfinished)}.")
     notes.append(f"Last command: `{command_line.command_again()}`")
     paths = tables.write_tables(output_dir, rows, found, notes)
     picture = plot.write_plot(output_dir, rows, found)

@@ -61,14 +61,11 @@ def read_labels(folder: str) -> Labels | None:
     head = export.read_head(folder, _HEAD, ARCHITECTURE)
     if head is None:
         return None
-    settings = export.read_settings(folder)
     num_outputs = len(head[_HEAD[0]])
-    # transformers names neither the two classes of a model that was not told names, nor
-    # does it say how many there are: their ids are their names then.
-    names = settings.get("id2label") or {str(i): str(i) for i in range(num_outputs)}
-    if settings.get("problem_type") == "regression" or num_outputs == 1:
+    problem = export.read_settings(folder).get("problem_type")
+    if problem == "regression" or num_outputs == 1:
         return Labels(())
-    return Labels(tuple(names[str(index)] for index in range(len(names))))
+    return Labels(export.read_class_names(folder, num_outputs))
 
 
 class Classifier:

@@ -71,7 +71,8 @@ class Reporter:
             data = self._data[name]
             outputs = training.predict(self._trainer, self._features[name], shape, name)
             if with_predictions:
-                self._write_predictions(name, outputs[classification.LOGITS])
+                logits = outputs[classification.LOGITS]
+                self._write_predictions(name, data.table.indices, logits)
             if data.labels is None:
                 continue
             values = self._compute(data, outputs) | self._compute_unseen(data, outputs)
@@ -114,18 +115,19 @@ class Reporter:
     def _decide(self, logits: np.ndarray) -> np.ndarray:
         return logits[:, 0] if self._labels.is_regression else logits.argmax(axis=1)
 
-    def _write_predictions(self, name: str, logits: np.ndarray) -> None:
+    def _write_predictions(self, name: str, indices, logits: np.ndarray) -> None:
         decided = self._decide(logits)
         path = os.path.join(self._output_dir, output_folder.TABLE_FILE.format(name))
         rows = ["\t".join(["index", "prediction", *self._labels.names])]
         if self._labels.is_regression:
-            rows += [f"{index}\t{value:.6f}" for index, value in enumerate(decided)]
+            pairs = zip(indices, decided, strict=True)
+            rows += [f"{index}\t{value:.6f}" for index, value in pairs]
         else:
             names = self._labels.names
             shares = scipy.special.softmax(logits.astype(np.float64), axis=1)
             rows += [
                 "\t".join([str(i), names[best], *(f"{share:.6f}" for share in row)])
-                for i, (best, row) in enumerate(zip(decided, shares, strict=True))
+                for i, best, row in zip(indices, decided, shares, strict=True)
             ]
         with storage.open(path + ".tmp", "w") as file:
             file.write("\n".join(rows) + "\n")

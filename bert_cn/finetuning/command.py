@@ -5,6 +5,7 @@ flags of its own. As in a command, flags are read here and passed on as argument
 """
 
 import contextlib
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 
@@ -75,6 +76,10 @@ class Command(command_flags.CommonFlags):
             raise ValueError(
                 "Nothing to do: pass --do_train, --do_eval, --do_predict or several."
             )
+        for name in flags.FLAGS:
+            value = flags.FLAGS[name].value
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"--{name}={value} is no number: give a finite one.")
         if self.do_train.value and not self.num_train_epochs.value:
             raise ValueError(
                 "--num_train_epochs=0 trains nothing: raise it, or leave --do_train "

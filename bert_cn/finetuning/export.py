@@ -94,6 +94,32 @@ def read_architecture(folder: str) -> str:
     return "".join((read_settings(folder).get("architectures") or [])[:1])
 
 
+def read_class_names(folder: str, num_outputs: int) -> tuple[str, ...]:
+    """Return the classes of a folder's head, by id2label of its config.json.
+
+    transformers leaves it out for the two classes of a model that was told no names:
+    their ids are their names then.
+
+    Args:
+        folder: with a head.
+        num_outputs: of the head.
+
+    Raises:
+        ValueError: id2label does not name each output.
+    """
+    names = read_settings(folder).get("id2label")
+    numbers = tuple(map(str, range(num_outputs)))
+    if not names:
+        return numbers
+    if not isinstance(names, dict) or set(names) != set(numbers):
+        raise ValueError(
+            f"{folders.join(folder, transformers_config.CONFIG_FILE)}: id2label must "
+            f"name the {num_outputs} outputs of the classifier, from 0 to "
+            f"{num_outputs - 1}: correct it."
+        )
+    return tuple(str(names[number]) for number in numbers)
+
+
 def read_head(
     folder: str, names: tuple[str, ...], architecture: str
 ) -> dict[str, np.ndarray] | None:

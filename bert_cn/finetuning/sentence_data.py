@@ -171,6 +171,7 @@ def select_positives(table: tables.Table) -> Pairs:
         pairs=[table.pairs[row] for row in kept],
         labels=None,
         lines=[table.lines[row] for row in kept],
+        indices=[table.indices[row] for row in kept],
     )
     known = sum(text is not None for text in negatives)
     print(
@@ -218,18 +219,18 @@ def encode_pairs(
         )
 
     def encode() -> features_lib.Features:
-        sequences, cut, unknown, tokens = {}, 0, 0, 0
+        sequences, cut = {}, 0
         for prefix, each in texts.items():
             sequences[prefix], cut_here = features_lib.encode_texts(
                 each, None, start.tokenizer, start.vocabulary, max_seq_length
             )
-            ids = sequences[prefix].tokens[features_lib.TOKEN_IDS]
             cut += cut_here
-            unknown += int((ids == start.vocabulary.unk_id).sum())
-            tokens += len(ids)
+        ids = [each.tokens[features_lib.TOKEN_IDS] for each in sequences.values()]
+        path = pairs.table.path
+        unknown = features_lib.describe_unknown(path, ids, start.vocabulary)
         print(
-            f"{pairs.table.path}: {len(pairs.table)} pairs, {cut} texts cut to "
-            f"{max_seq_length} tokens; {unknown / tokens:.2%} of the tokens are [UNK].",
+            f"{path}: {len(pairs.table)} pairs, {cut} texts cut to "
+            f"{max_seq_length} tokens; {unknown}.",
             flush=True,
         )
         return features_lib.Features(sequences)

@@ -61,7 +61,7 @@ class Reporter:
         data = self._data[name]
         cosines = self._compute_cosines(name, shape)
         if with_predictions:
-            self._write_predictions(name, cosines)
+            self._write_predictions(name, data.table.indices, cosines)
         if data.labels is None:
             return {}
         values = _correlate(data.labels, cosines) | self._measure_unseen(data, cosines)
@@ -89,9 +89,10 @@ class Reporter:
         outputs = training.predict(self._trainer, self._features[name], shape, name)
         return outputs[sentence_embedding.COSINE]
 
-    def _write_predictions(self, name: str, cosines: np.ndarray) -> None:
+    def _write_predictions(self, name: str, indices, cosines: np.ndarray) -> None:
         path = os.path.join(self._output_dir, output_folder.TABLE_FILE.format(name))
-        rows = [f"{index}\t{value:.6f}\n" for index, value in enumerate(cosines)]
+        pairs = zip(indices, cosines, strict=True)
+        rows = [f"{index}\t{value:.6f}\n" for index, value in pairs]
         with storage.open(path + ".tmp", "w") as file:
             file.write("".join(["index\tcosine\n", *rows]))
         storage.rename(path + ".tmp", path, overwrite=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,12 @@ import numpy as np
 from bert_cn.finetuning import classification, starting_point, tables, tasks
 from bert_cn.finetuning import features as features_lib
 from data_prep import storage
+
+# Of a size that int() takes.
+_WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
+# What pandas and JSON write for a number that is missing, and half a character.
+_NO_LABEL = re.compile(r"(?i)^nan$|[\ud800-\udfff]")
+_ROWS_TO_JUDGE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,24 +94,49 @@ def find_labels(
     sorted, by value if all are whole numbers, and printed: another column would show.
 
     Raises:
-        ValueError: there is a single class only.
+        ValueError: there is a single class only, or a label is NaN or no text.
     """
     if task.labels is not None:
         return classification.Labels(task.labels)
-    found = sorted(set(read[tasks.TRAIN].labels))
-    if all(label.removeprefix("-").isdecimal() for label in found):
+    train = read[tasks.TRAIN]
+    _refuse_no_label(train)
+    found = sorted(set(train.labels))
+    if all(_WHOLE_NUMBER.fullmatch(label) for label in found):
         found.sort(key=int)
     if len(found) < 2:
         raise ValueError(
-            f"{read[tasks.TRAIN].path} has a single label, {found[0]!r}: nothing can "
-            "be learned from it; check --label."
+            f"{train.path} has a single label, {found[0]!r}: nothing can be learned "
+            "from it; check --label."
         )
     print(
-        f"{read[tasks.TRAIN].path}: {len(found)} classes, "
-        f"{tables.shorten_names(found)}.{_suggest_scores(found)}",
+        f"{train.path}: {len(found)} classes, {tables.shorten_names(found)}."
+        f"{_suggest_scores(found)}{_suggest_header(train)}",
         flush=True,
     )
     return classification.Labels(tuple(found))
+
+
+def _refuse_no_label(table: tables.Table) -> None:
+    for line, label in zip(table.lines, table.labels, strict=True):
+        if _NO_LABEL.search(label):
+            raise ValueError(
+                f"{table.path}, line {line}: the label {ascii(label)} is none: write "
+                "it, or leave the line out."
+            )
+
+
+def _suggest_header(table: tables.Table) -> str:
+    """Return a hint if the first line of a file looks like names of columns."""
+    if table.lines[0] != 1 or len(table) < _ROWS_TO_JUDGE:
+        return ""
+    label = table.labels[0]
+    others = len(set(table.labels)) - 1
+    if table.labels.count(label) > 1 or others > len(table) / _ROWS_TO_JUDGE:
+        return ""
+    return (
+        f" {label!r} is the label of line 1 alone: if that line holds the names of "
+        "columns, pass --text_a and --label by name."
+    )
 
 
 def _suggest_scores(labels: Sequence[str]) -> str:
@@ -149,11 +181,12 @@ def _parse_score(table: tables.Table, index: int) -> float:
         value = float(table.labels[index])
     except ValueError:
         value = np.nan
-    if not np.isfinite(value):
+    # As a float32, which is what is learned.
+    if not abs(value) <= np.finfo(np.float32).max:
         raise ValueError(
             f"{table.path}, line {table.lines[index]}: the score "
-            f"{table.labels[index]!r} is no number: correct the line, or check which "
-            "column holds the score."
+            f"{table.labels[index]!r} is no number that a float32 can hold: correct "
+            "the line, or check which column holds the score."
         )
     return value
 
@@ -178,11 +211,11 @@ def encode_split(
             start.vocabulary,
             max_seq_length,
         )
-        ids = sequences.tokens[features_lib.TOKEN_IDS]
-        unknown = (ids == start.vocabulary.unk_id).mean()
+        ids = [sequences.tokens[features_lib.TOKEN_IDS]]
+        unknown = features_lib.describe_unknown(table.path, ids, start.vocabulary)
         print(
             f"{table.path}: {len(table)} examples, {cut} of them cut to "
-            f"{max_seq_length} tokens; {unknown:.2%} of the tokens are [UNK].",
+            f"{max_seq_length} tokens; {unknown}.",
             flush=True,
         )
         return features_lib.Features({"": sequences})

@@ -7,10 +7,9 @@ in its folder squad-style-data.
 import collections
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 
-from data_prep import storage
+from bert_cn.finetuning import data_files
 
 # Questions that are named in a line of output.
 _SHOWN = 3
@@ -99,7 +98,7 @@ def read_dataset(path: str, with_negative: bool) -> Dataset:
         ValueError: the file is missing or is not laid out like SQuAD, or nothing in it
             can be used.
     """
-    data = _read_bytes(path)
+    data = data_files.read_bytes(path)
     contexts: list[str] = []
     questions: list[Question] = []
     for place, context, entries in _iterate_contexts(_parse(data, path), path):
@@ -220,25 +219,13 @@ def _find_all(context: str, text: str) -> Iterator[int]:
         start = context.find(text, start + 1)
 
 
-def _read_bytes(path: str) -> bytes:
-    try:
-        return storage.read_bytes(path)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        folder = os.path.dirname(path) or "."
-        found = f"there is no folder {folder!r}"
-        if storage.isdir(path):
-            found = "it is a folder"
-        elif storage.isdir(folder):
-            names = sorted(storage.listdir(folder))
-            found = f"its folder holds {', '.join(names[:8]) or 'nothing'}"
-        raise ValueError(f"{path} cannot be read ({found}): name a file.") from error
-
-
 def _parse(data: bytes, path: str) -> list:
     """Return the articles of a file."""
+    if not data.strip():
+        raise ValueError(f"{path} is empty: give a file in SQuAD's layout.")
     try:
         values = json.loads(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(
             f"{path} is no JSON file ({error}): give a file in SQuAD's layout."
         ) from error
@@ -265,7 +252,7 @@ def _parse_question(entry, context: int, place: str) -> Question:
     name = _get(entry, "id", (str, int), place)
     text = _get(entry, "question", str, place)
     answers = None
-    if entry.get("is_impossible"):
+    if "is_impossible" in entry and _get(entry, "is_impossible", bool, place):
         answers = ()
     elif "answers" in entry:
         answers = tuple(
@@ -306,7 +293,13 @@ def _get(values, key: str, kind, place: str):
 
 
 def _name_type(value) -> str:
-    names = {dict: "object", list: "list", str: "text", type(None): "null"}
+    names = {
+        dict: "object",
+        list: "list",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return names.get(type(value), "number")
 
 

@@ -1,11 +1,11 @@
 """Read texts and labels by column from TSV and JSON-lines files."""
 
 import dataclasses
+import itertools
 import json
-import os
 from collections.abc import Iterator, Sequence
 
-from data_prep import storage
+from bert_cn.finetuning import data_files
 
 TSV, JSONL = "tsv", "jsonl"
 Column = str | int
@@ -60,6 +60,8 @@ class Table:
         pairs: second texts, or None.
         labels: as they stand in the file, or None where it has none.
         lines: the line of each row, from 1.
+        indices: which row of the file it is, from 0: rows that are left out count,
+            blank lines do not.
     """
 
     path: str
@@ -67,6 +69,7 @@ class Table:
     pairs: list[str] | None
     labels: list[str] | None
     lines: list[int]
+    indices: list[int]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -97,8 +100,7 @@ def read_table(
         ValueError: the file is missing, empty or not UTF-8, or a row lacks a field or
             has one that is no text.
     """
-    data = _read_bytes(path)
-    rows = _iterate_rows(data, path, file_format)
+    rows = _iterate_rows(path, file_format)
     first = next(rows, None)
     names = None
     if first is not None and file_format.kind == TSV:
@@ -164,10 +166,12 @@ def unknown_label_error(table: Table, row: int, names: Sequence[str]) -> ValueEr
 
 def _collect(path, places, first, rows, file_format, dropped_labels) -> Table:
     kept: list[list[str]] = []
-    lines, skipped = [], 0
-    for line, row in _chain(first, rows):
+    lines, indices, skipped = [], [], 0
+    for index, (line, row) in enumerate(itertools.chain([first], rows)):
         _refuse_nested(path, line, row, places)
         fields = [None if place is None else _cell(row, place) for place in places]
+        if fields[2] is not None:
+            fields[2] = fields[2].strip()
         lacking = [
             place
             for place, field in zip(places, fields, strict=True)
@@ -180,6 +184,7 @@ def _collect(path, places, first, rows, file_format, dropped_labels) -> Table:
         elif fields[2] not in dropped_labels:
             kept.append(fields)
             lines.append(line)
+            indices.append(index)
     if skipped:
         print(f"{path}: {skipped} row(s) lack a field and are left out.", flush=True)
     if not kept:
@@ -191,6 +196,7 @@ def _collect(path, places, first, rows, file_format, dropped_labels) -> Table:
         pairs if places[1] is not None else None,
         labels if places[2] is not None else None,
         lines,
+        indices,
     )
 
 
@@ -217,6 +223,8 @@ def _refuse_empty_label(table: Table) -> None:
 def _describe_lacking(path: str, line: int, row, place: Column) -> str:
     if isinstance(row, dict):
         found = f"its keys are {', '.join(row)}"
+        if place in row:
+            return f"{path}, line {line}: {place!r} is null; write it."
         return f"{path}, line {line}: there is no {place!r} ({found}); add it."
     return (
         f"{path}, line {line}: there are {len(row)} columns, but column {place} "
@@ -224,36 +232,9 @@ def _describe_lacking(path: str, line: int, row, place: Column) -> str:
     )
 
 
-def _chain(first, rows):
-    yield first
-    yield from rows
-
-
-def _read_bytes(path: str) -> bytes:
-    try:
-        return storage.read_bytes(path)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        folder = os.path.dirname(path) or "."
-        found = "there is no such folder"
-        if storage.isdir(folder):
-            names = sorted(storage.listdir(folder))
-            found = f"its folder holds {', '.join(names[:8]) or 'nothing'}"
-        raise ValueError(
-            f"{path} cannot be read ({found}): check --data_dir and the files' names."
-        ) from error
-
-
-def _iterate_rows(data: bytes, path: str, file_format: Format) -> Iterator:
+def _iterate_rows(path: str, file_format: Format) -> Iterator:
     """Yield (line from 1, list of cells or dict), blank lines left out."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 at byte {error.start}: convert it to UTF-8."
-        ) from error
-    # Not splitlines(): texts may hold U+2028 and the like.
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
+    for number, line in enumerate(data_files.read_lines(path), 1):
         if not line.strip():
             continue
         if file_format.kind == TSV:
@@ -261,7 +242,7 @@ def _iterate_rows(data: bytes, path: str, file_format: Format) -> Iterator:
             continue
         try:
             values = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(
                 f"{path}, line {number}: no JSON object ({error}); write one example "
                 "on each line."
@@ -291,6 +272,11 @@ def _find_place(column: Column | None, names, first, path: str) -> Column | None
         raise ValueError(
             f"{path} has no column {column!r}; its first line names "
             f"{', '.join(map(repr, names))}: name one of these."
+        )
+    if names.count(column) > 1:
+        raise ValueError(
+            f"{path}: {names.count(column)} columns are called {column!r} in its first "
+            "line: give each a name of its own."
         )
     return names.index(column)
 

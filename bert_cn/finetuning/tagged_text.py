@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bert_cn.finetuning import data_files, starting_point
 from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning import starting_point
-from data_prep import storage
 
 OUTSIDE = "O"
 _BEGIN, _INSIDE = "B-", "I-"
@@ -83,27 +82,16 @@ def read_sentences(
             is_new = False
         words[-1].append(_cell(path, line, cells, word_column, "word"))
         if has_tags:
-            tag = _cell(path, line, cells, tag_column, "tag")
+            # Unlike a word, a tag is never a space.
+            tag = _cell(path, line, cells, tag_column, "tag").strip()
             tags[-1].append(_check_tag(path, line, tag))
     return Sentences(path, words, tags if has_tags else None, lines)
 
 
 def _iterate_rows(path: str):
     """Yield (line from 1, cells); no cells where a sentence ends."""
-    try:
-        text = storage.read_bytes(path).decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise ValueError(
-            f"{path} cannot be read: check --data_dir and the files' names."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 at byte {error.start}: convert it to UTF-8."
-        ) from error
-    # Not splitlines() and plain strip(): a word may be U+2028 or a wide space, and
-    # before a tab a space.
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
+    # Not plain strip(): a word may be a wide space, and before a tab a space.
+    for number, line in enumerate(data_files.read_lines(path), 1):
         if not line.strip(" \t") or line.startswith(_DOCUMENT):
             yield number, []
         elif "\t" in line:
@@ -224,19 +212,19 @@ def encode_sentences(
                 TAG: tag,
             }
         )
-    _print_counts(sentences, tokens.ids, vocabulary.unk_id, max_seq_length, cut, silent)
+    _print_counts(sentences, tokens.ids, vocabulary, max_seq_length, cut, silent)
     return features_lib.Features({"": features_lib.join_sequences(rows)})
 
 
-def _print_counts(sentences, ids, unk_id, max_seq_length, cut, silent) -> None:
-    unknown = (ids == unk_id).mean() if len(ids) else 0.0
+def _print_counts(sentences, ids, vocabulary, max_seq_length, cut, silent) -> None:
     rest = f", whose other words count as {OUTSIDE}" if cut else ""
     nothing = ""
     if silent:
         nothing = f" {silent} words have no token and count as {OUTSIDE}."
     print(
         f"{sentences.path}: {len(sentences)} sentences, {cut} of them cut to "
-        f"{max_seq_length} tokens{rest}; {unknown:.2%} of the tokens are [UNK]."
+        f"{max_seq_length} tokens{rest}; "
+        f"{features_lib.describe_unknown(sentences.path, [ids], vocabulary)}."
         f"{nothing}",
         flush=True,
     )

@@ -23,10 +23,10 @@ _INPUTS = (
 
 def read_labels(folder: str) -> tuple[str, ...] | None:
     """Return the classes of a folder of token classification; None if it is none."""
-    if export.read_head(folder, _HEAD, ARCHITECTURE) is None:
+    head = export.read_head(folder, _HEAD, ARCHITECTURE)
+    if head is None:
         return None
-    names = export.read_settings(folder).get("id2label") or {}
-    return tuple(names[str(index)] for index in range(len(names)))
+    return export.read_class_names(folder, len(head[_HEAD[0]]))
 
 
 class Tagger:

@@ -162,11 +162,12 @@ def encode(
             )
             columns.append((number, len(head), begin, *span.place(begin, end)))
     sequences = features_lib.join_sequences(rows)
-    ids = sequences.tokens[features_lib.TOKEN_IDS]
+    ids = [sequences.tokens[features_lib.TOKEN_IDS]]
+    unknown = features_lib.describe_unknown(dataset.path, ids, vocabulary)
     print(
         f"{dataset.path}: {len(rows)} windows of up to {limits.max_seq_length} tokens; "
         f"{cut} questions cut to {limits.max_query_length} tokens; "
-        f"{(ids == vocabulary.unk_id).mean():.2%} of the tokens are [UNK].",
+        f"{unknown}.",
         flush=True,
     )
     return features_lib.Features({"": sequences}, _name_columns(columns, targets))

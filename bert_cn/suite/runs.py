@@ -23,6 +23,8 @@ EVAL_RESULTS_FILE = "eval_results.txt"
 _BYTES_OF_START = 200_000
 _SECONDS_TO_END = 10.0
 _LINE_WIDTH = 60
+# Before the sentence that a command, or absl, ends with.
+_ERROR_MARKS = (": error: ", "FATAL Flags parsing error: ")
 
 # Runs a command, gives each line of its output to a function, returns its exit code.
 Runner = Callable[[Sequence[str], Callable[[str], None]], int]
@@ -141,6 +143,11 @@ def leave_out_finished(plan: Sequence[Run], overwrite: bool) -> list[Run]:
                 )
             left.append(run)
     return left
+
+
+def list_unfinished(plan: Sequence[Run]) -> list[str]:
+    """Return the names of the runs that have no result."""
+    return [run.name for run in plan if results.read_result(run.folder) is None]
 
 
 def refuse_mixtures(plan: Sequence[Run], left: Sequence[Run], output_dir: str) -> None:
@@ -320,8 +327,9 @@ def _describe(run: Run, result: results.Result) -> str:
 def _find_error(lines: Sequence[str], code: int) -> str:
     """Return the sentence a command ended with, or else its last line."""
     for line in reversed(lines):
-        if ": error: " in line:
-            return f"error: {line.partition(': error: ')[2]}"
+        for mark in _ERROR_MARKS:
+            if mark in line:
+                return f"error: {line.partition(mark)[2]}"
     last = next((line for line in reversed(lines) if line.strip()), "no output")
     return f"error: it ended with exit code {code}: {last.strip()}"
 

@@ -35,8 +35,15 @@ REFUSED = [
         "/out/best' holds the model of an earlier run: name another --output_dir, or "
         "pass --overwrite to replace it.",
     ),
+    ((*TRAIN, "--learning_rate=nan"), "--learning_rate=nan is no number: give a fini"),
+    ((*TRAIN, "--num_train_epochs=inf"), "--num_train_epochs=inf is no number: give"),
     ((*TRAIN, "stray"), "Argument 'stray' belongs to no flag"),
 ]
+# Google's English vocabulary does to Chinese what these tests' does to this.
+FOREIGN = "Жэ"
+UNREADABLE = (
+    "% of the tokens are [UNK], which the model cannot tell apart: name a check"
+)
 # Flags are defined once in a process, so it can run one command many times.
 PROGRAM = """
 import contextlib, importlib, io, json, sys

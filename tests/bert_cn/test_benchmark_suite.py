@@ -66,6 +66,10 @@ def test_the_folder_one_is_in_names_its_checkpoint(tmp_path, monkeypatch):
             ["--checkpoint=x", "--data_dir=.", "--output_dir=o", "--name=a/b"],
             "--name=a/b cannot be a row's folder: give a plain name.",
         ),
+        (
+            ["--checkpoint=x", "--data_dir=.", "--output_dir=o", "--name=.."],
+            "--name=.. cannot be a row's folder: give a plain name.",
+        ),
     ],
 )
 def test_bad_flags_end_with_one_sentence(assert_refused, arguments, message):
@@ -83,17 +87,25 @@ def test_a_checkpoint_and_its_random_twin_become_a_table(
         rows = [f"{n % 2}\t{'京国'[n % 2]}{name[n % 3]}首都" for n in range(8)]
         (folder / f"{name}.tsv").write_text("label\ttext_a\n" + "\n".join(rows) + "\n")
     (folder / "test.tsv").write_text("label\ttext_a\n1\t国都\n0\t京都\n1\t国首\n")
+    # A set that cannot be run: its dev has a label that is none.
+    odd = tmp_path / "data" / "afqmc"
+    odd.mkdir()
+    pair = '{{"sentence1": "国", "sentence2": "京", "label": "{}"}}\n'
+    (odd / "train.json").write_text(pair.format(0) + pair.format(1))
+    (odd / "dev.json").write_text(pair.format(7))
     arguments = (
         *(f"--checkpoint={tmp_path}/tf1", f"--data_dir={tmp_path}/data"),
         *("--suite=clue", "--random_baseline", f"--output_dir={tmp_path}/out"),
+        *("--tasks=chnsenticorp,afqmc", "--num_seeds=1"),
         "--run_flags=--max_seq_length=16",
     )
 
     done = run_command(COMMAND, *arguments)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Left out: AFQMC (no folder afqmc)." in done.stdout
-    assert "2 runs: 1 tasks, 2 rows, seeds 12345; 0 are finished." in done.stdout
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 of 4 runs failed (tf1 afqmc seed 12345: error: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "4 runs: 2 tasks, 2 rows, seeds 12345; 0 are finished." in done.stdout
     lines = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert lines[2].startswith(
         "| Model | ChnSentiCorp dev (accuracy) | ChnSentiCorp te"
@@ -104,6 +116,8 @@ def test_a_checkpoint_and_its_random_twin_become_a_table(
         "| majority class",
     ]
     assert lines[6] == "| majority class | 50.00 | 66.67 |"
+    unfinished = "tf1  afqmc  seed 12345; tf1-random  afqmc  seed 12345."
+    assert any(line.endswith(f"Failed or not run yet: {unfinished}") for line in lines)
     log = (tmp_path / "out/tf1-random/chnsenticorp/seed_12345/log.txt").read_text()
     assert "Started from random weights." in log
     assert (tmp_path / "out" / "table.png").exists()

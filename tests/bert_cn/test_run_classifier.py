@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from bert_cn import reporting
 from bert_cn.finetuning import classification
@@ -106,7 +107,7 @@ def test_trained_model_is_measured_and_asked_again(trained, many, folder):
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert row[1] == str(int(np.argmax(shares)))
 
-    again, half, odd = many[len(REFUSED) :]
+    again, half, odd = many[len(REFUSED) :][:3]
     assert again.code == 0, again.error
     assert (folder / "out" / "test_results.tsv").read_text() == predictions
     found = runs.read_results(folder)
@@ -141,6 +142,9 @@ REFUSED = [
     ((*TRAIN, "--label=sort"), "train.tsv has no column 'sort'; its first line names"),
     ((*TRAIN, "--train_file=empty.tsv"), "empty.tsv is empty: put one example"),
     ((*TRAIN, "--train_file=no.tsv"), "no.tsv cannot be read (its folder holds"),
+    ((*TRAIN, "--train_file=../tf1"), "tf1 cannot be read (it is a folder): name a"),
+    ((*TRAIN, "--train_file=foreign.tsv"), f"foreign.tsv: 100.00{runs.UNREADABLE}"),
+    ((*TRAIN, "--train_file=nan.tsv"), "nan.tsv, line 3: the label 'NaN' is none"),
     (
         (*TRAIN, "--do_eval", "--dev_file=unknown.tsv"),
         "unknown.tsv, line 2: the label '7' is unknown; the labels are 0, 1.",
@@ -197,6 +201,18 @@ FINE = [
         *("--do_predict", "--data_dir={0}/odd"),
         *("--init_checkpoint={0}/out/best", "--output_dir={0}/predicted"),
     ),
+    # A set of pairs with two files of dev and of test.
+    (
+        *(*TRAIN, "--task_name=mnli", "--text_a=", "--label=", "--data_dir={0}/mnli"),
+        *("--do_eval", "--do_predict", "--output_dir={0}/pairs"),
+    ),
+    # Scores of pairs, as JSON lines.
+    (
+        *(*TRAIN, "--task_name=jsonl", "--text_a=a", "--text_b=b", "--label=score"),
+        *("--regression", "--data_dir={0}/json", "--output_dir={0}/scores"),
+        *("--do_eval", "--do_predict", "--num_train_epochs=6"),
+        *("--train_batch_size=8", "--learning_rate=0.01"),
+    ),
 ]
 
 
@@ -218,17 +234,69 @@ def many(trained, folder, vocab_file):
     (folder / "odd" / "test.tsv").write_text((data / "test.tsv").read_text())
     (data / "empty.tsv").write_text("")
     (data / "unknown.tsv").write_text("kind\ttext\n7\t国\n")
-    names = "\t".join(["sentence1", "sentence2"])
-    (folder / "mnli").mkdir()
-    for kind in ("matched", "mismatched"):
-        path = folder / "mnli" / f"test_{kind}.tsv"
-        path.write_text(f"{names}\na\tb\n")
+    (data / "foreign.tsv").write_text(f"kind\ttext\n0\t{runs.FOREIGN}\n1\tЯ\n")
+    (data / "nan.tsv").write_text("kind\ttext\n1\t国\nNaN\t京\n")
+    write_pairs(folder)
     tokens = vocab_file.read_text(encoding="utf-8").split("\n")
     (folder / "short.txt").write_text("\n".join(tokens[:6]) + "\n")
     lines = [
         own_task(folder, *flags) for flags in [*(flags for flags, _ in REFUSED), *FINE]
     ]
     return runs.run_many(COMMAND, folder, lines)
+
+
+def write_pairs(folder):
+    """MNLI's files, and pairs with scores as JSON lines."""
+    (folder / "mnli").mkdir()
+    kinds = ("contradiction", "entailment", "neutral")
+    rows = [
+        f"国{'使用语'[n % 3]}\t京{'使用语'[n // 3]}\t{kinds[n % 3]}" for n in range(9)
+    ]
+    names = "sentence1\tsentence2"
+    labelled = "\n".join([f"{names}\tgold_label", *rows]) + "\n"
+    for split in ("train", "dev_matched", "dev_mismatched"):
+        (folder / "mnli" / f"{split}.tsv").write_text(labelled)
+    (folder / "mnli" / "test_matched.tsv").write_text(f"{names}\n国\t京\n")
+    (folder / "mnli" / "test_mismatched.tsv").write_text(f"{names}\n国\t京\n\n京\t国\n")
+    (folder / "json").mkdir()
+    lines = [
+        json.dumps(
+            {"a": "京国"[n % 2] + "使", "b": "语言用"[n % 3], "score": n % 2 * 2.5}
+        )
+        for n in range(24)
+    ]
+    for split in ("train", "dev", "test"):
+        (folder / "json" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_pairs_with_two_files_of_dev_and_test(many, folder):
+    done = many[len(REFUSED) + 3]
+    assert done.code == 0, done.error
+    results = runs.read_results(folder, "pairs")
+    assert results["eval_majority_accuracy"] == pytest.approx(1 / 3)
+    # Each has the same rows.
+    assert results["eval_2_accuracy"] == results["eval_accuracy"]
+    for name, count in (("test_results.tsv", 1), ("test_2_results.tsv", 2)):
+        lines = (folder / "pairs" / name).read_text().splitlines()
+        assert lines[0] == "index\tprediction\tcontradiction\tentailment\tneutral"
+        assert [line.split("\t")[0] for line in lines[1:]] == ["0", "1"][:count]
+
+
+def test_scores_of_pairs_in_json_lines(many, folder):
+    done = many[len(REFUSED) + 4]
+    assert done.code == 0, done.error
+    results = runs.read_results(folder, "scores")
+    assert results["eval_spearman"] > 0.8
+    assert results["test_spearman"] == pytest.approx(results["eval_spearman"])
+    lines = (folder / "scores" / "test_results.tsv").read_text().splitlines()
+    assert lines[0] == "index\tprediction"
+    scores = [float(line.split("\t")[1]) for line in lines[1:]]
+    gold = [number % 2 for number in range(24)]
+    # Rounded there, so that equal texts tie exactly.
+    rank = scipy.stats.spearmanr(gold, scores).statistic
+    assert results["test_spearman"] == pytest.approx(rank, abs=0.03)
+    config = json.loads((folder / "scores" / "best" / "config.json").read_text())
+    assert config["problem_type"] == "regression"
 
 
 @pytest.mark.parametrize("number", range(len(REFUSED)))

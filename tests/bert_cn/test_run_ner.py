@@ -34,6 +34,8 @@ def folder(build_bert, vocab_file, tmp_path_factory):
     data = path / "data"
     data.mkdir()
     write_sentences(data / "train.txt", 40, rng)
+    with open(data / "train.txt", "a") as file:
+        file.write("\n北\tB-LOC \n京\tI-LOC \n")  # The spaces belong to no tag.
     write_sentences(data / "dev.conll", 12, rng, between=" x ")
     (data / "test.tsv").write_text(
         "北\tB-LOC\n京\tI-LOC\n使\tO\n\n中\tB-GPE\n国\tI-GPE\n"
@@ -69,7 +71,7 @@ def test_training_leaves_results_predictions_and_a_model(trained, folder):
     output, results = trained
 
     # [CLS], [SEP] and at most 6 characters.
-    assert "40 sentences, 0 of them cut to 8 tokens; 0.00% of the" in output
+    assert "41 sentences, 0 of them cut to 8 tokens; 0.00% of the" in output
     assert "; dev: precision " in output
     assert results["eval_f1"] > 0.8
     assert results["eval_accuracy"] > results["eval_outside_accuracy"] > 0.2
@@ -99,7 +101,9 @@ REFUSED = [
     *runs.REFUSED,
     ((*TRAIN, "--data_dir="), "--data_dir is empty: name the folder of the files."),
     ((*TRAIN, "--data_dir={0}"), "holds no train.txt (nor .tsv, .conll, .bio): name"),
-    ((*TRAIN, "--train_file=no.txt"), "no.txt cannot be read: check --data_dir and th"),
+    ((*TRAIN, "--train_file=no.txt"), "no.txt cannot be read (its folder holds "),
+    ((*TRAIN, "--train_file=../tf1"), "tf1 cannot be read (it is a folder): name a"),
+    ((*TRAIN, "--train_file=foreign.txt"), f"foreign.txt: 100.00{runs.UNREADABLE}"),
     ((*TRAIN, "--train_file=empty.txt"), "empty.txt is empty: put one word and its t"),
     ((*TRAIN, "--train_file=plain.txt"), "line 1: there is no tag in column -1, the"),
     ((*TRAIN, "--tag_column=3"), "train.txt, line 1: there is no tag in column 3, the"),
@@ -134,6 +138,7 @@ def many(trained, folder):
         folder / "out" / "best", folder / "texts", "BertForSequenceClassification"
     )
     (folder / "data" / "empty.txt").write_text("\n\n")
+    (folder / "data" / "foreign.txt").write_text("Ж\tB-LOC\nЯ\tI-LOC\n")
     (folder / "data" / "unknown.txt").write_text("北\tB-LOC\n京\tB-PER\n")
     lines = [
         arguments_of(folder, *flags)

@@ -123,8 +123,10 @@ REFUSED = [
     ((*TRAIN, "--nomax_score"), "--max_score is missing: name the score of two texts"),
     ((*TRAIN, "--max_score=3"), "line 2: the score 4 is over --max_score=3, which a"),
     ((*TRAIN, "--text_b=three"), "train.tsv has no column 'three'; its first line na"),
-    ((*TRAIN, "--label=two"), "is no number: correct the line, or check which column"),
+    ((*TRAIN, "--label=two"), "is no number that a float32 can hold: correct"),
+    ((*TRAIN, "--max_score=nan"), "--max_score=nan is no number: give a finite one."),
     ((*TRAIN, "--train_file=empty.tsv"), "empty.tsv is empty: put one example"),
+    ((*TRAIN, "--train_file=foreign.tsv"), f"foreign.tsv: 100.00{runs.UNREADABLE}"),
     ((*RANKING, "--train_label=kind"), "line 2: the label 'same' is unknown to --obj"),
     ((*RANKING, "--train_label=no"), "has no pair of class 1 or entailment, and --obj"),
     ((*NLI, "--objective=softmax"), "--train_task_name=tsv needs --train_label: name"),
@@ -150,6 +152,8 @@ FINE = [
 def many(trained, folder):
     """Run all of `REFUSED` and `FINE`."""
     (folder / "data" / "empty.tsv").write_text("")
+    foreign = f"{NAMES}{runs.FOREIGN}\t{runs.FOREIGN}\t4\nЯ\tЯ\t0\n"
+    (folder / "data" / "foreign.tsv").write_text(foreign)
     (folder / "nli").mkdir()
     (folder / "nli" / "train.tsv").write_text(
         "one\ttwo\tthree\tlabel\tkind\tno\n"

@@ -150,6 +150,16 @@ def test_trained_model_answers_again_and_keeps_its_threshold(trained, many, fold
 # Flags after those of `squad` (later ones override), and what is said.
 FILES = {
     "no_json": ("{", "no_json.json is no JSON file ("),
+    "deep": ("[" * 100_000, "deep.json is no JSON file (maximum recursion depth"),
+    "empty": ("", "empty.json is empty: give a file in SQuAD's layout."),
+    "foreign": (
+        [("a", "Ж?", "ЯЖЭ", [("Ж", 1)], {})],
+        f"foreign.json: 100.00{runs.UNREADABLE}",
+    ),
+    "impossible": (
+        [("a", "?", "北京", [("北", 0)], {"is_impossible": "false"})],
+        "qas[0]: 'is_impossible' is a text, which it cannot be in SQuAD's layout",
+    ),
     "list": (
         [{"context_id": "1"}],
         'list.json has no list "data" (it is a list): give a file in SQuAD\'s layout; '
@@ -231,10 +241,13 @@ REFUSED = [
         (*TRAIN, "--train_file={0}/missing.json"),
         "missing.json cannot be read (its folder holds ",
     ),
-    ((*TRAIN, "--train_file={0}"), " cannot be read (it is a folder): name a file."),
+    (
+        (*TRAIN, "--train_file={0}"),
+        " cannot be read (it is a folder): name a file that",
+    ),
     (
         (*TRAIN, "--train_file={0}/none/train.json"),
-        "cannot be read (there is no folder '{0}/none'): name a file.",
+        "cannot be read (there is no folder '{0}/none'): name a file that is there.",
     ),
     (
         (*TRAIN, "--do_eval", "--dev_file={0}/test.json"),
@@ -285,10 +298,10 @@ def many(trained, folder):
         if isinstance(values, list) and isinstance(values[0], tuple):
             write_file(path, values)
         else:
-            path.write_text(values if values == "{" else json.dumps(values))
+            path.write_text(values if isinstance(values, str) else json.dumps(values))
     lost = [("a", "?", "北京", [("国", 0)], {})]
     write_file(folder / "all_lost.json", lost)
-    english = [("a", "What?", "The cat sat.", [("cat", 4)], {})]
+    english = [("a", "bert?", "The bert cafe s.", [("cafe", 9)], {})]
     write_file(folder / "english.json", english)
     write_file(folder / "torn.json", [("a", "是", "北\ud83d京", None, {})])
     lines = [

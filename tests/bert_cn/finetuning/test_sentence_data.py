@@ -8,7 +8,14 @@ from bert_cn.finetuning import sentence_data, splits, tables, tasks
 
 def make_table(rows):
     texts, pairs, labels = (list(each) for each in zip(*rows, strict=True))
-    return tables.Table("nli.tsv", texts, pairs, labels, list(range(2, len(rows) + 2)))
+    return tables.Table(
+        "nli.tsv",
+        texts,
+        pairs,
+        labels,
+        list(range(2, len(rows) + 2)),
+        list(range(len(rows))),
+    )
 
 
 def test_positives_get_the_contradictions_of_their_anchor_in_turn(capsys):

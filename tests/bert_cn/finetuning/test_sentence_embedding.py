@@ -57,7 +57,9 @@ def build(checkpoint, pooling="mean", normalize=False, objective=None):
 
 
 def make_batch(start, first, second, third=None, columns=(), size=None):
-    table = tables.Table("pairs.tsv", first, second, None, [1] * len(first))
+    table = tables.Table(
+        "pairs.tsv", first, second, None, [1] * len(first), [0] * len(first)
+    )
     pairs = sentence_data.Pairs(table, dict(columns), third)
     features = sentence_data.encode_pairs(pairs, "train", start, LENGTH, "")
     shape = batches.Shape(size or len(first), LENGTH, 8)
@@ -194,7 +196,7 @@ for strategy in (
     with strategy.scope():
         objective = sentence_embedding.Objective("ranking")
         start, encoder = this.build(sys.argv[1], objective=objective)
-    table = tables.Table("", this.FIRST[:3], this.SECOND[:3], None, [1] * 3)
+    table = tables.Table("", this.FIRST[:3], this.SECOND[:3], None, [1] * 3, [0] * 3)
     pairs = sentence_data.Pairs(table, {}, this.THIRD[:3])
     features = sentence_data.encode_pairs(pairs, "train", start, this.LENGTH, "")
     trainer = training.Trainer(strategy, encoder.build_learner())
@@ -230,7 +232,7 @@ def test_training_leaves_the_pooler_as_it_was(checkpoint, build_bert, tmp_path):
     start, encoder = build(checkpoint, objective=sentence_embedding.Objective("cosine"))
     trainer = training.Trainer(tf.distribute.get_strategy(), encoder.build_learner())
     trainer.start(training.Recipe(1e-2, 1, 0.0, "adamw", 0.1, 1), 10)
-    table = tables.Table("pairs.tsv", FIRST, SECOND, None, [1] * 4)
+    table = tables.Table("pairs.tsv", FIRST, SECOND, None, [1] * 4, [0] * 4)
     pairs = sentence_data.Pairs(table, COLUMNS["cosine"])
     features = sentence_data.encode_pairs(pairs, "train", start, LENGTH, "")
     batch = batches.make_batch(features, np.arange(4), batches.Shape(4, LENGTH, 8))

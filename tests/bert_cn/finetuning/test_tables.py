@@ -24,6 +24,7 @@ def test_named_columns_are_read_whatever_their_order(read):
     assert table.pairs == ["zwei", '"']
     assert table.labels == ["1", "0"]
     assert table.lines == [2, 4]
+    assert table.indices == [0, 1]
     assert table.keys() == [("eins", "zwei"), ("ü\u2028x", '"')]
 
 
@@ -70,14 +71,14 @@ def test_an_unknown_label_is_named_with_some_of_the_known(read):
 
 def test_undecided_labels_are_left_out(read):
     table = read("a\tb\tlabel\nx\ty\t-\nz\tw\t1\n", dropped_labels=frozenset({"-"}))
-    assert (table.texts, table.lines) == (["z"], [3])
+    assert (table.texts, table.lines, table.indices) == (["z"], [3], [1])
 
 
 def test_torn_rows_are_left_out_where_a_set_has_them(read, capsys):
     table = read(
         "a\tb\tlabel\nx\ntorn\ty\t1\n", file_format=Format(skips_short_rows=True)
     )
-    assert table.texts == ["torn"]
+    assert (table.texts, table.indices) == (["torn"], [1])
     assert "1 row(s) lack a field and are left out." in capsys.readouterr().out
 
 
@@ -125,6 +126,21 @@ def test_torn_rows_are_left_out_where_a_set_has_them(read, capsys):
             {"file_format": Format(kind=tables.JSONL)},
             "line 1: no JSON object (Expecting property name",
         ),
+        (
+            "[" * 100_000,
+            {"file_format": Format(kind=tables.JSONL)},
+            "line 1: no JSON object (maximum recursion depth exceeded",
+        ),
+        (
+            '{"a": "x", "b": "y", "label": null}\n',
+            {"file_format": Format(kind=tables.JSONL)},
+            "line 1: 'label' is null; write it.",
+        ),
+        (
+            "a\tb\ta\tlabel\nx\ty\tz\t1\n",
+            {},
+            "2 columns are called 'a' in its first line: give each a name of its own.",
+        ),
     ],
 )
 def test_bad_files_are_refused(read, text, settings, message):
@@ -137,5 +153,5 @@ def test_missing_file_is_refused_with_what_is_there(tmp_path):
     (tmp_path / "dev.tsv").write_text("")
     with pytest.raises(ValueError, match=r"\(its folder holds dev.tsv\)"):
         tables.read_table(str(tmp_path / "train.tsv"), NAMED, Format())
-    with pytest.raises(ValueError, match=r"\(there is no such folder\)"):
+    with pytest.raises(ValueError, match=r"\(there is no folder '.*/no'\)"):
         tables.read_table(str(tmp_path / "no" / "train.tsv"), NAMED, Format())

@@ -88,7 +88,7 @@ def test_unknown_tags_and_files_without_spans_are_refused(tmp_path):
         tagged_text.number_tags(sentences, ("O", "B-LOC"))
     with pytest.raises(ValueError, match="has no tag but O, and nothing can be learn"):
         tagged_text.find_labels(read(tmp_path, "北 O\n"))
-    with pytest.raises(ValueError, match=r"no\.txt cannot be read: check --data_dir"):
+    with pytest.raises(ValueError, match=r"no\.txt cannot be read \(its folder hol"):
         tagged_text.read_sentences(str(tmp_path / "no.txt"), 0, -1, True)
 
 

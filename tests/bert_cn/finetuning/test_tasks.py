@@ -198,7 +198,7 @@ def test_a_single_label_is_refused(tmp_path):
     ("label", "is_regression", "message"),
     [
         ("2", False, "line 3: the label '2' is unknown; the labels are 0, 1. Correct"),
-        ("high", True, "line 3: the score 'high' is no number: correct the line"),
+        ("high", True, "line 3: the score 'high' is no number that a float32 can"),
         ("inf", True, "line 3: the score 'inf' is no number"),
     ],
 )

@@ -103,8 +103,8 @@ def test_windows_hold_question_part_and_positions(vocab_file, capsys):
         "covered_start": [-1, -1, 6],
         "covered_end": [-1, -1, 8],
     }
-    # Of 29 tokens, 3 are [UNK]; nothing is cut.
-    assert "3 windows of up to 10 tokens; 0 questions cut to 5 tokens; 10.34%" in (
+    # Of 20 tokens besides [CLS] and [SEP], 3 are [UNK]; nothing is cut.
+    assert "3 windows of up to 10 tokens; 0 questions cut to 5 tokens; 15.00%" in (
         capsys.readouterr().out
     )
 

@@ -171,6 +171,13 @@ def test_a_failing_command_is_named_and_the_others_go_on(
     # Killed by the system: no sentence of its own.
     killed = make_runner({}, [], code=-9, lines=["epoch 1"])
     assert "exit code -9: epoch 1" in runs.run_all(todo[:1], killed)[0]
+    flags = [
+        "FATAL Flags parsing error: Unknown command line flag 'nope'",
+        "Pass --help",
+    ]
+    odd = make_runner({}, [], code=1, lines=flags)
+    assert "error: Unknown command line flag 'nope' (" in runs.run_all(todo[:1], odd)[0]
+    assert runs.list_unfinished(todo) == [run.name for run in todo]
     # A damaged file is found before anything is trained.
     commands = []
     (data_dir / "glue" / "MRPC" / "dev.tsv").write_text("Quality\n1\n")
