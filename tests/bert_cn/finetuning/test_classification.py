@@ -1,6 +1,7 @@
 """A classifier from start to end: trained, kept, exported, read again."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -164,6 +165,22 @@ def test_transformers_computes_the_same_logits(activation, names, build_bert, tm
         *(7 + LETTERS.index(c) for c in "国京"),
         3,
     ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"0": "a"}, {"0": "a", "2": "b"}, ["a", "b"], {"0": "a", "1": "b", "2": "c"}],
+)
+def test_classes_that_do_not_fit_the_head_are_refused(trained, tmp_path, names):
+    folder = tmp_path / "best"
+    shutil.copytree(trained[-1], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": names}))
+    said = (
+        r"best/config\.json: id2label must name the 2 outputs of the classifier, from"
+    )
+    with pytest.raises(ValueError, match=said):
+        classification.read_labels(str(folder))
 
 
 def test_fine_tuned_folder_is_read_with_its_head(trained, capsys):

@@ -177,6 +177,26 @@ def test_classes_of_own_files_are_shown(tmp_path, capsys):
         assert f"train.tsv: {said}" in capsys.readouterr().out
 
 
+def test_a_first_line_that_looks_like_names_is_pointed_out(tmp_path, capsys):
+    hint = "'label' is the label of line 1 alone: if that line holds the names of"
+    rows = [f"text\t{number % 2}" for number in range(20)]
+    for first, is_said in ((["text\tlabel"], True), ([], False)):
+        (tmp_path / "train.tsv").write_text("\n".join([*first, *rows]) + "\n")
+        found = splits.read_tables(build_own(), str(tmp_path), ["train"])
+        splits.find_labels(build_own(), found)
+        assert (hint in capsys.readouterr().out) == is_said
+
+
+@pytest.mark.parametrize("label", ['"nan"', "NaN", r'"\ud83d"'])
+def test_labels_that_are_none_are_refused(label, tmp_path):
+    own = build_own("jsonl", Columns("a", None, "b"))
+    lines = ['{"a": "x", "b": 1}', '{"a": "x", "b": 0}', f'{{"a": "x", "b": {label}}}']
+    (tmp_path / "train.tsv").write_text("\n".join(lines) + "\n")
+    found = splits.read_tables(own, str(tmp_path), ["train"])
+    with pytest.raises(ValueError, match="line 3: the label '.*' is none: write it, o"):
+        splits.find_labels(own, found)
+
+
 def test_placeholders_of_a_test_file_are_no_labels(tmp_path):
     (tmp_path / "test.tsv").write_text("x\t-1\ny\t-1\n")
     for names in (("0", "1"), ()):  # Classes, and scores.
