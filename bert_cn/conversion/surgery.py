@@ -63,7 +63,7 @@ def resize_vocabulary(
             "unknown: put the vocabulary it was trained with beside it."
         )
     if len(bert.vocabulary) > bert.config.vocab_size:
-        bert.check_vocabulary()
+        bert.check_vocabulary()  # Raises: only too few tokens can be padding.
     new_ids, old_ids = find_kept_rows(bert.vocabulary, vocabulary)
     config = dataclasses.replace(bert.config, vocab_size=len(vocabulary))
     table = _draw((config.vocab_size, config.hidden_size), config, rng)
