@@ -27,6 +27,7 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 
 format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .

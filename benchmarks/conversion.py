@@ -40,7 +40,7 @@ CONVERSIONS = (
 MAKE_CHECKPOINT = """
 import shutil, sys
 import tensorflow as tf
-from bert_cn import config, modeling
+from bert_cn.model import config, pretraining_model
 config_file, vocab_file, folder = sys.argv[1:]
 model = modeling.build_pretraining_model(config.load_config(config_file))
 checkpoint = tf.train.Checkpoint(model=model)

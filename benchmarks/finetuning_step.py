@@ -81,14 +81,17 @@ def load(arguments):
     """Return where training starts, and features of the examples that are needed."""
     import numpy as np
 
-    from bert_cn.finetuning import classification, splits, starting_point, tasks
     from bert_cn.finetuning import features as features_lib
+    from bert_cn.finetuning import warm_start
+    from bert_cn.finetuning.classification.model import data as classification_data
+    from bert_cn.finetuning.classification.model import model as classification_model
+    from bert_cn.finetuning.classification.model import tasks
 
     task = tasks.find_task(arguments.task_name)
-    read = splits.read_tables(task, arguments.data_dir, [tasks.TRAIN])
-    labels = splits.find_labels(task, read)
-    split = splits.number_labels(tasks.TRAIN, read[tasks.TRAIN], labels)
-    start = starting_point.load_starting_point(arguments.checkpoint)
+    read = classification_data.read_tables(task, arguments.data_dir, [tasks.TRAIN])
+    labels = classification_data.find_labels(task, read)
+    split = classification_data.number_labels(tasks.TRAIN, read[tasks.TRAIN], labels)
+    start = warm_start.load_starting_point(arguments.checkpoint)
     needed = arguments.train_batch_size * (SKIPPED_STEPS + arguments.num_steps)
     chosen = np.random.default_rng(0).permutation(len(split.table))[:needed]
     if len(chosen) < needed:
@@ -101,7 +104,7 @@ def load(arguments):
         start.vocabulary,
         arguments.max_seq_length,
     )
-    column = {classification.LABEL: split.labels[chosen]}
+    column = {classification_model.LABEL: split.labels[chosen]}
     return start, labels, features_lib.Features({"": sequences}, column)
 
 
@@ -110,11 +113,12 @@ def measure_ours(arguments, jit_compile: bool = False) -> float:
     import keras
     import tensorflow as tf
 
-    from bert_cn.finetuning import batches, best_weights, classification, training
+    from bert_cn.finetuning import batches, best_weights, training
+    from bert_cn.finetuning.classification.model import model as classification_model
 
     start, labels, features = load(arguments)
     keras.utils.set_random_seed(0)
-    classifier = classification.Classifier(start, labels)
+    classifier = classification_model.Classifier(start, labels)
     times = []
 
     class TimedTrainer(training.Trainer):

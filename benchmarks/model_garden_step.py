@@ -18,7 +18,7 @@ from official.nlp.configs import bert, encoders
 from official.nlp.data import pretrain_dataloader
 from official.nlp.tasks import masked_lm
 
-from tpu import hlo_edits
+from tpu.compiler import hlo_edits
 
 
 def main() -> None:

@@ -23,10 +23,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from bert_cn import config as config_lib
-from bert_cn import input_pipeline, optimization, step_settings
-from data_prep import schema
-from tpu import scaling, slice_strategy, slices, step_lowering, tpu_compiler
+from benchmarks import scaling
+from bert_cn.model import config as config_lib
+from bert_cn.pretraining import input_pipeline, step_settings
+from bert_cn.training import optimization
+from data_prep.records import schema
+from tpu.compiler import slice_strategy, slices, step_lowering, tpu_compiler
 
 # Length, predictions, updates and batch of the two phases of
 # configs/pretrain/bert_wwm_ext.flags.

@@ -15,9 +15,10 @@ import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from bert_cn import config as config_lib
-from bert_cn import optimization, step_settings
-from tpu import slice_strategy, slices, step_lowering, tpu_compiler
+from bert_cn.model import config as config_lib
+from bert_cn.pretraining import step_settings
+from bert_cn.training import optimization
+from tpu.compiler import slice_strategy, slices, step_lowering, tpu_compiler
 
 GARDEN_PYTHON = "BERT_CN_MODEL_GARDEN_PYTHON"
 

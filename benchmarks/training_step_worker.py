@@ -50,9 +50,10 @@ def make_batch(size) -> dict:
 def build_ours(size, precision: str):
     import tensorflow as tf
 
-    from bert_cn import config as config_lib
-    from bert_cn import optimization, step_settings
-    from data_prep import schema
+    from bert_cn.model import config as config_lib
+    from bert_cn.pretraining import step_settings
+    from bert_cn.training import optimization
+    from data_prep.records import schema
 
     config = config_lib.BertConfig(
         vocab_size=VOCABULARY,

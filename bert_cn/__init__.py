@@ -2,7 +2,7 @@
 
 import os
 
-from tpu import environment as _environment
+from bert_cn.training import environment as _environment
 
 # TensorFlow reads this when it is imported; its start-up lines, among them an "error"
 # for every missing GPU, would bury ours. What matters reaches Python as an exception.

@@ -18,14 +18,14 @@ from absl import flags
 from bert_cn.conversion import (
     formats,
     pretrained,
-    pt,
     surgery,
     tokenizer_files,
+    transformers_pt,
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
 from data_prep import command_line
-from data_prep import vocab as vocab_lib
+from data_prep.text import vocab as vocab_lib
 
 _PARTS_BY_NAME = {
     "encoder": (Part.ENCODER, Part.POOLER),
@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> None:
             f"--output_format is missing: one of {', '.join(formats.OUTPUT_FORMATS)}."
         )
     formats.check_output(_OUTPUT_FORMAT.value, _OUTPUT_DIR.value, _OVERWRITE.value)
-    pt.check_shard_size(_MAX_SHARD_SIZE.value)
+    transformers_pt.check_shard_size(_MAX_SHARD_SIZE.value)
     bert = _read()
     options = pretrained.WriteOptions(_MAX_SHARD_SIZE.value, _TF2_LAYOUT.value)
     for warning in formats.describe_losses(bert, _OUTPUT_FORMAT.value, options):

@@ -14,9 +14,9 @@ import os
 import tensorflow as tf
 from absl import flags
 
-from bert_cn import config as config_lib
 from bert_cn import parameter_count
 from bert_cn.conversion import formats, weight_map
+from bert_cn.model import config as config_lib
 from data_prep import command_line
 
 _BERT_CONFIG_FILES = flags.DEFINE_string(

@@ -11,7 +11,7 @@ from absl import flags
 from bert_cn import mask_filling
 from bert_cn.conversion import formats, pretrained, tokenizer_files
 from data_prep import command_line
-from data_prep import vocab as vocab_lib
+from data_prep.text import vocab as vocab_lib
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",

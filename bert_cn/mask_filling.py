@@ -5,11 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 
-from bert_cn import modeling
 from bert_cn.conversion import keras_weights, pretrained, tokenizer_files
 from bert_cn.conversion.weight_map import Part
-from data_prep import schema, tokenization
-from data_prep import vocab as vocab_lib
+from bert_cn.model import pretraining_model
+from data_prep.records import schema
+from data_prep.text import tokenization
+from data_prep.text import vocab as vocab_lib
 
 
 def check_checkpoint(bert: pretrained.PretrainedBert) -> None:
@@ -56,7 +57,7 @@ def build_model(bert: pretrained.PretrainedBert) -> keras.Model:
     config = dataclasses.replace(
         bert.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
-    model = modeling.build_pretraining_model(config)
+    model = pretraining_model.build_pretraining_model(config)
     keras_weights.assign_to_model(model, bert.weights, bert.parts)
     return model
 
@@ -85,7 +86,7 @@ def fill(
         },
         training=False,
     )
-    probabilities = keras.ops.softmax(outputs[modeling.MLM_LOGITS][0], axis=-1)
+    probabilities = keras.ops.softmax(outputs[pretraining_model.MLM_LOGITS][0], axis=-1)
     probabilities, ids = keras.ops.top_k(
         probabilities, min(top_k, len(bert.vocabulary))
     )

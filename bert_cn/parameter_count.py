@@ -2,9 +2,9 @@
 
 import math
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import weight_map
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
 
 # What transformers' BertModel holds, which is what published tables count.
 ENCODER_PARTS = (Part.ENCODER, Part.POOLER)

@@ -16,18 +16,14 @@ eval_results.txt; tensorboard/; and with --do_predict test_results.tsv.
 import tensorflow as tf
 from absl import flags
 
-from bert_cn.finetuning import (
-    classification,
-    classification_results,
-    command,
-    command_flags,
-    splits,
-    tables,
-    tasks,
-)
+from bert_cn.finetuning import command, tables
+from bert_cn.finetuning import flags as flags_lib
+from bert_cn.finetuning.classification import data as classification_data
+from bert_cn.finetuning.classification import model as classification_model
+from bert_cn.finetuning.classification import results, tasks
 from data_prep import command_line
 
-_COMMAND = command.Command(command_flags.Defaults("Longer examples are cut."))
+_COMMAND = command.Command(flags_lib.Defaults("Longer examples are cut."))
 _TASK_NAME = flags.DEFINE_string(
     "task_name",
     "",
@@ -63,28 +59,27 @@ def main(arguments: list[str]) -> None:
 def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     """Read data and checkpoint, build, train, measure, predict."""
     task = _find_task()
-    read = splits.read_tables(task, _DATA_DIR.value, _needed_splits())
+    read = classification_data.read_tables(task, _DATA_DIR.value, _needed_splits())
     checkpoint = _COMMAND.find_checkpoint()
     labels = _find_labels(task, read, checkpoint)
     data = {
-        name: splits.number_labels(name, table, labels) for name, table in read.items()
+        name: classification_data.number_labels(name, table, labels)
+        for name, table in read.items()
     }
     start = _COMMAND.load_start(checkpoint)
     features = {
-        name: splits.encode_split(
+        name: classification_data.encode_split(
             split, start, _COMMAND.max_seq_length.value, _COMMAND.cache_dir.value
         )
         for name, split in data.items()
     }
     if not _COMMAND.do_train.value:
-        seen = splits.read_seen(task, _DATA_DIR.value)
+        seen = classification_data.read_seen(task, _DATA_DIR.value)
         data |= {tasks.TRAIN: seen} if seen else {}
     classifier, trainer = _COMMAND.build_trainer(
-        strategy, lambda: classification.Classifier(start, labels)
+        strategy, lambda: classification_model.Classifier(start, labels)
     )
-    reporter = classification_results.Reporter(
-        trainer, task, labels, data, features, output_dir
-    )
+    reporter = results.Reporter(trainer, task, labels, data, features, output_dir)
     _COMMAND.train_and_report(trainer, classifier, features, reporter, output_dir)
 
 
@@ -141,10 +136,10 @@ def _needed_splits() -> list[str]:
     ]
 
 
-def _find_labels(task, read, checkpoint: str) -> classification.Labels:
+def _find_labels(task, read, checkpoint: str) -> classification_model.Labels:
     if _COMMAND.do_train.value:
-        return splits.find_labels(task, read)
-    trained = classification.read_labels(checkpoint)
+        return classification_data.find_labels(task, read)
+    trained = classification_model.read_labels(checkpoint)
     if trained is None:
         raise command.no_model_error(checkpoint, "fine-tuned classifier")
     if task.labels is not None and trained.names != task.labels:

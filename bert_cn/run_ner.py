@@ -17,21 +17,17 @@ import os
 import tensorflow as tf
 from absl import flags
 
-from bert_cn.finetuning import (
-    command,
-    command_flags,
-    tagged_text,
-    tagging_results,
-    tasks,
-    token_classification,
-)
+from bert_cn.finetuning import command
 from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import flags as flags_lib
+from bert_cn.finetuning.classification import tasks
+from bert_cn.finetuning.tagging import data as tagging_data
+from bert_cn.finetuning.tagging import model as tagging_model
+from bert_cn.finetuning.tagging import results
 from data_prep import command_line, storage
 
 _COMMAND = command.Command(
-    command_flags.Defaults(
-        "Longer sentences are cut, and words behind the cut count as O."
-    )
+    flags_lib.Defaults("Longer sentences are cut, and words behind the cut count as O.")
 )
 _ENDINGS = (".txt", ".tsv", ".conll", ".bio")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Folder of the files.")
@@ -61,16 +57,16 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     checkpoint = _COMMAND.find_checkpoint()
     labels = _find_labels(data, checkpoint)
     classes = {
-        name: tagged_text.number_tags(each, labels) for name, each in data.items()
+        name: tagging_data.number_tags(each, labels) for name, each in data.items()
     }
     start = _COMMAND.load_start(checkpoint)
     features = {
         name: _encode(name, data[name], classes[name], labels, start) for name in data
     }
     tagger, trainer = _COMMAND.build_trainer(
-        strategy, lambda: token_classification.Tagger(start, labels)
+        strategy, lambda: tagging_model.Tagger(start, labels)
     )
-    reporter = tagging_results.Reporter(trainer, labels, data, features, output_dir)
+    reporter = results.Reporter(trainer, labels, data, features, output_dir)
     _COMMAND.train_and_report(trainer, tagger, features, reporter, output_dir)
 
 
@@ -78,7 +74,7 @@ def _check_flags() -> None:
     _COMMAND.check_flags(((_DATA_DIR, "name the folder of the files"),))
 
 
-def _read_data() -> dict[str, tagged_text.Sentences]:
+def _read_data() -> dict[str, tagging_data.Sentences]:
     """Read the splits that the flags ask for; only test may lack tags."""
     data = {}
     for name, flag, file in (
@@ -87,7 +83,7 @@ def _read_data() -> dict[str, tagged_text.Sentences]:
         (tasks.TEST, _COMMAND.do_predict, _TEST_FILE),
     ):
         if flag.value:
-            data[name] = tagged_text.read_sentences(
+            data[name] = tagging_data.read_sentences(
                 _find_file(name, file),
                 _WORD_COLUMN.value,
                 _TAG_COLUMN.value,
@@ -112,8 +108,8 @@ def _find_file(name: str, flag: flags.FlagHolder) -> str:
 
 def _find_labels(data, checkpoint: str) -> tuple[str, ...]:
     if _COMMAND.do_train.value:
-        return tagged_text.find_labels(data[tasks.TRAIN])
-    trained = token_classification.read_labels(checkpoint)
+        return tagging_data.find_labels(data[tasks.TRAIN])
+    trained = tagging_model.read_labels(checkpoint)
     if trained is None:
         raise command.no_model_error(checkpoint, "fine-tuned token classifier")
     return trained
@@ -132,7 +128,7 @@ def _encode(name, sentences, classes, labels, start) -> features_lib.Features:
         _COMMAND.cache_dir.value,
         f"{name}-tagging",
         fingerprint,
-        lambda: tagged_text.encode_sentences(
+        lambda: tagging_data.encode_sentences(
             sentences, classes, start, _COMMAND.max_seq_length.value
         ),
     )

@@ -15,28 +15,25 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from bert_cn import checkpoints as checkpoints_lib
-from bert_cn import config as config_lib
-from bert_cn import (
+from bert_cn.model import config as config_lib
+from bert_cn.pretraining import checkpoints as checkpoints_lib
+from bert_cn.pretraining import (
     evaluation,
-    failures,
-    initialization,
+    failure_report,
     input_pipeline,
-    optimization,
     record_checks,
-    reporting,
-    run_checks,
     run_folder,
     step_settings,
     train_input,
     train_loop,
     train_step,
+    warm_start,
 )
-from bert_cn import fingerprint as fingerprint_lib
+from bert_cn.pretraining import fingerprint as fingerprint_lib
+from bert_cn.training import batch_checks, optimization, reporting, storage_checks
+from bert_cn.training import strategy as strategy_lib
 from data_prep import command_line
-from data_prep import vocab as vocab_lib
-from tpu import storage_checks
-from tpu import strategy as strategy_lib
+from data_prep.text import vocab as vocab_lib
 
 _BERT_CONFIG_FILE = flags.DEFINE_string(
     "bert_config_file",
@@ -212,16 +209,16 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     2. model, optimizer and random states are built as for a new run, from the seed;
     3. the newest checkpoint that can be read replaces all of their values: weights,
        moments, the step, and the states of dropout's generators;
-    4. the data follow from the step, see `reading_order`, and so do masks;
+    4. the data follow from the step, see `shuffle_order`, and so do masks;
     5. when to save, report and evaluate next follows from the step, too.
     """
-    config = initialization.choose_config(
+    config = warm_start.choose_config(
         _BERT_CONFIG_FILE.value,
         _OUTPUT_DIR.value,
         _INIT_CHECKPOINT.value,
         any_vocabulary=_RESIZE_EMBEDDINGS.value,
     )
-    run_checks.check_positions(_MAX_SEQ_LENGTH.value, config)
+    batch_checks.check_positions(_MAX_SEQ_LENGTH.value, config)
     eval_flag = _EVAL_INPUT_FILE if _EVAL_INPUT_FILE.value else _INPUT_FILE
     eval_files = _load_files(eval_flag)
     train_files = eval_files
@@ -251,7 +248,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
         evaluate = functools.partial(_evaluate, evaluator, stop_requested)
         if _DO_TRAIN.value:
             reporter = _build_reporter(output_dir, schedule, trainer.step)
-            with failures.explain(
+            with failure_report.explain(
                 _TRAIN_BATCH_SIZE.value,
                 _MAX_SEQ_LENGTH.value,
                 batches.locate,
@@ -302,7 +299,7 @@ def _load_weights(
         _MAX_CHECKPOINTS.value if output_dir == _OUTPUT_DIR.value else 1,
         restore_dir=_OUTPUT_DIR.value,
     )
-    loaded = initialization.load_weights(
+    loaded = warm_start.load_weights(
         trainer.model,
         description.config,
         description.vocabulary,
@@ -355,7 +352,7 @@ def _check_run(
     fingerprint: fingerprint_lib.Fingerprint,
 ) -> None:
     """Check what can be checked without a model; nothing is written but a probe."""
-    run_checks.check_batch_sizes(
+    batch_checks.check_batch_sizes(
         {
             size.name: size.value
             for size, is_used in (
@@ -367,7 +364,7 @@ def _check_run(
         strategy.num_replicas_in_sync,
         _GRADIENT_ACCUMULATION_STEPS.value,
     )
-    run_checks.check_jit_compile(_JIT_COMPILE.value, strategy)
+    batch_checks.check_jit_compile(_JIT_COMPILE.value, strategy)
     # Of several hosts only the chief writes into the run's folder, but all must come to
     # the same end.
     run_folder.check_folder(
@@ -461,7 +458,7 @@ def _train(trainer, batches, checkpoints, reporter, evaluate, stop_requested) ->
 
 
 def _evaluate(evaluator: evaluation.Evaluator, stop_requested) -> bool:
-    with failures.explain_memory(
+    with failure_report.explain_memory(
         _EVAL_BATCH_SIZE.value,
         _MAX_SEQ_LENGTH.value,
         "lower the first. The checkpoints are as they were.",

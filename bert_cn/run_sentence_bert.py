@@ -17,26 +17,23 @@ import tensorflow as tf
 from absl import flags
 
 from bert_cn.conversion import sentence_transformer
-from bert_cn.finetuning import (
-    command,
-    command_flags,
-    sentence_data,
-    sentence_embedding,
-    sentence_results,
-    sentence_sources,
-    splits,
-    tasks,
-)
+from bert_cn.finetuning import command
+from bert_cn.finetuning import flags as flags_lib
+from bert_cn.finetuning.classification import data as classification_data
+from bert_cn.finetuning.classification import tasks
+from bert_cn.finetuning.sentences import data as sentences_data
+from bert_cn.finetuning.sentences import model as sentences_model
+from bert_cn.finetuning.sentences import results, sources
 from data_prep import command_line
 
 _COMMAND = command.Command(
-    command_flags.Defaults("Longer texts are cut.", learning_rate=2e-5)
+    flags_lib.Defaults("Longer texts are cut.", learning_rate=2e-5)
 )
 _TASK_NAME = flags.DEFINE_string(
     "task_name",
     "",
     "Pairs with scores, to measure on dev and test and for --objective=cosine to train "
-    f"on: one of {', '.join(sentence_data.MAX_SCORES)}; or tsv or jsonl for files of "
+    f"on: one of {', '.join(sentences_data.MAX_SCORES)}; or tsv or jsonl for files of "
     "your own.",
 )
 flags.DEFINE_alias("task", "task_name")
@@ -60,7 +57,7 @@ _TRAIN_TASK_NAME = flags.DEFINE_string(
     "train_task_name",
     "",
     "Train on another set than --task_name: for --objective=softmax and ranking one of "
-    f"{', '.join(sentence_data.CLASSIFIED)}, tsv or jsonl.",
+    f"{', '.join(sentences_data.CLASSIFIED)}, tsv or jsonl.",
 )
 flags.DEFINE_alias("train_task", "train_task_name")
 _TRAIN_DATA_DIR = flags.DEFINE_string(
@@ -82,8 +79,8 @@ _TRAIN_NEGATIVE = flags.DEFINE_string(
 )
 _OBJECTIVE = flags.DEFINE_enum(
     "objective",
-    sentence_embedding.COSINE,
-    list(sentence_embedding.OBJECTIVES),
+    sentences_model.COSINE,
+    list(sentences_model.OBJECTIVES),
     "cosine: the square of its distance to the score; softmax: the class, from u, v "
     "and |u-v| (both Reimers and Gurevych, 2019, arXiv:1908.10084); ranking: the "
     "second text among those of the batch (Henderson et al., 2017, arXiv:1705.00652).",
@@ -126,7 +123,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     """Read data and checkpoint, build, train, measure."""
     pairs, objective = None, None
     if _COMMAND.do_train.value:
-        pairs, objective = sentence_sources.read_training_pairs(
+        pairs, objective = sources.read_training_pairs(
             _training_source(),
             _OBJECTIVE.value,
             _RANKING_SCALE.value,
@@ -139,25 +136,25 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
     embedding = _find_embedding(checkpoint)
     start = _COMMAND.load_start(checkpoint)
     encoded = {
-        name: sentence_data.Pairs(split.table, {})
+        name: sentences_data.Pairs(split.table, {})
         for name, split in data.items()
         if name != tasks.TRAIN
     }
     if pairs is not None:
         encoded[tasks.TRAIN] = pairs
     features = {
-        name: sentence_data.encode_pairs(
+        name: sentences_data.encode_pairs(
             each, name, start, _COMMAND.max_seq_length.value, _COMMAND.cache_dir.value
         )
         for name, each in encoded.items()
     }
     encoder, trainer = _COMMAND.build_trainer(
         strategy,
-        lambda: sentence_embedding.SentenceEncoder(
+        lambda: sentences_model.SentenceEncoder(
             start, embedding, objective, _COMMAND.max_seq_length.value
         ),
     )
-    reporter = sentence_results.Reporter(trainer, data, features, output_dir)
+    reporter = results.Reporter(trainer, data, features, output_dir)
     _COMMAND.train_and_report(trainer, encoder, features, reporter, output_dir)
 
 
@@ -197,17 +194,15 @@ def _measures() -> bool:
     return _COMMAND.do_eval.value or _COMMAND.do_predict.value
 
 
-def _scored_source() -> sentence_sources.Source:
+def _scored_source() -> sources.Source:
     columns = (_TEXT_A.value, _TEXT_B.value, _LABEL.value)
-    return sentence_sources.Source(
-        "", _TASK_NAME.value, _DATA_DIR.value, columns, _files()
-    )
+    return sources.Source("", _TASK_NAME.value, _DATA_DIR.value, columns, _files())
 
 
-def _training_source() -> sentence_sources.Source:
+def _training_source() -> sources.Source:
     if not _TRAIN_TASK_NAME.value:
         return _scored_source()
-    return sentence_sources.Source(
+    return sources.Source(
         "train_",
         _TRAIN_TASK_NAME.value,
         _TRAIN_DATA_DIR.value or _DATA_DIR.value,
@@ -221,7 +216,9 @@ def _files() -> tuple[str, str, str]:
     return _TRAIN_FILE.value, _DEV_FILE.value, _TEST_FILE.value
 
 
-def _read_scored(pairs: sentence_data.Pairs | None) -> dict[str, splits.Split]:
+def _read_scored(
+    pairs: sentences_data.Pairs | None,
+) -> dict[str, classification_data.Split]:
     """Read the splits that are measured, and train, which shows what was seen.
 
     Args:
@@ -230,15 +227,15 @@ def _read_scored(pairs: sentence_data.Pairs | None) -> dict[str, splits.Split]:
     if not _measures():
         return {}
     source = _scored_source()
-    task = sentence_sources.find_task(source, sentence_embedding.COSINE)
+    task = sources.find_task(source, sentences_model.COSINE)
     flag_of = {tasks.DEV: _COMMAND.do_eval, tasks.TEST: _COMMAND.do_predict}
     names = [name for name, flag in flag_of.items() if flag.value]
-    found = sentence_data.read_scored(task, source.data_dir, names)
+    found = sentences_data.read_scored(task, source.data_dir, names)
     seen = None
     if pairs is not None:
-        seen = splits.Split(tasks.TRAIN, pairs.table, None)
+        seen = classification_data.Split(tasks.TRAIN, pairs.table, None)
     elif not _TRAIN_TASK_NAME.value:
-        seen = splits.read_seen(task, source.data_dir)
+        seen = classification_data.read_seen(task, source.data_dir)
     return found if seen is None else {**found, tasks.TRAIN: seen}
 
 

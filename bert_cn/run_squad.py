@@ -15,20 +15,17 @@ null_odds.json.
 import tensorflow as tf
 from absl import flags
 
-from bert_cn.finetuning import (
-    answer_metrics,
-    command,
-    command_flags,
-    reading_comprehension,
-    reading_results,
-    squad_files,
-    windows,
-)
+from bert_cn.finetuning import command
 from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import flags as flags_lib
+from bert_cn.finetuning.reading import data as reading_data
+from bert_cn.finetuning.reading import metrics, windows
+from bert_cn.finetuning.reading import model as reading_model
+from bert_cn.finetuning.reading import results as reading_results
 from data_prep import command_line
 
 _COMMAND = command.Command(
-    command_flags.Defaults(
+    flags_lib.Defaults(
         "Tokens of a window.",
         max_seq_length=384,
         min_seq_length=5,
@@ -79,7 +76,7 @@ _THRESHOLD = flags.DEFINE_float(
 _METRIC = flags.DEFINE_enum(
     "metric",
     _AUTO,
-    [_AUTO, *answer_metrics.DEFINITIONS],
+    [_AUTO, *metrics.DEFINITIONS],
     "Whose definition of exact match and F1; auto: cmrc2018 (also DRCD's) where the "
     "contexts are Chinese, else SQuAD's.",
 )
@@ -113,7 +110,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
         if path in _held_out_files()
     }
     reader, trainer = _COMMAND.build_trainer(
-        strategy, lambda: reading_comprehension.Reader(start)
+        strategy, lambda: reading_model.Reader(start)
     )
     reader.threshold = _first_threshold(checkpoint)
     reporter = reading_results.Reporter(
@@ -133,7 +130,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
             reader,
             train_features,
             explain_memory(lambda: reporter.measure(held_out[_dev_file()])),
-            answer_metrics.F1,
+            metrics.F1,
             output_dir,
         )
     results = explain_memory(_measure)(reporter, held_out, output_dir)
@@ -201,7 +198,8 @@ def _read_data():
         {_TRAIN_FILE.value} if _COMMAND.do_train.value else set()
     )
     data = {
-        path: squad_files.read_dataset(path, _VERSION_2.value) for path in sorted(paths)
+        path: reading_data.read_dataset(path, _VERSION_2.value)
+        for path in sorted(paths)
     }
     if _COMMAND.do_eval.value and not data[_dev_file()].has_answers:
         raise ValueError(
@@ -210,7 +208,7 @@ def _read_data():
         )
     targets = None
     if _COMMAND.do_train.value:
-        targets = squad_files.find_targets(
+        targets = reading_data.find_targets(
             data[_TRAIN_FILE.value], _SKIP_BAD_ANSWERS.value
         )
     return data, targets
@@ -218,7 +216,7 @@ def _read_data():
 
 def _find_checkpoint() -> str:
     checkpoint = _COMMAND.find_checkpoint()
-    if not (_COMMAND.do_train.value or reading_comprehension.has_reader(checkpoint)):
+    if not (_COMMAND.do_train.value or reading_model.has_reader(checkpoint)):
         raise command.no_model_error(checkpoint, "model fine-tuned for answers")
     return checkpoint
 
@@ -234,7 +232,7 @@ def _encode(dataset, targets, start) -> features_lib.Features:
 
 def _encode_train(dataset, targets, start):
     """Return the windows of the training file and what is wrong with its answers."""
-    problems = squad_files.list_problems(dataset, targets)
+    problems = reading_data.list_problems(dataset, targets)
     features = _encode(dataset, targets, start)
     inexact = windows.list_inexact(dataset, targets, features, _MAX_ANSWER_LENGTH.value)
     return features, problems + inexact
@@ -248,17 +246,17 @@ def _first_threshold(checkpoint: str) -> float | None:
         return _THRESHOLD.value
     kept = None
     if not _COMMAND.do_train.value:
-        kept = reading_comprehension.read_threshold(checkpoint)
+        kept = reading_model.read_threshold(checkpoint)
     return 0.0 if kept is None else kept
 
 
 def _build_rules(data) -> reading_results.Rules:
-    definition = answer_metrics.DEFINITIONS.get(_METRIC.value)
+    definition = metrics.DEFINITIONS.get(_METRIC.value)
     if definition is None:
         # Of what is measured: a model may have learned from another language.
         paths = (_dev_file(), _PREDICT_FILE.value, _TRAIN_FILE.value)
         contexts = next(data[path] for path in paths if path in data).contexts
-        definition = answer_metrics.choose_definition(contexts, _VERSION_2.value)
+        definition = metrics.choose_definition(contexts, _VERSION_2.value)
     print(f"Exact match and F1 as {definition.name} defines them.", flush=True)
     return reading_results.Rules(
         definition,

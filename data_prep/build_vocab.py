@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from data_prep import command_line, corpus, vocabulary_training
+from data_prep import command_line
+from data_prep.text import corpus, vocabulary_training
 
 _INPUT_FILE = flags.DEFINE_string(
     "input_file",

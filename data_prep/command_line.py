@@ -99,6 +99,15 @@ def describe_error(error: BaseException) -> str:
     return text
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class's name if it has none.
+
+    Errors of TensorFlow and PyTorch go on with traces that say nothing to a user.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _file_errors() -> tuple[type[BaseException], ...]:
     # None of its errors where it was never imported, and importing takes seconds.
     tf = sys.modules.get("tensorflow")

@@ -6,22 +6,16 @@ import time
 
 from absl import flags
 
-from data_prep import (
-    command_line,
-    corpus,
-    data_report,
-    instances,
-    masking,
-    outputs,
-    pipeline,
-    schema,
-    segmentation,
-    traditional,
-)
-from data_prep import job as job_lib
-from data_prep import manifest as manifest_lib
-from data_prep import settings as settings_lib
-from data_prep import vocab as vocab_lib
+from data_prep import command_line
+from data_prep.records import job as job_lib
+from data_prep.records import manifest as manifest_lib
+from data_prep.records import masking, report, schema
+from data_prep.records import packing as packing_lib
+from data_prep.records import settings as settings_lib
+from data_prep.runner import local as local_lib
+from data_prep.runner import outputs
+from data_prep.text import corpus, segmentation, traditional
+from data_prep.text import vocab as vocab_lib
 
 _INPUT_FILE = flags.DEFINE_string(
     "input_file",
@@ -89,14 +83,14 @@ _MASKING_TIME = flags.DEFINE_enum(
 _PACKING = flags.DEFINE_enum(
     "packing",
     "pairs",
-    instances.PACKINGS,
+    packing_lib.PACKINGS,
     "What a sequence holds: pairs of stretches of text, as many full_sentences as fit "
     "(RoBERTa), or one of the lines.",
 )
 _SENTENCE_TASK = flags.DEFINE_enum(
     "sentence_task",
     None,
-    instances.SENTENCE_TASKS,
+    packing_lib.SENTENCE_TASKS,
     "What next_sentence_labels say of a pair: nsp, 1 = random next (the default with "
     "pairs); sop, 1 = swapped; none, always 0.",
 )
@@ -178,7 +172,7 @@ def main(arguments: list[str]) -> None:
     _check_inputs(files, planned)
     job = job_lib.Job(files, vocabulary, settings, planned)
     if _RUNNER.value is None:
-        manifest = pipeline.run(job, _choose_workers(job), _OVERWRITE.value)
+        manifest = local_lib.run(job, _choose_workers(job), _OVERWRITE.value)
     else:
         manifest = _run_on_beam(job, arguments[1:])
     _print_summary(manifest, planned, time.monotonic() - start)
@@ -257,13 +251,13 @@ def _run_on_beam(job: job_lib.Job, beam_arguments: list[str]) -> manifest_lib.Ma
             "option behind --, such as -- --direct_num_workers=2."
         )
     try:
-        from data_prep import beam_pipeline
+        from data_prep.runner import beam as beam_lib
     except ImportError as error:
         raise ValueError(
             f"--runner={_RUNNER.value} needs Apache Beam ({error}): pip install "
             "'apache-beam[gcp]', in an environment of its own (see README)."
         ) from error
-    return beam_pipeline.run(job, _RUNNER.value, beam_arguments, _OVERWRITE.value)
+    return beam_lib.run(job, _RUNNER.value, beam_arguments, _OVERWRITE.value)
 
 
 def _choose_workers(job: job_lib.Job) -> int:
@@ -327,7 +321,7 @@ def _describe_labels(manifest: manifest_lib.Manifest) -> str:
 
 
 def _print_warnings(job: job_lib.Job, manifest: manifest_lib.Manifest) -> None:
-    warnings = data_report.list_warnings(job, manifest.counts)
+    warnings = report.list_warnings(job, manifest.counts)
     empty = [shard["file"] for shard in manifest.shards if not shard["sequences"]]
     if empty:
         warnings.append(

@@ -6,17 +6,10 @@ import sys
 
 from absl import flags
 
-from data_prep import (
-    command_line,
-    group_records,
-    record_pages,
-    record_view,
-    segmentation,
-    storage,
-    traditional,
-    vocab,
-)
-from data_prep import manifest as manifest_lib
+from data_prep import command_line, storage
+from data_prep.records import build, render, viewer
+from data_prep.records import manifest as manifest_lib
+from data_prep.text import segmentation, traditional, vocab
 
 _NUM_RECORDS = flags.DEFINE_integer("num_records", 5, "Show this many sequences.")
 _FIRST_RECORD = flags.DEFINE_integer(
@@ -43,7 +36,7 @@ def main(arguments: list[str]) -> None:
             f"--num_records={_NUM_RECORDS.value} cannot work: it must be 1 or more."
         )
     manifest = manifest_lib.find_manifest(path) if storage.exists(path) else None
-    sequences = record_view.read_sequences(
+    sequences = viewer.read_sequences(
         path,
         _NUM_RECORDS.value,
         vocab.load_vocabulary(_choose_vocabulary(path, manifest)),
@@ -51,9 +44,7 @@ def main(arguments: list[str]) -> None:
         _FIRST_RECORD.value,
     )
     if _HTML.value:
-        page = record_pages.write_html(
-            sequences, os.path.basename(path), _FIRST_RECORD.value
-        )
+        page = render.write_html(sequences, os.path.basename(path), _FIRST_RECORD.value)
         with storage.open(_HTML.value, "w") as file:
             file.write(page)
         print(f"Page: {_HTML.value}")
@@ -91,7 +82,7 @@ def _build_segmenter(manifest: manifest_lib.Manifest | None) -> segmentation.Seg
         return segmentation.build_segmenter(name)
     shadow = traditional.Shadow(manifest.traditional)
     try:
-        user_words = group_records.read_user_words(manifest, shadow)
+        user_words = build.read_user_words(manifest, shadow)
     except ValueError as error:
         print(f"Words are found without --user_dict: {error}", file=sys.stderr)
         user_words = []
@@ -115,9 +106,9 @@ def _print_sequences(sequences) -> None:
     width = shutil.get_terminal_size().columns
     for number, sequence in enumerate(sequences, _FIRST_RECORD.value):
         if number == _FIRST_RECORD.value:
-            print(record_pages.describe_marks(colour))
+            print(render.describe_marks(colour))
         print()
-        for line in record_pages.write_lines(sequence, number, width, colour):
+        for line in render.write_lines(sequence, number, width, colour):
             print(line)
 
 

@@ -67,6 +67,31 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
+def write_whole(path: str, data: bytes | str) -> None:
+    """Write a file that is never seen half-written; an earlier one is replaced.
+
+    The data go to a temporary name beside it, which is then renamed. The name holds the
+    process's number, so that two processes that write the same file do not mix theirs.
+
+    Args:
+        path: local or remote.
+        data: the whole content; text is written as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; what stood at `path` is still there.
+    """
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    partial = f"{path}.{os.getpid()}.partial"
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            remove(partial)
+        raise
+    rename(partial, path, overwrite=True)
+
+
 def exists(path: str) -> bool:
     """Say whether a file or folder exists."""
     return _gfile().exists(path) if is_remote(path) else os.path.exists(path)

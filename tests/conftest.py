@@ -81,7 +81,7 @@ def xla_for_cpus():
 @pytest.fixture(scope="session")
 def small_config():
     """The smallest model that reads the records of `tests/bert_cn/records.py`."""
-    from bert_cn import config as config_lib
+    from bert_cn.model import config as config_lib
     from tests.bert_cn import records
 
     return config_lib.BertConfig(
@@ -116,7 +116,7 @@ def small_batch():
     """Four records as the int32 and float32 tensors that a step takes."""
     import tensorflow as tf
 
-    from data_prep import schema
+    from data_prep.records import schema
     from tests.bert_cn import records
 
     rng = np.random.default_rng(1)

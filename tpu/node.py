@@ -9,7 +9,7 @@ import time
 import urllib.error
 from collections.abc import Callable
 
-from tpu import environment
+from bert_cn.training import environment
 
 NOT_FOUND = "NOT_FOUND"  # Our word for the state of a TPU that the API does not know.
 # What the API calls a TPU that does not come back by itself.

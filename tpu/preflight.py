@@ -14,11 +14,14 @@ import sys
 
 from absl import flags
 
+from bert_cn import run_pretraining
+
 # Its flags are the recipe's: their names and defaults are defined there and only there.
-from bert_cn import config as config_lib
-from bert_cn import optimization, run_checks, run_pretraining, step_settings
+from bert_cn.model import config as config_lib
+from bert_cn.pretraining import step_settings
+from bert_cn.training import batch_checks, optimization
 from data_prep import command_line
-from tpu import (
+from tpu.compiler import (
     batch_search,
     graph_checks,
     preflight_report,
@@ -79,7 +82,7 @@ class Recipe:
         self._warned = False
         self._strategy = slice_strategy.SliceStrategy(where.num_replicas)
         config = config_lib.load_config(values.bert_config_file)
-        run_checks.check_positions(values.max_seq_length, config)
+        batch_checks.check_positions(values.max_seq_length, config)
         self.settings = step_settings.StepSettings(
             config,
             values.optimizer,

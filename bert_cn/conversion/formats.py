@@ -10,17 +10,17 @@ import tensorflow as tf
 
 from bert_cn.conversion import (
     folders,
+    google_tf1,
     keras_preset,
     model_card,
     model_garden,
     onnx_model,
     pretrained,
-    pt,
     sentence_transformer,
-    tf1,
-    tf2,
-    training,
+    training_output,
     transformers_config,
+    transformers_pt,
+    transformers_tf2,
 )
 
 AUTO = "auto"
@@ -50,16 +50,20 @@ class Format:
 
 
 _FORMATS = (
-    Format("training", "training output folder of bert_cn", training.read),
+    Format("training", "training output folder of bert_cn", training_output.read),
     Format(
-        "tf1", "TF1 checkpoint of google-research/bert", tf1.read, tf1.write, tf1.FILES
+        "tf1",
+        "TF1 checkpoint of google-research/bert",
+        google_tf1.read,
+        google_tf1.write,
+        google_tf1.FILES,
     ),
     Format(
         "tf2",
         "transformers folder with tf_model.h5",
-        tf2.read,
-        tf2.write,
-        tf2.FILES,
+        transformers_tf2.read,
+        transformers_tf2.write,
+        transformers_tf2.FILES,
     ),
     Format(
         "keras",
@@ -69,7 +73,11 @@ _FORMATS = (
         keras_preset.FILES,
     ),
     Format(
-        "pt", "transformers folder with PyTorch weights", pt.read, pt.write, pt.FILES
+        "pt",
+        "transformers folder with PyTorch weights",
+        transformers_pt.read,
+        transformers_pt.write,
+        transformers_pt.FILES,
     ),
     Format(
         "sentence_transformers",
@@ -101,7 +109,7 @@ def recognise_format(path: str) -> Format:
     """
     if model_garden.find_prefix(path):
         return FORMATS[model_garden.LAYOUT]
-    if training.find_prefix(path):
+    if training_output.find_prefix(path):
         return FORMATS["training"]
     if sentence_transformer.is_sentence_transformer(path):
         return FORMATS["sentence_transformers"]
@@ -110,11 +118,11 @@ def recognise_format(path: str) -> Format:
         values = folders.read_json(config_path)
         if keras_preset.is_preset_config(values):
             return FORMATS["keras"]
-        if any(folders.exists(path, name) for name in pt.WEIGHT_FILES):
+        if any(folders.exists(path, name) for name in transformers_pt.WEIGHT_FILES):
             return FORMATS["pt"]
-        if folders.exists(path, tf2.WEIGHTS_FILE):
+        if folders.exists(path, transformers_tf2.WEIGHTS_FILE):
             return FORMATS["tf2"]
-    if tf1.find_prefix(path) is not None:
+    if google_tf1.find_prefix(path) is not None:
         return FORMATS["tf1"]
     raise ValueError(_unknown(path))
 
@@ -261,8 +269,8 @@ def describe_losses(
     describe = {
         "keras": keras_preset.describe_losses,
         model_garden.LAYOUT: model_garden.describe_losses,
-        "pt": pt.describe_losses,
+        "pt": transformers_pt.describe_losses,
         "sentence_transformers": sentence_transformer.describe_losses,
-        "tf1": tf1.describe_losses,
+        "tf1": google_tf1.describe_losses,
     }.get(find_layout(output_format, options or pretrained.WriteOptions()))
     return describe(bert) if describe else []

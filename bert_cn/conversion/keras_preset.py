@@ -13,7 +13,6 @@ import h5py
 import keras_hub
 import numpy as np
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import (
     folders,
     keras_weights,
@@ -22,7 +21,8 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
-from data_prep import vocab as vocab_lib
+from bert_cn.model import config as config_lib
+from data_prep.text import vocab as vocab_lib
 
 PRESET_CONFIG_FILE = "config.json"
 PRESET_WEIGHTS_FILE = "model.weights.h5"

@@ -6,10 +6,10 @@ import keras
 import keras_hub
 import numpy as np
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import lazy_weights, weight_map
+from bert_cn.model import config as config_lib
 
-_ENCODER_NAME = "bert"  # In `modeling.build_pretraining_model`.
+_ENCODER_NAME = "bert"  # In `pretraining_model.build_pretraining_model`.
 
 
 def _keras_variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -48,7 +48,7 @@ def canonical_from_model(
     """Read the weights of a Keras model, each when it is asked for.
 
     Args:
-        model: from `modeling.build_pretraining_model`, or its encoder.
+        model: from `pretraining_model.build_pretraining_model`, or its encoder.
         parts: the parts that the model has; an encoder has ENCODER and POOLER.
 
     Returns:
@@ -82,7 +82,7 @@ def assign_to_model(
     """Put canonical weights into a Keras model.
 
     Args:
-        model: from `modeling.build_pretraining_model`, or its encoder.
+        model: from `pretraining_model.build_pretraining_model`, or its encoder.
         weights: canonical name -> array.
         parts: the parts to fill, of which every weight must be there; weights of other
             parts are not looked at, and the model's other variables stay as they are.

@@ -4,9 +4,9 @@ import os
 
 import tensorflow as tf
 
-from bert_cn import config as config_lib
-from bert_cn import fingerprint
 from bert_cn.conversion import folders, pretrained, tokenizer_files
+from bert_cn.model import config as config_lib
+from bert_cn.pretraining import fingerprint
 
 CARD_FILE = "README.md"
 # The notes on training travel from card to card between these two lines.

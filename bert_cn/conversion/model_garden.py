@@ -14,22 +14,22 @@ import re
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import (
     folders,
+    google_tf1,
     lazy_weights,
     pretrained,
-    tf1,
     tokenizer_files,
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
 
 LAYOUT = "model_garden"
 FILES = (
-    f"{tf1.CHECKPOINT_NAME}.index",
-    f"{tf1.CHECKPOINT_NAME}.data-*-of-*",
-    tf1.CONFIG_FILE,
+    f"{google_tf1.CHECKPOINT_NAME}.index",
+    f"{google_tf1.CHECKPOINT_NAME}.data-*-of-*",
+    google_tf1.CONFIG_FILE,
     tokenizer_files.VOCAB_FILE,
     tokenizer_files.TOKENIZER_CONFIG_FILE,
 )
@@ -86,8 +86,8 @@ def find_prefix(path: str) -> str | None:
     path = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
     prefix = path
     if not folders.exists(f"{prefix}.index"):
-        prefix = folders.join(path, tf1.CHECKPOINT_NAME)
-    if not folders.exists(f"{prefix}.index") or tf1.is_name_based(prefix):
+        prefix = folders.join(path, google_tf1.CHECKPOINT_NAME)
+    if not folders.exists(f"{prefix}.index") or google_tf1.is_name_based(prefix):
         return None
     word_embeddings = _find_path("bert/embeddings/word_embeddings")
     return prefix if _ObjectGraph(prefix).find_key(word_embeddings) else None
@@ -97,9 +97,11 @@ class _ObjectGraph:
     """The variables of an object-based checkpoint by the attributes leading to them."""
 
     def __init__(self, prefix: str):
-        self.reader = tf1.open_reader(prefix)
+        self.reader = google_tf1.open_reader(prefix)
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
-        graph.ParseFromString(tf1.load_tensor(self.reader, tf1.OBJECT_GRAPH, prefix))
+        graph.ParseFromString(
+            google_tf1.load_tensor(self.reader, google_tf1.OBJECT_GRAPH, prefix)
+        )
         self._nodes = graph.nodes
 
     def find_key(self, path: str) -> str | None:
@@ -128,17 +130,17 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     if prefix is None:
         raise ValueError(
             f"{path!r} is no checkpoint of TF Model Garden's BERT encoder: name the "
-            f"prefix, such as folder/{tf1.CHECKPOINT_NAME}."
+            f"prefix, such as folder/{google_tf1.CHECKPOINT_NAME}."
         )
     folder = os.path.dirname(prefix)
-    config = config_lib.load_config(tf1.find_config(folder, options))
+    config = config_lib.load_config(google_tf1.find_config(folder, options))
     graph = _ObjectGraph(prefix)
     shapes = graph.reader.get_variable_to_shape_map()
     weights = {}
     for weight in weight_map.list_weights(config):
         key = graph.find_key(_find_path(weight.name))
         if key is not None:
-            load = functools.partial(tf1.load_tensor, graph.reader, key, prefix)
+            load = functools.partial(google_tf1.load_tensor, graph.reader, key, prefix)
             weights[weight.name] = weight_map.lazy_from_layout(
                 lazy_weights.LazyWeight(tuple(shapes[key]), load),
                 weight.keras_layout,
@@ -171,7 +173,7 @@ def write(bert: pretrained.PretrainedBert, folder: str) -> None:
         array = weight_map.to_layout(
             bert.weights[weight.name], weight.keras_layout, weight.keras_shape
         )
-        variable = tf.Variable(tf1.share_memory(array), name=weight.name)
+        variable = tf.Variable(google_tf1.share_memory(array), name=weight.name)
         *attributes, last = _find_path(weight.name).split("/")
         node = root
         for attribute in attributes:
@@ -189,7 +191,9 @@ def write(bert: pretrained.PretrainedBert, folder: str) -> None:
         pooler.bias = tf.Variable(root.encoder._pooler_layer.bias)
         root.next_sentence.dense = pooler
         setattr(root, "next_sentence.pooler_dense", pooler)
-    root.write(os.path.join(folder, tf1.CHECKPOINT_NAME))
-    with open(os.path.join(folder, tf1.CONFIG_FILE), "w", encoding="utf-8") as file:
+    root.write(os.path.join(folder, google_tf1.CHECKPOINT_NAME))
+    with open(
+        os.path.join(folder, google_tf1.CONFIG_FILE), "w", encoding="utf-8"
+    ) as file:
         file.write(bert.config.to_json())
     tokenizer_files.write_vocabulary(bert, folder)

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from bert_cn.conversion import (
     folders,
     pretrained,
-    pt,
     tokenizer_files,
     transformers_config,
+    transformers_pt,
 )
 from bert_cn.conversion.weight_map import Part
 
@@ -64,7 +64,7 @@ def write(
     """
     check_installed()
     with _quiet(), tempfile.TemporaryDirectory(prefix="bert_cn_") as pt_folder:
-        pt.write_folder(bert, pt_folder, options, with_bin=False)
+        transformers_pt.write_folder(bert, pt_folder, options, with_bin=False)
         _export(_load_model(pt_folder, bert), bert, os.path.join(folder, MODEL_FILE))
     folders.write_json(
         os.path.join(folder, transformers_config.CONFIG_FILE),

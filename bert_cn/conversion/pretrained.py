@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import lazy_weights, weight_map
-from data_prep import vocab as vocab_lib
+from bert_cn.model import config as config_lib
+from data_prep.text import vocab as vocab_lib
 
 
 @dataclasses.dataclass(frozen=True)

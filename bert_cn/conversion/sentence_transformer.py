@@ -10,7 +10,7 @@ import os
 
 import tensorflow as tf
 
-from bert_cn.conversion import folders, pretrained, pt, transformers_config
+from bert_cn.conversion import folders, pretrained, transformers_config, transformers_pt
 from bert_cn.conversion.weight_map import Part
 
 MODULES_FILE = "modules.json"
@@ -18,7 +18,7 @@ _TRANSFORMER_FILE = "sentence_bert_config.json"
 _MODEL_FILE = "config_sentence_transformers.json"
 _POOLING_FOLDER, _NORMALIZE_FOLDER = "1_Pooling", "2_Normalize"
 FILES = (
-    *pt.FILES,
+    *transformers_pt.FILES,
     MODULES_FILE,
     _TRANSFORMER_FILE,
     _MODEL_FILE,
@@ -61,7 +61,7 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     Raises:
         ValueError: modules.json is damaged, or its first module is no BERT.
     """
-    return pt.read(_encoder_folder(path), options)
+    return transformers_pt.read(_encoder_folder(path), options)
 
 
 def read_embedding(path: str) -> Embedding:
@@ -163,7 +163,7 @@ def write(
         )
     encoder = dataclasses.replace(bert)
     encoder.keep_parts(tuple(part for part in _ENCODER_PARTS if bert.has(part)))
-    pt.write_folder(encoder, folder, options, with_bin=False)
+    transformers_pt.write_folder(encoder, folder, options, with_bin=False)
     _write_modules(folder, options.normalize)
     folders.write_json(
         os.path.join(folder, _TRANSFORMER_FILE),

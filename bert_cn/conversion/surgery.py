@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import pretrained
-from data_prep import vocab as vocab_lib
+from bert_cn.model import config as config_lib
+from data_prep.text import vocab as vocab_lib
 
 _WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
 _OUTPUT_BIAS = "cls/predictions/output_bias"
@@ -90,7 +90,7 @@ def resize_vocabulary(
 def _draw(
     shape: tuple[int, ...], config: config_lib.BertConfig, rng: np.random.Generator
 ) -> np.ndarray:
-    # The initializer of `modeling`, so that a new row looks like one of a new model.
+    # The initializer of `pretraining_model`: a new row looks like one of a new model.
     initializer = keras.initializers.TruncatedNormal(
         stddev=config.initializer_range, seed=int(rng.integers(2**31))
     )

@@ -7,7 +7,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_cn.conversion import folders, pretrained
-from data_prep import vocab as vocab_lib
+from data_prep.text import vocab as vocab_lib
 
 VOCAB_FILE = "vocab.txt"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from bert_cn import config as config_lib
-from bert_cn import fused_ops
 from bert_cn.conversion import folders, pretrained
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
+from bert_cn.model import fused_ops
 
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "bert"

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import lazy_weights
+from bert_cn.model import config as config_lib
 
 
 class Part(enum.StrEnum):
@@ -51,7 +51,7 @@ class Weight:
         pt_layout: layout there.
         tf2: name in transformers 4's TFBertForPreTraining, without ":0".
         tf2_layout: layout there.
-        keras: `variable.path` in `modeling.build_pretraining_model`.
+        keras: `variable.path` in `pretraining_model.build_pretraining_model`.
         keras_layout: layout there.
         keras_shape: shape there.
     """

@@ -13,28 +13,28 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from bert_cn import failures, reporting, run_checks
 from bert_cn.finetuning import (
     batches,
     best_weights,
-    command_flags,
     curves,
     export,
     output_folder,
-    starting_point,
-    tasks,
     training,
+    warm_start,
 )
 from bert_cn.finetuning import features as features_lib
-from tpu import storage_checks
-from tpu import strategy as strategy_lib
+from bert_cn.finetuning import flags as flags_lib
+from bert_cn.finetuning.classification import tasks
+from bert_cn.pretraining import failure_report
+from bert_cn.training import batch_checks, reporting, storage_checks
+from bert_cn.training import strategy as strategy_lib
 
 # Widths of batches are multiples of it; the fewer widths, the more padding.
 _WIDTH_MULTIPLE = 16
 
 
 class Model(typing.Protocol):
-    """An encoder with a head, such as `classification.Classifier`."""
+    """An encoder with a head, such as `classification.model.Classifier`."""
 
     model: keras.Model
 
@@ -46,7 +46,7 @@ class Model(typing.Protocol):
 
 
 class Reporter(typing.Protocol):
-    """Measures a model on splits, such as `classification_results.Reporter`."""
+    """Measures a model on splits, such as `classification.results.Reporter`."""
 
     main_metric: str
 
@@ -59,11 +59,11 @@ class Reporter(typing.Protocol):
         """Measure, print, perhaps write predictions; return values for the results."""
 
 
-class Command(command_flags.CommonFlags):
+class Command(flags_lib.CommonFlags):
     """The flags of a fine-tuning command, and what follows from them.
 
     Args:
-        defaults: `command_flags.Defaults`, in what they differ from other commands'.
+        defaults: `flags_lib.Defaults`, in what they differ from other commands'.
     """
 
     def check_flags(self, needed: Iterable[tuple[flags.FlagHolder, str]] = ()) -> None:
@@ -110,8 +110,8 @@ class Command(command_flags.CommonFlags):
             )
         # Early, because several hosts must find each other before TensorFlow is used.
         strategy = strategy_lib.build_strategy(self.tpu.value)
-        run_checks.check_jit_compile(self.jit_compile.value, strategy)
-        run_checks.check_batch_sizes(
+        batch_checks.check_jit_compile(self.jit_compile.value, strategy)
+        batch_checks.check_batch_sizes(
             {flag.name: flag.value for flag in self.batch_sizes},
             strategy.num_replicas_in_sync,
         )
@@ -141,9 +141,9 @@ class Command(command_flags.CommonFlags):
             )
         return folder
 
-    def load_start(self, checkpoint: str) -> starting_point.StartingPoint:
+    def load_start(self, checkpoint: str) -> warm_start.StartingPoint:
         """Read encoder and tokenizer, and check --max_seq_length against them."""
-        start = starting_point.load_starting_point(
+        start = warm_start.load_starting_point(
             checkpoint,
             self.bert_config_file.value,
             self.vocab_file.value,
@@ -178,7 +178,7 @@ class Command(command_flags.CommonFlags):
     def explain_memory(
         self, batch_size: flags.FlagHolder
     ) -> contextlib.ContextDecorator:
-        """Name the batch that does not fit into memory, see `failures.explain_memory`.
+        """Name the batch that does not fit: `failure_report.explain_memory`.
 
         Args:
             batch_size: which sets it.
@@ -186,7 +186,7 @@ class Command(command_flags.CommonFlags):
         Returns:
             A context, which is a decorator too.
         """
-        return failures.explain_memory(
+        return failure_report.explain_memory(
             batch_size.value,
             self.max_seq_length.value,
             "lower one of the two.",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from bert_cn import reporting
+from bert_cn.training import reporting
 
 # Folders as run_pretraining's: what is trained on, and what is measured on dev.
 TRAIN, DEV = "train", "eval"

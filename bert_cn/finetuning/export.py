@@ -14,16 +14,16 @@ import safetensors.numpy
 from bert_cn.conversion import (
     folders,
     pretrained,
-    pt,
     sentence_transformer,
     tokenizer_files,
     transformers_config,
+    transformers_pt,
 )
 
 MODEL_FOLDER = "best"
 FILES = frozenset(
     {
-        pt.SAFETENSORS_FILE,
+        transformers_pt.SAFETENSORS_FILE,
         transformers_config.CONFIG_FILE,
         *tokenizer_files.FILES,
     }
@@ -43,16 +43,17 @@ def write_model(
 
     Args:
         output_dir: the folder to make; local or any that `tf.io.gfile` opens.
-        bert: encoder and tokenizer, from `starting_point.read_back`.
+        bert: encoder and tokenizer, from `warm_start.read_back`.
         architecture: transformers' class, such as BertForSequenceClassification.
         head: name in that class -> float32 array in its layout.
         settings: what config.json says beside the encoder: id2label, problem_type, ...
     """
 
     def write(folder: str) -> None:
-        # One file, unlike pt.write: sentence and span heads go with encoders that fit.
-        path = os.path.join(folder, pt.SAFETENSORS_FILE)
-        state = {**pt.build_state(bert), **head}
+        # One file, unlike transformers_pt.write: sentence and span heads go with
+        # encoders that fit.
+        path = os.path.join(folder, transformers_pt.SAFETENSORS_FILE)
+        state = {**transformers_pt.build_state(bert), **head}
         safetensors.numpy.save_file(state, path, metadata={"format": "pt"})
         folders.make_readable(path)  # safetensors' own are for their owner alone.
         config = transformers_config.build_config(bert)
@@ -74,7 +75,7 @@ def has_model(folder: str) -> bool:
     """Say whether `write_model` made this folder, or transformers one like it."""
     return all(
         folders.exists(folder, name)
-        for name in (pt.SAFETENSORS_FILE, transformers_config.CONFIG_FILE)
+        for name in (transformers_pt.SAFETENSORS_FILE, transformers_config.CONFIG_FILE)
     )
 
 
@@ -140,9 +141,9 @@ def read_head(
         return None
     try:
         with (
-            folders.local_copy(folder, [pt.SAFETENSORS_FILE]) as local,
+            folders.local_copy(folder, [transformers_pt.SAFETENSORS_FILE]) as local,
             safetensors.safe_open(
-                os.path.join(local, pt.SAFETENSORS_FILE), "np"
+                os.path.join(local, transformers_pt.SAFETENSORS_FILE), "np"
             ) as file,
         ):
             if not set(names) <= set(file.keys()):
@@ -150,6 +151,6 @@ def read_head(
             return {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
-            f"{folders.join(folder, pt.SAFETENSORS_FILE)} cannot be read ({error}): "
-            "copy it again."
+            f"{folders.join(folder, transformers_pt.SAFETENSORS_FILE)} cannot be read "
+            f"({error}): copy it again."
         ) from error

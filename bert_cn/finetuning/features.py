@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from data_prep import storage, tokenization
-from data_prep import vocab as vocab_lib
+from data_prep import storage
+from data_prep.text import tokenization
+from data_prep.text import vocab as vocab_lib
 
 TOKEN_IDS = "token_ids"
 SEGMENT_IDS = "segment_ids"

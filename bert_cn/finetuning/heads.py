@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from bert_cn import config as config_lib
-from bert_cn import dropout_mask, fused_ops
+from bert_cn.model import config as config_lib
+from bert_cn.model import dropout, fused_ops
 
 
 class Dropout(keras.layers.Layer):
@@ -28,7 +28,7 @@ class Dropout(keras.layers.Layer):
         """Return x, of any shape, with entries dropped if training."""
         if not training:
             return x
-        seed = dropout_mask.next_seed(self._seeds)
+        seed = dropout.next_seed(self._seeds)
         return fused_ops.dropout(x, seed, self.rate, fuse=False)
 
     def compute_output_spec(self, x, training=None):

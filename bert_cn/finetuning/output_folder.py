@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 
-from bert_cn import reporting
 from bert_cn.conversion import folders
 from bert_cn.finetuning import export
+from bert_cn.training import reporting
 from data_prep import storage
 
 # Of a split; the others are what google-research/bert's run_squad.py writes.

@@ -16,11 +16,13 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from bert_cn import agreement, optimization, train_loop
 from bert_cn.finetuning import batches as batches_lib
 from bert_cn.finetuning import best_weights
 from bert_cn.finetuning import curves as curves_lib
 from bert_cn.finetuning import features as features_lib
+from bert_cn.pretraining import train_loop
+from bert_cn.training import hosts as hosts_lib
+from bert_cn.training import optimization
 
 Arrays = dict[str, tf.Tensor]
 # The loss is fetched from the device after so many updates; each time costs a wait.
@@ -35,7 +37,7 @@ class Learner:
 
     Attributes:
         model: whose variables are trained and kept; anything built on
-            `modeling.build_encoder`. Build it under the strategy's scope.
+            `pretraining_model.build_encoder`. Build it under the strategy's scope.
         compute_losses: batch (see `batches.Batch`) -> float32 [batch], the loss of each
             example, dropout on.
         compute_outputs: batch -> name -> [batch, ...], dropout off.
@@ -104,7 +106,7 @@ class Trainer:
     ):
         self._strategy = strategy
         self._jit_compile = jit_compile
-        self.agree = agreement.Agreement(strategy)
+        self.agree = hosts_lib.Agreement(strategy)
         self.learner = learner
         self._optimizer = None
         self._schedule = None

@@ -9,8 +9,10 @@ import os
 
 import numpy as np
 
-from bert_cn.finetuning import answer_metrics, metrics, squad_files, tables
-from bert_cn.finetuning import tasks as classification_tasks
+from bert_cn.finetuning import metrics, tables
+from bert_cn.finetuning.classification import tasks as classification_tasks
+from bert_cn.finetuning.reading import data
+from bert_cn.finetuning.reading import metrics as reading_metrics
 from bert_cn.suite import tasks
 from data_prep import storage
 
@@ -38,7 +40,7 @@ def compute_baselines(found: tasks.FoundTask) -> dict[str, Baseline]:
 
     Raises:
         ValueError: a file of the task cannot be read, see `tables.read_table` and
-            `squad_files.read_dataset`; or a label is unknown.
+            `data.read_dataset`; or a label is unknown.
     """
     if found.task.command == tasks.READER:
         return _measure_no_answers(found)
@@ -56,16 +58,16 @@ def hash_data(found: tasks.FoundTask) -> str:
 def _measure_no_answers(found: tasks.FoundTask) -> dict[str, Baseline]:
     with_negative = found.task.with_negative
     with contextlib.redirect_stdout(io.StringIO()):  # The run says the same.
-        dataset = squad_files.read_dataset(found.held_out[0], with_negative)
+        dataset = data.read_dataset(found.held_out[0], with_negative)
     answers = [
         [answer.text for answer in question.answers or ()]
         for question in dataset.questions
     ]
-    definition = answer_metrics.choose_definition(dataset.contexts, with_negative)
-    values = answer_metrics.measure(definition, answers, [""] * len(answers))
+    definition = reading_metrics.choose_definition(dataset.contexts, with_negative)
+    values = reading_metrics.measure(definition, answers, [""] * len(answers))
     return {
         f"eval_{key}": Baseline(values[key], len(answers))
-        for key in (answer_metrics.EXACT, answer_metrics.F1)
+        for key in (reading_metrics.EXACT, reading_metrics.F1)
     }
 
 

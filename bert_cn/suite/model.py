@@ -76,7 +76,7 @@ def read_model(
 
     Args:
         checkpoint: anything that convert_checkpoint reads.
-        bert_config_file: see `starting_point.load_starting_point`.
+        bert_config_file: see `warm_start.load_starting_point`.
         vocab_file: likewise.
 
     Raises:
@@ -99,9 +99,9 @@ def read_model(
 
 def _describe(checkpoint: str, bert_config_file: str, vocab_file: str) -> Model:
     from bert_cn.conversion import pretrained, weight_map
-    from bert_cn.finetuning import starting_point
+    from bert_cn.finetuning import warm_start
 
-    start = starting_point.load_starting_point(checkpoint, bert_config_file, vocab_file)
+    start = warm_start.load_starting_point(checkpoint, bert_config_file, vocab_file)
     config = start.config.to_json()
     digest = hashlib.sha256(config.encode() + start.vocab_bytes)
     # Heads for pretraining are no part of what is fine-tuned.

@@ -12,7 +12,8 @@ from bert_cn.finetuning import metrics
 from bert_cn.suite import baselines as baselines_lib
 from bert_cn.suite import model as model_lib
 from bert_cn.suite import tasks
-from data_prep import manifest, storage
+from data_prep import storage
+from data_prep.records import manifest
 
 RESULT_FILE = "result.json"
 _ROW_FILE = "row.json"

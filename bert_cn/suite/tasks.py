@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from bert_cn.finetuning import metrics
-from bert_cn.finetuning import tasks as classification_tasks
+from bert_cn.finetuning.classification import tasks as classification_tasks
 from data_prep import storage
 
 CLASSIFIER = "bert_cn.run_classifier"

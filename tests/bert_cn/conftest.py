@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bert_cn import config as config_lib
 from bert_cn.conversion import pretrained, tokenizer_files, weight_map
+from bert_cn.model import config as config_lib
 
 TOKENS = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<S>", "<T>"),

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from data_prep import schema
+from data_prep.records import schema
 
 LENGTH, PREDICTIONS, VOCAB_SIZE = 16, 3, 40
 

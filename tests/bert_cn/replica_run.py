@@ -10,11 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_cn import config as config_lib
-from bert_cn import input_pipeline, modeling, optimization, train_input, train_step
-from data_prep import schema
+from bert_cn.model import config as config_lib
+from bert_cn.model import pretraining_model
+from bert_cn.pretraining import input_pipeline, train_input, train_step
+from bert_cn.training import optimization
+from bert_cn.training import strategy as strategy_lib
+from data_prep.records import schema
 from tests.bert_cn import records
-from tpu import strategy as strategy_lib
 
 CONFIG = config_lib.BertConfig(
     vocab_size=records.VOCAB_SIZE,
@@ -43,7 +45,7 @@ def build_strategy(devices: int) -> tf.distribute.Strategy:
 def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> None:
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        model = modeling.build_pretraining_model(CONFIG)
+        model = pretraining_model.build_pretraining_model(CONFIG)
         optimizer = optimization.BertAdamW(
             optimization.WarmupPolynomialDecay(0.01, 20, 3)
         )
@@ -108,7 +110,7 @@ def collect_facts(strategy, output: str) -> None:
         CONFIG, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3
     )
     with strategy.scope():
-        model = modeling.build_pretraining_model(config)
+        model = pretraining_model.build_pretraining_model(config)
     record = records.make_record(np.random.default_rng(0), 1)
     inputs = {
         name: tf.constant(record[name][None], tf.int32)
@@ -139,14 +141,16 @@ def predict_numbers(strategy) -> list[int]:
         for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
     }
     with strategy.scope():
-        model = modeling.build_pretraining_model(CONFIG)
+        model = pretraining_model.build_pretraining_model(CONFIG)
     trainer = train_step.Trainer(strategy, model, optimizer=None)
     dataset = strategy.experimental_distribute_dataset(
         tf.data.Dataset.from_tensors(batch).unbatch().batch(12, drop_remainder=True)
     )
     batch, predicted = trainer.predict_batch(next(iter(dataset)))
     whole = {name: tf.constant(value) for name, value in batch.items()}
-    run = tf.function(lambda: strategy.run(lambda: model(whole)[modeling.MLM_LOGITS]))
+    run = tf.function(
+        lambda: strategy.run(lambda: model(whole)[pretraining_model.MLM_LOGITS])
+    )
     expected = strategy.experimental_local_results(run())[0].numpy().argmax(-1)
     np.testing.assert_array_equal(predicted, expected)
     return batch[schema.INPUT_IDS][:, -2].tolist()

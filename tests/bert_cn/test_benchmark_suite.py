@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from bert_cn import reporting
 from bert_cn.conversion import formats
 from bert_cn.finetuning import export
 from bert_cn.suite import model, runs
+from bert_cn.training import reporting
 from tests.conftest import REPOSITORY
 
 COMMAND = "bert_cn.benchmark_suite"

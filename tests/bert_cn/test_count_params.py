@@ -4,9 +4,10 @@ import pathlib
 
 import pytest
 
-from bert_cn import config as config_lib
-from bert_cn import modeling, parameter_count
+from bert_cn import parameter_count
 from bert_cn.conversion import formats, weight_map
+from bert_cn.model import config as config_lib
+from bert_cn.model import pretraining_model
 
 COMMAND = "bert_cn.count_params"
 MODELS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "models"
@@ -43,7 +44,7 @@ def test_formula_equals_a_built_model():
         intermediate_size=20,
         max_position_embeddings=9,
     )
-    model = modeling.build_pretraining_model(config)
+    model = pretraining_model.build_pretraining_model(config)
 
     whole = parameter_count.count_parameters(config, weight_map.ALL_PARTS)
     encoder = parameter_count.count_parameters(config)

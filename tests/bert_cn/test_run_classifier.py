@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bert_cn import reporting
-from bert_cn.finetuning import classification
+from bert_cn.finetuning.classification import model as classification_model
+from bert_cn.training import reporting
 from tests.bert_cn import finetuning_runs as runs
 from tests.bert_cn import hosts
 
@@ -325,7 +325,7 @@ def test_signal_to_one_host_ends_both_and_leaves_the_model(folder):
     finally:
         for process in processes:
             process.kill()
-    assert classification.read_labels(str(folder / "hosts" / "best")).names == (
+    assert classification_model.read_labels(str(folder / "hosts" / "best")).names == (
         "0",
         "1",
     )

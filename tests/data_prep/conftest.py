@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep import vocab
+from data_prep.text import vocab
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

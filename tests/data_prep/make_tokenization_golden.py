@@ -94,7 +94,7 @@ def load_google(package: str):
 def compare(google, vocab_file: str, files: list[str]) -> None:
     """Print for each file how many lines are equal."""
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-    from data_prep import tokenization, vocab
+    from data_prep.text import tokenization, vocab
 
     vocabulary = vocab.load_vocabulary(vocab_file)
     for lower in (False, True):

@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from data_prep import corpus, vocab, vocabulary_training
+from data_prep.text import corpus, vocab, vocabulary_training
 
 SAMPLE = pathlib.Path(__file__).parents[2] / "data_prep" / "sample_corpus"
 COMMAND = "data_prep.build_vocab"

@@ -11,7 +11,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from data_prep import schema
+from data_prep.records import schema
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"

@@ -5,8 +5,10 @@ import sys
 
 import tensorflow as tf
 
-from data_prep import command_line, corpus, outputs, pipeline, vocab
-from data_prep.settings import Settings
+from data_prep import command_line
+from data_prep.records.settings import Settings
+from data_prep.runner import local, outputs
+from data_prep.text import corpus, vocab
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
@@ -18,8 +20,8 @@ def test_finished_shards_stay_good_where_the_next_cannot_be_written(
     texts = [path.read_text(encoding="utf-8") for path in SAMPLE.glob("*.txt")]
     vocab_file = write_vocabulary(*sorted(set("".join(texts).lower()) - set(" \n")))
 
-    def make_job(name: str) -> pipeline.Job:
-        return pipeline.Job(
+    def make_job(name: str) -> local.Job:
+        return local.Job(
             corpus.find_files(f"{SAMPLE}/*.txt"),
             vocab.load_vocabulary(vocab_file),
             Settings(dupe_factor=4),
@@ -27,7 +29,7 @@ def test_finished_shards_stay_good_where_the_next_cannot_be_written(
         )
 
     whole = make_job("whole")
-    pipeline.run(whole, 1, False)
+    local.run(whole, 1, False)
     contents = [pathlib.Path(path).read_bytes() for path in whole.outputs.shards]
     # No file may be as large as the third shard, so it stops as a full disk does.
     limit = len(contents[2]) - 1
@@ -55,7 +57,7 @@ def test_finished_shards_stay_good_where_the_next_cannot_be_written(
     assert not pathlib.Path(job.outputs.manifest).exists()
     for path, content in zip(job.outputs.shards[:2], contents, strict=False):
         assert pathlib.Path(path).read_bytes() == content
-    pipeline.run(job, 1, False)
+    local.run(job, 1, False)
     found = [pathlib.Path(path).read_bytes() for path in job.outputs.shards]
     assert found == contents
 

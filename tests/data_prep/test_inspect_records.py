@@ -3,7 +3,8 @@ import re
 import pytest
 import tensorflow as tf
 
-from data_prep import record_pages, record_view, schema, segmentation
+from data_prep.records import render, schema, viewer
+from data_prep.text import segmentation
 
 COMMAND = "data_prep.inspect_records"
 # 使用 语言 模型 probability 。: [MASK] for 语, 言 replaced by 。, 型 kept.
@@ -45,14 +46,14 @@ def write_records(tmp_path, vocabulary):
 
 def view(path, vocabulary):
     segmenter = segmentation.build_segmenter("rjieba")
-    (sequence,) = record_view.read_sequences(path, 3, vocabulary, segmenter)
+    (sequence,) = viewer.read_sequences(path, 3, vocabulary, segmenter)
     return sequence
 
 
 @pytest.mark.parametrize("names", ["google", "v2"])
 def test_lines_show_words_labels_and_sides(write_records, vocabulary, names):
     sequence = view(write_records(names), vocabulary)
-    assert list(record_pages.write_lines(sequence, 7, 80, False)) == [
+    assert list(render.write_lines(sequence, 7, 80, False)) == [
         "7  12 tokens, 3 masked, next sentence label 1",
         "  A 使用 {语}{言|。} 模{型=}",
         "  B proba 。",
@@ -62,7 +63,7 @@ def test_lines_show_words_labels_and_sides(write_records, vocabulary, names):
 def test_colours_take_no_columns(write_records, vocabulary):
     sequence = view(write_records(), vocabulary)
     plain = re.compile("\033\\[[0-9]*m")
-    lines = list(record_pages.write_lines(sequence, 1, 12, True))
+    lines = list(render.write_lines(sequence, 1, 12, True))
     assert [plain.sub("", line) for line in lines[1:4]] == [
         "  A 使用",  # 8 columns; the next word takes 7 more.
         "    语言|。",
@@ -74,12 +75,12 @@ def test_colours_take_no_columns(write_records, vocabulary):
 
 
 def test_wide_characters_count_twice():
-    assert record_pages.count_columns("语言ab，") == 8
-    assert record_pages.count_columns("e\u0301") == 1
+    assert render.count_columns("语言ab，") == 8
+    assert render.count_columns("e\u0301") == 1
 
 
 def test_page_escapes_and_needs_nothing_else(write_records, vocabulary):
-    page = record_pages.write_html([view(write_records(), vocabulary)], "<a>")
+    page = render.write_html([view(write_records(), vocabulary)], "<a>")
     assert "<title>&lt;a&gt;</title>" in page
     assert '<ruby class="masked">[M]<rt>语</rt></ruby>' in page
     assert '<ruby class="replaced">。<rt>言</rt></ruby>' in page

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import corpus, group_records, schema, segmentation, tokenization, vocab
-from data_prep.settings import Settings
+from data_prep.records import build, schema
+from data_prep.records.settings import Settings
+from data_prep.text import corpus, segmentation, tokenization, vocab
 
 pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 
@@ -55,7 +56,7 @@ def to_characters(ids: np.ndarray) -> str:
 @pytest.fixture(scope="module", params=["wwm", "ngram"])
 def records(request, texts, vocabulary):
     settings = Settings(masking=request.param, dupe_factor=1)
-    maker = group_records.GroupRecordMaker(settings, vocabulary)
+    maker = build.GroupRecordMaker(settings, vocabulary)
     serialized = [r for block in maker.make(texts, 0) for r in block.records]
     parsed = tf.io.parse_example(serialized, schema.parsing_spec(LENGTH, PREDICTIONS))
     return {name: value.numpy() for name, value in parsed.items()}

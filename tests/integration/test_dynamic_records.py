@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn import config as config_lib
-from bert_cn import (
+from bert_cn.model import config as config_lib
+from bert_cn.model import pretraining_model
+from bert_cn.pretraining import (
     dynamic_masking,
     evaluation,
     input_pipeline,
-    modeling,
-    optimization,
     record_checks,
     train_step,
 )
-from data_prep import corpus, outputs, pipeline, schema, vocab
-from data_prep.settings import Settings
+from bert_cn.training import optimization
+from data_prep.records import schema
+from data_prep.records.settings import Settings
+from data_prep.runner import local, outputs
+from data_prep.text import corpus, vocab
 
 SAMPLE = pathlib.Path(__file__).parents[2] / "data_prep" / "sample_corpus"
 LENGTH, PREDICTIONS = 64, 10
@@ -42,13 +44,13 @@ def write_records(tmp_path_factory):
     )
 
     def write(name: str, settings: Settings) -> tuple[str, ...]:
-        job = pipeline.Job(
+        job = local.Job(
             corpus.find_files(str(SAMPLE / "news.txt")),
             vocabulary,
             settings,
             outputs.plan_outputs(str(folder / name / "train.tfrecord"), 2),
         )
-        pipeline.run(job, 1, False)
+        local.run(job, 1, False)
         return job.outputs.shards
 
     return write
@@ -165,7 +167,7 @@ def test_sentence_order_records_train_and_their_figures_say_so(write_records, tm
     (manifest,) = files.manifests
     task = record_checks.find_sentence_task(files)
     assert task == "sop"
-    model = modeling.build_pretraining_model(
+    model = pretraining_model.build_pretraining_model(
         config_lib.BertConfig(
             vocab_size=manifest.vocab_size,
             hidden_size=8,

@@ -2,11 +2,13 @@
 
 import pytest
 
-from bert_cn import input_pipeline
-from data_prep import corpus, outputs, pipeline, schema
-from data_prep import job as job_lib
-from data_prep import vocab as vocab_lib
-from data_prep.settings import Settings
+from bert_cn.pretraining import input_pipeline
+from data_prep.records import job as job_lib
+from data_prep.records import schema
+from data_prep.records.settings import Settings
+from data_prep.runner import local, outputs
+from data_prep.text import corpus
+from data_prep.text import vocab as vocab_lib
 
 LENGTH, PREDICTIONS = 16, 3
 TEXT = "天气很好。\n我们出去。"
@@ -26,7 +28,7 @@ def shards(tmp_path) -> list[str]:
         Settings(max_seq_length=LENGTH, max_predictions_per_seq=PREDICTIONS),
         outputs.plan_outputs(str(tmp_path / "train.tfrecord"), 3),
     )
-    counts = [s["sequences"] for s in pipeline.run(job, 1, False).shards]
+    counts = [s["sequences"] for s in local.run(job, 1, False).shards]
     assert counts[0] == 0 < sum(counts)
     return list(job.outputs.shards)
 

@@ -16,7 +16,7 @@ import urllib.request
 import pytest
 import tensorflow as tf
 
-from bert_cn import reporting
+from bert_cn.training import reporting
 from tests.bert_cn import records
 from tests.conftest import REPOSITORY
 from tests.integration import gcs_proxy

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn import config as config_lib
-from data_prep import corpus, outputs, pipeline, vocab
-from data_prep.settings import Settings
+from bert_cn.model import config as config_lib
+from data_prep.records.settings import Settings
+from data_prep.runner import local, outputs
+from data_prep.text import corpus, vocab
 from tests.conftest import REPOSITORY
 
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
@@ -44,13 +45,13 @@ def flags(tmp_path_factory) -> dict[str, str]:
         masking_time="dynamic",
         dupe_factor=1,
     )
-    job = pipeline.Job(
+    job = local.Job(
         corpus.find_files(str(SAMPLE / "news.txt")),
         vocabulary,
         settings,
         outputs.plan_outputs(str(folder / "train.tfrecord"), 4),
     )
-    pipeline.run(job, 1, False)
+    local.run(job, 1, False)
     config = config_lib.BertConfig(
         vocab_size=len(tokens),
         hidden_size=16,

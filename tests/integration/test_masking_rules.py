@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn import dynamic_masking
-from data_prep import masking, schema, sequences, vocab
+from bert_cn.pretraining import dynamic_masking
+from data_prep.records import masking, schema, sequences
+from data_prep.text import vocab
 
 TOKENS = (
     *("[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),

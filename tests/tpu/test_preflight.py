@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from bert_cn import config as config_lib
-from tpu import (
+from bert_cn.model import config as config_lib
+from tpu.compiler import (
     batch_search,
     compile_worker,
     preflight_report,

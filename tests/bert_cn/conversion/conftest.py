@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bert_cn import modeling
 from bert_cn.conversion import keras_weights
+from bert_cn.model import pretraining_model
 
 MOST_DIFFERENCE = 1e-4
 
@@ -37,7 +37,7 @@ def compute_outputs(model_input):
     """Our Keras model's outputs, the MLM logits at every position."""
 
     def compute(bert) -> dict[str, np.ndarray]:
-        model = modeling.build_pretraining_model(bert.config)
+        model = pretraining_model.build_pretraining_model(bert.config)
         keras_weights.assign_to_model(model, bert.weights, bert.parts)
         positions = np.tile(np.arange(16, dtype=np.int32), (2, 1))
         outputs = model(

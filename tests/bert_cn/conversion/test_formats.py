@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn import config as config_lib
-from bert_cn.conversion import formats, tf1, weight_map
+from bert_cn.conversion import formats, google_tf1, weight_map
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
 
 WITHOUT_TORCH = ("tf1", "tf2", "keras")
 
@@ -139,7 +139,7 @@ def test_killed_conversion_leaves_no_folder(build_bert, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(tf1, "_write_meta_graph", fail)
+    monkeypatch.setattr(google_tf1, "_write_meta_graph", fail)
 
     with pytest.raises(OSError, match="disk full"):
         formats.write_checkpoint(build_bert(), "tf1", str(tmp_path / "out"))
@@ -237,7 +237,7 @@ def test_tf1_prefix_file_and_folder_name_the_same_checkpoint(build_bert, tmp_pat
 
     for path in (prefix, f"{prefix}.index", str(tmp_path / "out")):
         assert formats.recognise_format(path).name == "tf1"
-        assert tf1.find_prefix(path) == prefix
+        assert google_tf1.find_prefix(path) == prefix
 
 
 @pytest.mark.shared_data

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from bert_cn.conversion import formats, tf1
+from bert_cn.conversion import formats, google_tf1
 
 _INTERPRETER = "BERT_CN_TF1_PYTHON"
 
@@ -78,7 +78,7 @@ def test_google_bert_loads_tf1_and_gives_our_outputs(
     tmp_path,
     monkeypatch,
 ):
-    monkeypatch.setattr(tf1, "_MOST_BYTES_AT_ONCE", most_bytes_at_once)
+    monkeypatch.setattr(google_tf1, "_MOST_BYTES_AT_ONCE", most_bytes_at_once)
     interpreter = os.environ.get(_INTERPRETER)
     if not interpreter:
         pytest.skip(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.conversion import formats, lazy_weights, pretrained, pt, tf1
+from bert_cn.conversion import (
+    formats,
+    google_tf1,
+    lazy_weights,
+    pretrained,
+    transformers_pt,
+)
 
 SMALL_SHARDS = pretrained.WriteOptions(max_shard_size="4KB")
 
@@ -25,7 +31,7 @@ def test_shards_are_small_and_their_index_names_every_weight(sharded, build_bert
         index = json.loads((sharded / f"{kind}.{suffix}.index.json").read_text())
         names = set(index["weight_map"])
         tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
-        assert names - tied == set(pt.build_state(build_bert()))
+        assert names - tied == set(transformers_pt.build_state(build_bert()))
         assert (names >= tied) is (suffix == "bin")
         # 3,516 parameters of 4 bytes.
         assert index["metadata"]["total_size"] == 14064
@@ -63,7 +69,7 @@ def test_transformers_loads_shards(sharded, build_bert, use_safetensors):
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     state = model.state_dict()
-    for name, array in pt.build_state(build_bert()).items():
+    for name, array in transformers_pt.build_state(build_bert()).items():
         assert np.array_equal(state[name].numpy(), array), name
 
 
@@ -82,13 +88,13 @@ def test_missing_shard_is_refused(sharded, tmp_path):
 @pytest.mark.parametrize("size", ["0GB", "5", "5 apples", "-1GB"])
 def test_shard_size_that_is_none_is_refused(size):
     with pytest.raises(ValueError, match="must be a whole number of KB, MB, GB or TB"):
-        pt.check_shard_size(size)
+        transformers_pt.check_shard_size(size)
 
 
 def test_safetensors_are_written_without_pytorch(
     build_bert, assert_same_weights, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(pt, "has_torch", lambda: False)
+    monkeypatch.setattr(transformers_pt, "has_torch", lambda: False)
     bert = build_bert()
 
     formats.write_checkpoint(bert, "pt", str(tmp_path / "out"))
@@ -108,7 +114,7 @@ def test_safetensors_are_written_without_pytorch(
 def test_tf1_of_many_bytes_is_split_among_data_files(
     build_bert, assert_same_weights, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(tf1, "_MOST_BYTES_AT_ONCE", 5000)
+    monkeypatch.setattr(google_tf1, "_MOST_BYTES_AT_ONCE", 5000)
     bert = build_bert()
 
     formats.write_checkpoint(bert, "tf1", str(tmp_path / "out"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.conversion import formats, pretrained, tf1
+from bert_cn.conversion import formats, google_tf1, pretrained
 from bert_cn.conversion.weight_map import Part
 
 PARTIAL = pretrained.ReadOptions(allow_partial=True)
@@ -107,7 +107,7 @@ def test_config_may_lie_elsewhere(write_tf1, build_bert, tmp_path):
         formats.read_checkpoint(prefix)
     options = pretrained.ReadOptions(bert_config_file=str(tmp_path / "sizes.json"))
     assert formats.read_checkpoint(prefix, options=options).parts
-    assert tf1.find_prefix(prefix) == prefix
+    assert google_tf1.find_prefix(prefix) == prefix
 
     formats.write_checkpoint(build_bert(), "tf2", str(tmp_path / "tf2"))
     with pytest.raises(ValueError, match="which has its own: leave the flag out"):

@@ -7,7 +7,7 @@ import pytest
 
 from bert_cn.conversion import formats, surgery, tokenizer_files
 from bert_cn.conversion.weight_map import Part
-from data_prep import vocab as vocab_lib
+from data_prep.text import vocab as vocab_lib
 
 WORDS = "bert/embeddings/word_embeddings"
 BIAS = "cls/predictions/output_bias"

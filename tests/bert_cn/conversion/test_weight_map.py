@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from bert_cn import config as config_lib
-from bert_cn import modeling
 from bert_cn.conversion import keras_weights, pretrained, weight_map
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
+from bert_cn.model import pretraining_model
 
 CONFIG = config_lib.BertConfig(
     vocab_size=17,
@@ -20,7 +20,7 @@ CONFIG = config_lib.BertConfig(
 
 @pytest.fixture(scope="module")
 def model():
-    return modeling.build_pretraining_model(CONFIG)
+    return pretraining_model.build_pretraining_model(CONFIG)
 
 
 @pytest.mark.parametrize("column", ["name", "pt", "tf2", "keras"])

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from bert_cn import reporting
-from bert_cn.finetuning import command, command_flags, output_folder
+from bert_cn.finetuning import command, output_folder
+from bert_cn.finetuning import flags as flags_lib
+from bert_cn.training import reporting
 
 
 @pytest.fixture
@@ -22,10 +23,8 @@ def build_command(monkeypatch):
             for name in dir(flags)
             if name.startswith("DEFINE_")
         }
-        monkeypatch.setattr(command_flags, "flags", types.SimpleNamespace(**own))
-        made = command.Command(
-            command_flags.Defaults("Longer ones are cut.", **defaults)
-        )
+        monkeypatch.setattr(flags_lib, "flags", types.SimpleNamespace(**own))
+        made = command.Command(flags_lib.Defaults("Longer ones are cut.", **defaults))
         values(["command", *arguments])
         return made
 

@@ -1,5 +1,5 @@
-from bert_cn import reporting
 from bert_cn.finetuning import curves
+from bert_cn.training import reporting
 
 
 def read(folder, name):

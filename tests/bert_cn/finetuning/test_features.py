@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bert_cn.finetuning import features as features_lib
-from data_prep import tokenization, vocab
+from data_prep.text import tokenization, vocab
 
 # Ids: [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4, then one letter each.
 TOKENS = (*vocab.REQUIRED_TOKENS, *"abcdefgh")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_cn.finetuning import tasks as classification_tasks
+from bert_cn.finetuning.classification import tasks as classification_tasks
 from bert_cn.suite import tasks
 
 

@@ -1,0 +1,238 @@
+"""The splits of a classification task: read, checked, encoded."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import tables, warm_start
+from bert_cn.finetuning.classification import model, tasks
+from data_prep import storage
+
+# Of a size that int() takes.
+_WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
+# What pandas and JSON write for a number that is missing, and half a character.
+_NO_LABEL = re.compile(r"(?i)^nan$|[\ud800-\udfff]")
+_ROWS_TO_JUDGE = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One file of a task.
+
+    Attributes:
+        name: train, dev or test; with "_2" for a second file of dev or test.
+        table: its rows.
+        labels: class ids, int32 [rows], or scores, float32 [rows]; None where the file
+            has none.
+    """
+
+    name: str
+    table: tables.Table
+    labels: np.ndarray | None
+
+
+def read_tables(
+    task: tasks.Task, data_dir: str, names: Sequence[str]
+) -> dict[str, tables.Table]:
+    """Read the files of some splits.
+
+    Args:
+        task: whose files.
+        data_dir: their folder.
+        names: of `tasks.SPLITS`.
+
+    Raises:
+        ValueError: see `tables.read_table`.
+    """
+    layout = task.find_layout(data_dir)
+    found = {}
+    for name in names:
+        for number, file in enumerate(layout.files(name), 1):
+            found[name if number == 1 else f"{name}_{number}"] = tables.read_table(
+                os.path.join(data_dir, file),
+                layout.columns_of(name),
+                layout.file_format,
+                needs_label=name != tasks.TEST,
+                dropped_labels=task.dropped_labels,
+            )
+    return found
+
+
+def read_seen(task: tasks.Task, data_dir: str) -> Split | None:
+    """Read the texts of the training file, to tell which examples stand there too.
+
+    Args:
+        task: whose file.
+        data_dir: its folder.
+
+    Returns:
+        The split, without labels; None if there is no such file, or it cannot be read,
+        which is printed.
+    """
+    layout = task.find_layout(data_dir)
+    path = os.path.join(data_dir, layout.train)
+    if not storage.exists(path):
+        return None
+    columns = dataclasses.replace(layout.columns_of(tasks.TRAIN), label=None)
+    try:
+        table = tables.read_table(path, columns, layout.file_format, needs_label=False)
+    except ValueError as error:
+        print(f"Nothing is compared with the training file. {error}", flush=True)
+        return None
+    return Split(tasks.TRAIN, table, None)
+
+
+def find_labels(task: tasks.Task, read: dict[str, tables.Table]) -> model.Labels:
+    """Return what the task predicts.
+
+    That is what the table of tasks says, or else what stands in the training file,
+    sorted, by value if all are whole numbers, and printed: another column would show.
+
+    Raises:
+        ValueError: there is a single class only, or a label is NaN or no text.
+    """
+    if task.labels is not None:
+        return model.Labels(task.labels)
+    train = read[tasks.TRAIN]
+    _refuse_no_label(train)
+    found = sorted(set(train.labels))
+    if all(_WHOLE_NUMBER.fullmatch(label) for label in found):
+        found.sort(key=int)
+    if len(found) < 2:
+        raise ValueError(
+            f"{train.path} has a single label, {found[0]!r}: nothing can be learned "
+            "from it; check --label."
+        )
+    print(
+        f"{train.path}: {len(found)} classes, {tables.shorten_names(found)}."
+        f"{_suggest_scores(found)}{_suggest_header(train)}",
+        flush=True,
+    )
+    return model.Labels(tuple(found))
+
+
+def _refuse_no_label(table: tables.Table) -> None:
+    for line, label in zip(table.lines, table.labels, strict=True):
+        if _NO_LABEL.search(label):
+            raise ValueError(
+                f"{table.path}, line {line}: the label {ascii(label)} is none: write "
+                "it, or leave the line out."
+            )
+
+
+def _suggest_header(table: tables.Table) -> str:
+    """Return a hint if the first line of a file looks like names of columns."""
+    if table.lines[0] != 1 or len(table) < _ROWS_TO_JUDGE:
+        return ""
+    label = table.labels[0]
+    others = len(set(table.labels)) - 1
+    if table.labels.count(label) > 1 or others > len(table) / _ROWS_TO_JUDGE:
+        return ""
+    return (
+        f" {label!r} is the label of line 1 alone: if that line holds the names of "
+        "columns, pass --text_a and --label by name."
+    )
+
+
+def _suggest_scores(labels: Sequence[str]) -> str:
+    """Return a hint if labels are numbers, and not all of them whole."""
+    try:
+        values = [float(label) for label in labels]
+    except ValueError:
+        return ""
+    if all(value.is_integer() for value in values):
+        return ""
+    return " If these are scores, pass --regression."
+
+
+def number_labels(name: str, table: tables.Table, labels: model.Labels) -> Split:
+    """Turn the labels of a file into ids or scores.
+
+    Of a test file, placeholders such as "-1" are no labels.
+
+    Raises:
+        ValueError: a label is no class or no number.
+    """
+    if name.startswith(tasks.TEST):
+        table = tables.drop_placeholders(table, labels.names)
+    if table.labels is None:
+        return Split(name, table, None)
+    if labels.is_regression:
+        values = [_parse_score(table, index) for index in range(len(table))]
+        return Split(name, table, np.array(values, np.float32))
+    ids = {label: index for index, label in enumerate(labels.names)}
+    for row, label in enumerate(table.labels):
+        if label not in ids:
+            raise tables.unknown_label_error(table, row, labels.names)
+    return Split(
+        name, table, np.array([ids[label] for label in table.labels], np.int32)
+    )
+
+
+def _parse_score(table: tables.Table, index: int) -> float:
+    try:
+        value = float(table.labels[index])
+    except ValueError:
+        value = np.nan
+    # As a float32, which is what is learned.
+    if not abs(value) <= np.finfo(np.float32).max:
+        raise ValueError(
+            f"{table.path}, line {table.lines[index]}: the score "
+            f"{table.labels[index]!r} is no number that a float32 can hold: correct "
+            "the line, or check which column holds the score."
+        )
+    return value
+
+
+def encode_split(
+    split: Split,
+    start: warm_start.StartingPoint,
+    max_seq_length: int,
+    cache_dir: str,
+) -> features_lib.Features:
+    """Return the features of a split, from the cache if they are there.
+
+    Labels are not cached: they are quick to number, and belong to the run.
+    """
+    table = split.table
+
+    def encode() -> features_lib.Features:
+        sequences, cut = features_lib.encode_texts(
+            table.texts,
+            table.pairs,
+            start.tokenizer,
+            start.vocabulary,
+            max_seq_length,
+        )
+        ids = [sequences.tokens[features_lib.TOKEN_IDS]]
+        unknown = features_lib.describe_unknown(table.path, ids, start.vocabulary)
+        print(
+            f"{table.path}: {len(table)} examples, {cut} of them cut to "
+            f"{max_seq_length} tokens; {unknown}.",
+            flush=True,
+        )
+        return features_lib.Features({"": sequences})
+
+    fingerprint = features_lib.compute_fingerprint(
+        features_lib.to_bytes("\1".join(key) for key in table.keys()),
+        max_seq_length=max_seq_length,
+        **start.settings,
+    )
+    features = features_lib.load_or_encode(cache_dir, split.name, fingerprint, encode)
+    if split.labels is None:
+        return features
+    return features.with_columns(**{model.LABEL: split.labels})
+
+
+def find_unseen(split: Split, train: tables.Table) -> np.ndarray:
+    """Say which examples do not stand word for word in the training file.
+
+    Returns:
+        bool [rows].
+    """
+    seen = set(train.keys())
+    return np.array([key not in seen for key in split.table.keys()])

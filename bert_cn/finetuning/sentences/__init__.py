@@ -1,0 +1,1 @@
+"""Sentence-BERT: sentence embeddings by mean pooling."""

@@ -1,0 +1,242 @@
+"""Data for sentence embeddings: pairs with scores, and pairs or triples to learn from.
+
+The sets are those of `tasks`; which of them suit which objective stands here.
+"""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import tables, warm_start
+from bert_cn.finetuning.classification import data, model, tasks
+from bert_cn.finetuning.sentences import model as sentences_model
+from data_prep import storage
+
+# Sets of pairs with a score, and the score of two texts that mean the same.
+MAX_SCORES = {
+    "sts-b": 5.0,
+    "sts-b-zh": 5.0,
+    "mrpc": 1.0,
+    "qqp": 1.0,
+    "afqmc": 1.0,
+    "lcqmc": 1.0,
+    "bq": 1.0,
+}
+# Sets of pairs with a class.
+CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq")
+# What `ranking` makes of a pair's class.
+_POSITIVE, _NEGATIVE = frozenset({"entailment", "1"}), frozenset({"contradiction", "0"})
+_LEFT_OUT = frozenset({"neutral"})
+# GLUE's test.tsv has no scores. The benchmark's own file has (genre, file, year, index,
+# score, sentence, sentence); the names under which it goes round beside GLUE's files.
+_GOLD_FILES = ("sts-test_gold.csv", "sts-test.csv", "original/sts-test.tsv")
+_GOLD_COLUMNS = tables.Columns(5, 6, 4)
+_GOLD_FORMAT = tables.Format()
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Pairs to learn from.
+
+    Attributes:
+        table: first and second texts.
+        columns: what the objective asks of each, [rows].
+        negatives: for `ranking`: for each row a text that means another thing, or None
+            where none is known; None if no row has one.
+    """
+
+    table: tables.Table
+    columns: dict[str, np.ndarray]
+    negatives: list[str | None] | None = None
+
+
+def read_scored(
+    task: tasks.Task, data_dir: str, names: Sequence[str]
+) -> dict[str, data.Split]:
+    """Read pairs and their scores.
+
+    Args:
+        task: one of `MAX_SCORES` or a user's own.
+        data_dir: its folder.
+        names: of `tasks.SPLITS`.
+
+    Raises:
+        ValueError: see `tables.read_table`; or a score is no number.
+    """
+    gold = _find_gold(task, data_dir) if tasks.TEST in names else None
+    plain = [name for name in names if gold is None or name != tasks.TEST]
+    found = data.read_tables(task, data_dir, plain)
+    if gold is not None:
+        found[tasks.TEST] = tables.read_table(gold, _GOLD_COLUMNS, _GOLD_FORMAT)
+    return {
+        name: data.number_labels(name, table, model.Labels(()))
+        for name, table in found.items()
+    }
+
+
+def _find_gold(task: tasks.Task, data_dir: str) -> str | None:
+    if task.name != "sts-b":
+        return None
+    paths = [os.path.join(data_dir, name) for name in _GOLD_FILES]
+    return next((path for path in paths if storage.exists(path)), None)
+
+
+def scale_scores(split: data.Split, max_score: float) -> Pairs:
+    """Return pairs with the cosines that they should have.
+
+    Args:
+        split: with scores.
+        max_score: the score whose cosine is 1; one of 0 has the cosine 0.
+
+    Raises:
+        ValueError: a score is farther from 0 than that.
+    """
+    table = split.table
+    far = np.flatnonzero(np.abs(split.labels) > max_score)
+    if len(far):
+        raise ValueError(
+            f"{table.path}, line {table.lines[far[0]]}: the score "
+            f"{table.labels[far[0]]} is over --max_score={max_score:g}, which a cosine "
+            "of 1 stands for: correct the line, or raise --max_score."
+        )
+    scores = (split.labels / max_score).astype(np.float32)
+    return Pairs(table, {sentences_model.SCORE: scores})
+
+
+def number_classes(task: tasks.Task, table: tables.Table) -> tuple[Pairs, int]:
+    """Return pairs with class ids, and how many classes there are.
+
+    Raises:
+        ValueError: there is a single class.
+    """
+    labels = data.find_labels(task, {tasks.TRAIN: table})
+    split = data.number_labels(tasks.TRAIN, table, labels)
+    return Pairs(table, {sentences_model.LABEL: split.labels}), labels.num_outputs
+
+
+def select_positives(table: tables.Table) -> Pairs:
+    """Keep the pairs that mean the same; the others become negatives.
+
+    A pair of class "entailment" or "1" is kept. Where its first text also stands in a
+    pair of class "contradiction" or "0", that one's second text is its negative, each
+    in turn if there are several.
+
+    Args:
+        table: pairs with classes; without, all are kept.
+
+    Raises:
+        ValueError: a class is unknown, or no pair is kept.
+    """
+    if table.labels is None:
+        return Pairs(table, {})
+    others: dict[str, list[str]] = collections.defaultdict(list)
+    kept = []
+    for row, label in enumerate(table.labels):
+        if label in _POSITIVE:
+            kept.append(row)
+        elif label in _NEGATIVE:
+            others[table.texts[row]].append(table.pairs[row])
+        elif label not in _LEFT_OUT:
+            known = sorted(_POSITIVE | _NEGATIVE | _LEFT_OUT)
+            raise ValueError(
+                f"{table.path}, line {table.lines[row]}: the label {label!r} is "
+                f"unknown to --objective=ranking, which knows {', '.join(known)}: "
+                "correct the line, or leave the label's column out if every pair means "
+                "the same."
+            )
+    if not kept:
+        raise ValueError(
+            f"{table.path} has no pair of class {' or '.join(sorted(_POSITIVE))}, and "
+            "--objective=ranking learns from those: check the label's column."
+        )
+    negatives, used = [], collections.Counter()
+    for row in kept:
+        texts = others.get(table.texts[row])
+        used[table.texts[row]] += 1
+        negatives.append(
+            texts[(used[table.texts[row]] - 1) % len(texts)] if texts else None
+        )
+    chosen = dataclasses.replace(
+        table,
+        texts=[table.texts[row] for row in kept],
+        pairs=[table.pairs[row] for row in kept],
+        labels=None,
+        lines=[table.lines[row] for row in kept],
+        indices=[table.indices[row] for row in kept],
+    )
+    known = sum(text is not None for text in negatives)
+    print(
+        f"{table.path}: {len(kept)} of {len(table)} pairs mean the same; {known} of "
+        "them have a negative.",
+        flush=True,
+    )
+    return Pairs(chosen, {}, negatives if known else None)
+
+
+def take_triples(table: tables.Table) -> Pairs:
+    """Return the pairs of a table whose labels' column holds negatives."""
+    return Pairs(dataclasses.replace(table, labels=None), {}, table.labels)
+
+
+def encode_pairs(
+    pairs: Pairs,
+    name: str,
+    start: warm_start.StartingPoint,
+    max_seq_length: int,
+    cache_dir: str,
+) -> features_lib.Features:
+    """Return the features of pairs; the token ids come from the cache if they can.
+
+    Args:
+        pairs: what to encode, each text by itself.
+        name: of the split.
+        start: whose tokenizer.
+        max_seq_length: in tokens of one text, [CLS] and [SEP] counted.
+        cache_dir: "" for none.
+    """
+    texts = {
+        sentences_model.FIRST: pairs.table.texts,
+        sentences_model.SECOND: pairs.table.pairs,
+    }
+    columns = dict(pairs.columns)
+    if pairs.negatives is not None:
+        has = [text is not None for text in pairs.negatives]
+        columns[sentences_model.HAS_NEGATIVE] = np.array(has, np.float32)
+        texts[sentences_model.NEGATIVE] = [text or "" for text in pairs.negatives]
+    numbers: dict[str, int] = {}
+    for prefix, each in texts.items():
+        columns[prefix + sentences_model.NUMBER] = np.array(
+            [numbers.setdefault(text, len(numbers)) for text in each], np.int32
+        )
+
+    def encode() -> features_lib.Features:
+        sequences, cut = {}, 0
+        for prefix, each in texts.items():
+            sequences[prefix], cut_here = features_lib.encode_texts(
+                each, None, start.tokenizer, start.vocabulary, max_seq_length
+            )
+            cut += cut_here
+        ids = [each.tokens[features_lib.TOKEN_IDS] for each in sequences.values()]
+        path = pairs.table.path
+        unknown = features_lib.describe_unknown(path, ids, start.vocabulary)
+        print(
+            f"{path}: {len(pairs.table)} pairs, {cut} texts cut to "
+            f"{max_seq_length} tokens; {unknown}.",
+            flush=True,
+        )
+        return features_lib.Features(sequences)
+
+    fingerprint = features_lib.compute_fingerprint(
+        features_lib.to_bytes("\1".join(each) for each in texts.values()),
+        texts=list(texts),
+        max_seq_length=max_seq_length,
+        **start.settings,
+    )
+    features = features_lib.load_or_encode(
+        cache_dir, f"{name}-sentences", fingerprint, encode
+    )
+    return features.with_columns(**columns)

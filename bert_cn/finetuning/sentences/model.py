@@ -1,0 +1,235 @@
+"""Sentence embeddings: the texts of a pair go through one encoder, one by one.
+
+Reimers and Gurevych, 2019, "Sentence-BERT: Sentence Embeddings using Siamese
+BERT-Networks" (https://arxiv.org/abs/1908.10084): an embedding is pooled from the
+states of all tokens, [CLS] and [SEP] among them, and two are compared by their cosine.
+"""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from bert_cn.conversion import formats, pretrained, sentence_transformer
+from bert_cn.conversion.weight_map import Part
+from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import heads, training, warm_start
+from bert_cn.model import pretraining_model
+
+FORMAT = "sentence_transformers"
+# Prefixes of the sequences of an example: two texts, and one that means another thing.
+FIRST, SECOND, NEGATIVE = "a_", "b_", "c_"
+# Behind a prefix: the number of each text, equal where the texts are.
+NUMBER = "number"
+SCORE, LABEL, HAS_NEGATIVE = "score", "label", "has_negative"
+COSINE = "cosine"
+OBJECTIVES = (COSINE, "softmax", "ranking")
+_INPUTS = (
+    features_lib.TOKEN_IDS,
+    features_lib.SEGMENT_IDS,
+    features_lib.PADDING_MASK,
+)
+# What a candidate that is none gets for a score: its share is 0 in float32.
+_NEVER = -1e9
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What training makes smaller.
+
+    Attributes:
+        name: `cosine`: the square of the cosine's distance to a score (Reimers and
+            Gurevych, 2019, section 3, regression). `softmax`: the cross entropy of a
+            dense layer on (u, v, |u - v|) (the same, classification); the layer is not
+            saved. `ranking`: the cross entropy of finding the second text of a pair
+            among those of the batch (Henderson et al., 2017, "Efficient Natural
+            Language Response Suggestion for Smart Reply",
+            https://arxiv.org/abs/1705.00652, section 4.4), by the scaled cosine and
+            with the negatives of the batch, if it has any, among the candidates.
+        num_labels: classes of `softmax`.
+        scale: what `ranking` multiplies cosines by.
+    """
+
+    name: str
+    num_labels: int = 0
+    scale: float = 20.0
+
+
+def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.Tensor:
+    """Make one embedding of each sequence.
+
+    Args:
+        states: float [batch, width, hidden].
+        padding_mask: int32 [batch, width], 1 for tokens; at least one in each row.
+        pooling: one of `sentence_transformer.POOLINGS`.
+
+    Returns:
+        float32 [batch, hidden].
+    """
+    states = tf.cast(states, tf.float32)
+    if pooling == "cls":
+        return states[:, 0]
+    mask = tf.cast(padding_mask, tf.float32)[:, :, None]
+    if pooling == "max":
+        return tf.reduce_max(tf.where(mask > 0, states, _NEVER), axis=1)
+    return tf.reduce_sum(states * mask, axis=1) / tf.reduce_sum(mask, axis=1)
+
+
+class SentenceEncoder:
+    """An encoder with its pooling.
+
+    Args:
+        start: where the encoder's weights come from.
+        embedding: how states become an embedding.
+        objective: what it is trained for; None to embed only.
+        max_seq_length: that the saved folder names.
+    """
+
+    def __init__(
+        self,
+        start: warm_start.StartingPoint,
+        embedding: sentence_transformer.Embedding,
+        objective: Objective | None,
+        max_seq_length: int,
+    ):
+        self._start = start
+        self._embedding = embedding
+        self._objective = objective
+        self._max_seq_length = max_seq_length
+        self._encoder = warm_start.build_encoder(start, uses_pooler=False)
+        inputs = warm_start.encoder_inputs()
+        states = self._encoder(inputs)[pretraining_model.SEQUENCE_OUTPUT]
+        self._head = None
+        outputs = [states]
+        if objective and objective.name == "softmax":
+            compared = keras.Input((3 * start.config.hidden_size,), name="compared")
+            self._head = heads.build_dense(
+                objective.num_labels, start.config, "classifier"
+            )
+            outputs.append(self._head(compared))
+            inputs = {**inputs, "compared": compared}
+        # All that is trained; its parts are called one by one.
+        self.model = keras.Model(inputs, outputs, name="sentence_embedding")
+
+    def build_learner(self) -> training.Learner:
+        """Return what `training` needs."""
+        return training.Learner(
+            self.model,
+            self._compute_losses,
+            self._compute_outputs,
+            unused=warm_start.pooler_paths(self._start),
+        )
+
+    def embed(
+        self, batch, prefixes: tuple[str, ...], training: bool
+    ) -> list[tf.Tensor]:
+        """Return the embeddings of some texts of a batch.
+
+        Args:
+            batch: with `token_ids`, `segment_ids` and `padding_mask` of each prefix,
+                int32 [batch, width], all equally wide.
+            prefixes: which texts.
+            training: whether dropout is on.
+
+        Returns:
+            For each prefix float32 [batch, hidden].
+        """
+        inputs = {
+            name: tf.concat([batch[prefix + name] for prefix in prefixes], axis=0)
+            for name in _INPUTS
+        }
+        states = self._encoder(inputs, training=training)[
+            pretraining_model.SEQUENCE_OUTPUT
+        ]
+        embeddings = pool_states(
+            states, inputs[features_lib.PADDING_MASK], self._embedding.pooling
+        )
+        if self._embedding.normalize:
+            embeddings = _normalize(embeddings)
+        return tf.split(embeddings, len(prefixes))
+
+    def _compute_losses(self, batch) -> tf.Tensor:
+        if self._objective.name == "ranking":
+            return self._rank(batch)
+        first, second = self.embed(batch, (FIRST, SECOND), training=True)
+        if self._objective.name == COSINE:
+            return tf.square(_cosine(first, second) - batch[SCORE])
+        compared = tf.concat([first, second, tf.abs(first - second)], axis=1)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(
+            batch[LABEL], self._head(compared)
+        )
+
+    def _rank(self, batch) -> tf.Tensor:
+        """Return the loss of finding each first text's second one."""
+        weights = batch[features_lib.WEIGHT]
+        anchors, wanted = batch[FIRST + NUMBER], batch[SECOND + NUMBER]
+        if HAS_NEGATIVE in batch:
+            first, second, negative = self.embed(
+                batch, (FIRST, SECOND, NEGATIVE), training=True
+            )
+            candidates = tf.concat([second, negative], axis=0)
+            numbers = tf.concat([wanted, batch[NEGATIVE + NUMBER]], axis=0)
+            # A negative answers no anchor.
+            answered = tf.concat([anchors, tf.fill(tf.shape(anchors), -1)], axis=0)
+            counts = tf.concat([weights, weights * batch[HAS_NEGATIVE]], axis=0)
+        else:
+            first, second = self.embed(batch, (FIRST, SECOND), training=True)
+            candidates, numbers, answered, counts = second, wanted, anchors, weights
+        own = _own_rows(tf.shape(first)[0], tf.shape(candidates)[0])
+        candidates, numbers, answered, counts = (
+            _gather_replicas(each) for each in (candidates, numbers, answered, counts)
+        )
+        cosines = tf.matmul(_normalize(first), _normalize(candidates), transpose_b=True)
+        # Equal texts mean the same, and so do two answers to one anchor.
+        is_right = (
+            (numbers == wanted[:, None])
+            | (numbers == anchors[:, None])
+            | (answered == anchors[:, None])
+        )
+        is_own = tf.range(tf.shape(candidates)[0]) == own[:, None]
+        is_candidate = is_own | (~is_right & (counts > 0))
+        logits = tf.where(is_candidate, self._objective.scale * cosines, _NEVER)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+
+    def _compute_outputs(self, batch) -> dict[str, tf.Tensor]:
+        first, second = self.embed(batch, (FIRST, SECOND), training=False)
+        return {COSINE: _cosine(first, second)}
+
+    def save(self, folder: str) -> None:
+        """Write the model as it is as a folder of sentence-transformers."""
+        bert = self._start.bert
+        # The pooler is not used; one that was read goes along as it was.
+        has_pooler = bert is not None and bert.has(Part.POOLER)
+        formats.write_checkpoint(
+            warm_start.read_back(self._encoder, self._start, has_pooler),
+            FORMAT,
+            folder,
+            overwrite=True,
+            options=pretrained.WriteOptions(
+                pooling=self._embedding.pooling,
+                normalize=self._embedding.normalize,
+                max_seq_length=self._max_seq_length,
+            ),
+        )
+
+
+def _normalize(embeddings: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(embeddings, axis=1)
+
+
+def _cosine(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(_normalize(first) * _normalize(second), axis=1)
+
+
+def _own_rows(examples: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """Return where this replica's second texts stand among all candidates, int32."""
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.range(examples) + tf.cast(replica, tf.int32) * candidates
+
+
+def _gather_replicas(rows: tf.Tensor) -> tf.Tensor:
+    """Put the rows of all replicas behind one another; gradients go back to each."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return rows
+    return context.all_gather(rows, axis=0)

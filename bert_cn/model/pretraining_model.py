@@ -1,0 +1,208 @@
+"""The model: the encoder with our masked-LM and next-sentence heads.
+
+Devlin et al., 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding" (https://arxiv.org/abs/1810.04805).
+"""
+
+import keras
+import tensorflow as tf
+
+from bert_cn.model import config as config_lib
+from bert_cn.model import encoder as encoder_lib
+from bert_cn.model import fused_ops
+from data_prep.records import schema
+
+# KerasHub's encoder draws its kernels from a truncated normal of this deviation.
+_KERAS_HUB_INITIALIZER_RANGE = 0.02
+
+SEQUENCE_OUTPUT = "sequence_output"
+POOLED_OUTPUT = "pooled_output"
+MLM_HIDDEN = "mlm_hidden"
+MLM_LOGITS = "mlm_logits"
+NSP_LOGITS = "nsp_logits"
+
+MLM_HEAD = "masked_lm_head"
+NSP_HEAD = "next_sentence_head"
+
+
+def gelu_tanh(x):
+    """GELU by the tanh approximation, as google-research/bert computes it."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+def gelu_exact(x):
+    """GELU by the error function, which transformers calls "gelu"."""
+    return keras.activations.gelu(x, approximate=False)
+
+
+ACTIVATIONS = {config_lib.GELU_TANH: gelu_tanh, config_lib.GELU_EXACT: gelu_exact}
+
+
+class MaskedLmHead(keras.layers.Layer):
+    """Predicts the token at each masked position.
+
+    Only the masked positions are computed. The output matrix is the token embedding
+    table (tied), and the logits are float32 whatever the compute dtype, because
+    bfloat16 logits over 21,128 tokens spoil the loss.
+    """
+
+    def __init__(
+        self,
+        config: config_lib.BertConfig,
+        token_embedding: keras.layers.Embedding,
+        fuse: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._fuse = fuse
+        self.vocab_size = config.vocab_size
+        self.token_embedding = token_embedding
+        self.dense = keras.layers.Dense(
+            config.hidden_size,
+            activation=ACTIVATIONS[config.hidden_act],
+            kernel_initializer=_initializer(config),
+            dtype=self.dtype_policy,
+            name="dense",
+        )
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=fused_ops.LAYER_NORM_EPSILON,
+            dtype=self.dtype_policy,
+            name="layer_norm",
+        )
+
+    def build(self, sequence_output_shape, positions_shape):
+        """Create the weights; shapes as `call` takes them."""
+        gathered_shape = (*positions_shape, sequence_output_shape[-1])
+        self.dense.build(gathered_shape)
+        self.layer_norm.build(gathered_shape)
+        self.bias = self.add_weight(
+            name="output_bias",
+            shape=(self.vocab_size,),
+            initializer="zeros",
+            autocast=False,  # Added to float32 logits.
+        )
+
+    def call(self, sequence_output, positions):
+        """Return what the logits are computed from, and the logits.
+
+        Args:
+            sequence_output: float [batch, length, hidden].
+            positions: int32 [batch, predictions], indices into length.
+
+        Returns:
+            Compute dtype [batch, predictions, hidden], and float32
+            [batch, predictions, vocabulary].
+        """
+        # keras.ops.take_along_axis would compute int64 indices of every number.
+        gathered = tf.gather(sequence_output, positions, axis=1, batch_dims=1)
+        hidden = self.layer_norm(self.dense(gathered))
+        table = keras.ops.cast(self.token_embedding.embeddings, hidden.dtype)
+        logits = keras.ops.matmul(hidden, keras.ops.transpose(table))
+        return hidden, keras.ops.cast(logits, "float32") + self.bias
+
+    def compute_output_spec(self, sequence_output, positions):
+        """Return the symbolic outputs; logits are float32 under any dtype policy."""
+        size = sequence_output.shape[-1]
+        return (
+            keras.KerasTensor((*positions.shape, size), self.compute_dtype),
+            keras.KerasTensor((*positions.shape, self.vocab_size), "float32"),
+        )
+
+    def sum_losses(self, hidden, labels, weights, training: bool):
+        """Add up losses and right predictions without keeping the logits.
+
+        Args:
+            hidden: the first output of the layer.
+            labels: int32 [batch, predictions], the true tokens.
+            weights: float32 [batch, predictions], 0 where nothing is masked.
+            training: whether a gradient will be asked for.
+
+        Returns:
+            Two float32 scalars: sum of the losses, number of right predictions.
+        """
+        return fused_ops.sum_masked_lm(
+            tf.reshape(hidden, (-1, hidden.shape[-1])),
+            tf.cast(self.token_embedding.embeddings.value, hidden.dtype),
+            self.bias.value,
+            tf.reshape(labels, [-1]),
+            tf.reshape(weights, [-1]),
+            self._fuse and training,
+        )
+
+
+def _initializer(config: config_lib.BertConfig) -> keras.initializers.Initializer:
+    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+
+
+def build_encoder(
+    config: config_lib.BertConfig, recompute_layers: bool = False, fuse: bool = False
+) -> encoder_lib.BertEncoder:
+    """Build the encoder, inputs token_ids, segment_ids and padding_mask.
+
+    The arguments are `BertEncoder`'s.
+    """
+    encoder = encoder_lib.BertEncoder(config, recompute_layers, fuse, name="bert")
+    if config.initializer_range != _KERAS_HUB_INITIALIZER_RANGE:
+        scale = config.initializer_range / _KERAS_HUB_INITIALIZER_RANGE
+        for variable in encoder.trainable_variables:
+            if variable.name in ("kernel", "embeddings"):
+                variable.assign(variable * scale)
+    return encoder
+
+
+def build_pretraining_model(
+    config: config_lib.BertConfig, recompute_layers: bool = False, fuse: bool = False
+) -> keras.Model:
+    """Build encoder and heads as one functional model.
+
+    `recompute_layers` and `fuse` are `BertEncoder`'s.
+
+    Inputs, all int32: `input_ids`, `input_mask`, `segment_ids` [batch, length] and
+    `masked_lm_positions` [batch, predictions].
+
+    Outputs: `sequence_output` [batch, length, hidden] and `pooled_output`
+    [batch, hidden] in the compute dtype; `mlm_hidden` [batch, predictions, hidden], for
+    `MaskedLmHead.sum_losses`; `mlm_logits` [batch, predictions, vocabulary] and
+    `nsp_logits` [batch, 2] in float32 (class 1: the second part is a random one).
+    The encoder is `model.get_layer("bert")`.
+    """
+    inputs = {
+        name: keras.Input((None,), dtype="int32", name=name)
+        for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
+    }
+    encoder = build_encoder(config, recompute_layers, fuse)
+    outputs = encoder(
+        {
+            "token_ids": inputs[schema.INPUT_IDS],
+            "segment_ids": inputs[schema.SEGMENT_IDS],
+            "padding_mask": inputs[schema.INPUT_MASK],
+        }
+    )
+    mlm_hidden, mlm_logits = MaskedLmHead(
+        config, encoder.token_embedding, fuse, name=MLM_HEAD
+    )(outputs["sequence_output"], inputs[schema.MASKED_LM_POSITIONS])
+    nsp_logits = keras.layers.Dense(
+        2, kernel_initializer=_initializer(config), dtype="float32", name=NSP_HEAD
+    )(keras.ops.cast(outputs["pooled_output"], "float32"))
+    return keras.Model(
+        inputs,
+        {
+            SEQUENCE_OUTPUT: outputs["sequence_output"],
+            POOLED_OUTPUT: outputs["pooled_output"],
+            MLM_HIDDEN: mlm_hidden,
+            MLM_LOGITS: mlm_logits,
+            NSP_LOGITS: nsp_logits,
+        },
+        name="bert_pretraining",
+    )
+
+
+def freeze_sentence_head(model: keras.Model) -> None:
+    """Take the pooler and the next-sentence head out of training.
+
+    For the masked-LM loss alone, which reaches neither: with no gradient, weight decay
+    would slowly wipe out what a checkpoint brought along. Call it before the optimizer
+    is built.
+    """
+    model.get_layer("bert").pooled_dense.trainable = False
+    model.get_layer(NSP_HEAD).trainable = False

@@ -1,0 +1,1 @@
+"""Masked-LM and next-sentence training: input, step, loop, checkpoints."""

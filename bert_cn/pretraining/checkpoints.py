@@ -1,0 +1,384 @@
+"""Save, find, restore and prune training checkpoints.
+
+A training output folder holds
+
+    bert_config.json, vocab.txt, tokenizer_config.json, data_manifest.json
+    checkpoint, ckpt-STEP.index, ckpt-STEP.data-00000-of-00001
+
+so that conversion and filling in masks need nothing but the folder. The files of the
+first line are written by `run_folder`.
+"""
+
+import errno
+import json
+import math
+import os
+import re
+import sys
+
+import keras
+import tensorflow as tf
+
+from data_prep.records import manifest as manifest_lib
+
+CONFIG_FILE = "bert_config.json"
+VOCAB_FILE = "vocab.txt"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+MANIFEST_FILE = "data_manifest.json"
+BEST_FOLDER = "best"
+WEIGHTS_FOLDER = "weights"
+BEST_RESULTS_FILE = "best_results.json"
+_CHECKPOINT_NAME = "ckpt"
+# Names in a folder: the prefix of a checkpoint's files, and where TensorFlow writes
+# them first.
+_PREFIX = re.compile(rf"{_CHECKPOINT_NAME}-\d+(?=\.)")
+_INDEX = re.compile(rf"({_CHECKPOINT_NAME}-(\d+))\.index")
+_HALF_WRITTEN = re.compile(rf"{_CHECKPOINT_NAME}-\d+_temp/?")
+# What TensorFlow's reader raises for files that are missing, cut short or overwritten.
+_DAMAGE = (
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.FailedPreconditionError,
+    IndexError,
+    RuntimeError,
+)
+# The reader raises many errors as a bare OpError, of which only the text tells whether
+# it could read at all: of a bucket that did not answer or refused, or of a disk's file.
+_NO_ANSWER = "retry attempts failed"
+_NO_ENTRY = re.compile(rf"HTTP response code (?!404)|{os.strerror(errno.EACCES)}")
+# What it raises where no space is left, and where a file may not be as large.
+_DISK_FULL = (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError)
+
+
+class TrainingCheckpoints:
+    """The checkpoints of one run: model, optimizer slots, step and random states.
+
+    The step is the optimizer's count of updates.
+
+    Args:
+        model: from `pretraining_model.build_pretraining_model`.
+        optimizer: built on the model's variables.
+        output_dir: where to save.
+        max_to_keep: newest checkpoints that stay.
+        restore_dir: where earlier checkpoints lie, if elsewhere: of several hosts only
+            the chief saves into the run's folder, but all restore from it.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        output_dir: str,
+        max_to_keep: int,
+        restore_dir: str | None = None,
+    ):
+        self._optimizer = optimizer
+        self._output_dir = output_dir
+        self._max_to_keep = max_to_keep
+        self._restore_dir = restore_dir or output_dir
+        self._checkpoint = tf.train.Checkpoint(
+            model=model,
+            optimizer=optimizer,
+            # Keras tracks the weights of its layers, but not the states of dropout's
+            # random generators, and without them a resumed run draws other masks.
+            random_states=[
+                v.value for v in model.variables if "seed_generator" in v.path
+            ],
+        )
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint,
+            output_dir,
+            # Pruned here: the manager forgets what it had saved when it was killed.
+            max_to_keep=None,
+            checkpoint_name=_CHECKPOINT_NAME,
+        )
+        self._latest = next(iter(find_prefixes(self._restore_dir)), None)
+
+    @property
+    def latest(self) -> str | None:
+        """Prefix of the newest checkpoint, or None."""
+        return self._latest
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step after which the newest checkpoint was saved, or None."""
+        return _read_number(self._latest) if self._latest else None
+
+    def restore_latest(self) -> int:
+        """Restore the newest checkpoint that can be read, if there is one.
+
+        Checkpoints are looked for in this order:
+        1. the newest by its step, whatever the file `checkpoint` says, since a run may
+           have been killed between writing the one and the other;
+        2. if it is truncated or a file of it is missing, the one before, and so on;
+           what is passed over is named on standard error, and so is a newer one that
+           the file `checkpoint` names but that is gone.
+
+        Returns:
+            The step after which it was saved; 0 without a checkpoint.
+
+        Raises:
+            ValueError: a checkpoint does not fit the model, or none can be read.
+            tf.errors.OpError: storage did not answer or refused, which says nothing of
+                the checkpoint; UnavailableError where another try may help.
+        """
+        prefixes = find_prefixes(self._restore_dir)
+        lost = _find_lost(self._restore_dir, prefixes)
+        if lost and not prefixes:
+            raise ValueError(
+                f"{self._restore_dir!r} holds no checkpoint, but its file `checkpoint` "
+                f"names {lost}: restore the files from a copy, name another "
+                "--output_dir, or remove the file `checkpoint` to begin anew."
+            )
+        if lost:
+            print(
+                f"warning: checkpoint {lost}, which the file `checkpoint` in "
+                f"{self._restore_dir} names, is gone or lacks its .index, and is "
+                "passed over.",
+                file=sys.stderr,
+            )
+        for prefix in prefixes:
+            try:
+                _restore(self._checkpoint, prefix)
+            except UnreadableError as error:
+                print(
+                    f"warning: checkpoint {prefix} cannot be read and is passed over "
+                    f"({error}).",
+                    file=sys.stderr,
+                )
+            else:
+                self._latest = prefix
+                return read_step(self._optimizer)
+        if prefixes:
+            raise ValueError(
+                f"None of the {len(prefixes)} checkpoints in {self._restore_dir!r} can "
+                "be read: restore the files from a copy, or name another --output_dir."
+            )
+        return 0
+
+    def save(self) -> str:
+        """Save under the current step and prune; returns the prefix.
+
+        Raises:
+            OSError: the disk is full; the checkpoints before are as they were.
+        """
+        step = read_step(self._optimizer)
+        try:
+            self._latest = self._manager.save(checkpoint_number=step)
+        except _DISK_FULL as error:
+            self._prune(step)
+            # TensorFlow names the node of its graph first.
+            reason = _first_line(error).rpartition("}} ")[2]
+            good = f"{self._latest} stays good" if self._latest else "none was before"
+            raise OSError(
+                errno.ENOSPC,
+                f"The checkpoint of step {step} cannot be written, {good} ({reason})",
+            ) from error
+        self._prune(step)
+        return self._latest
+
+    def _prune(self, step: int) -> None:
+        """Remove old checkpoints, and what was half written when a run was killed.
+
+        What has a higher step is left: it was damaged, or the run would have gone on
+        from it.
+        """
+        prefixes = find_prefixes(self._output_dir)
+        reached = [prefix for prefix in prefixes if _read_number(prefix) <= step]
+        kept = {os.path.basename(prefix) for prefix in prefixes}
+        kept -= {os.path.basename(prefix) for prefix in reached[self._max_to_keep :]}
+        if self._latest:
+            # Whatever the listing says: it is what the run would go on from.
+            kept.add(os.path.basename(self._latest))
+        _remove_checkpoints(self._output_dir, kept)
+
+
+def _remove_checkpoints(folder: str, kept: set[str]) -> None:
+    """Remove all checkpoints but those of some names, and half-written ones."""
+    for name in tf.io.gfile.listdir(folder):
+        path = os.path.join(folder, name)
+        if _HALF_WRITTEN.fullmatch(name):
+            tf.io.gfile.rmtree(path)
+        elif (match := _PREFIX.match(name)) and match[0] not in kept:
+            tf.io.gfile.remove(path)
+
+
+def _read_number(prefix: str) -> int:
+    return int(prefix.rpartition("-")[2])
+
+
+def find_prefixes(output_dir: str) -> list[str]:
+    """Return the prefixes of the training checkpoints in a folder, newest first.
+
+    Returns:
+        An empty list if there is no folder either.
+
+    Raises:
+        tf.errors.OpError: the folder cannot be listed.
+    """
+    try:
+        # Where a bucket does not answer, this says so; listdir finds no folder.
+        tf.io.gfile.stat(output_dir)
+    except tf.errors.NotFoundError:
+        return []
+    # Listed, not globbed: the folder's name may hold wildcards.
+    matches = map(_INDEX.fullmatch, tf.io.gfile.listdir(output_dir))
+    found = {int(match[2]): match[1] for match in matches if match}
+    return [os.path.join(output_dir, found[step]) for step in sorted(found)[::-1]]
+
+
+def _find_lost(folder: str, prefixes: list[str]) -> str | None:
+    """Return the checkpoint that the file `checkpoint` names, if it should be newest.
+
+    Args:
+        folder: of the run.
+        prefixes: what is there, newest first.
+    """
+    state = tf.train.get_checkpoint_state(folder)
+    name = os.path.basename(state.model_checkpoint_path) if state else ""
+    if not _INDEX.fullmatch(f"{name}.index"):
+        return None
+    newest = _read_number(prefixes[0]) if prefixes else -1
+    return name if _read_number(name) > newest else None
+
+
+def save_best(
+    model: keras.Model,
+    output_dir: str,
+    metrics: dict[str, float],
+    step: int,
+    measured_on: str = "",
+) -> bool:
+    """Keep the weights alone in OUTPUT_DIR/best if their loss is the lowest so far.
+
+    A loss on other data than before counts as the first.
+
+    Args:
+        model: as it is now.
+        output_dir: of the run.
+        metrics: of the evaluation, with `loss`.
+        step: updates made so far.
+        measured_on: a digest of the data.
+
+    Returns:
+        Whether these weights are the best; they are not if their loss is no number.
+    """
+    if math.isnan(metrics["loss"]):
+        return False
+    folder = os.path.join(output_dir, BEST_FOLDER)
+    results = os.path.join(folder, BEST_RESULTS_FILE)
+    if tf.io.gfile.exists(results):
+        with tf.io.gfile.GFile(results, "r") as file:
+            best = json.loads(file.read())
+        is_same = best.get("measured_on", measured_on) == measured_on
+        if is_same and best["loss"] <= metrics["loss"]:
+            return False
+    prefix = _write_weights(model, output_dir, folder, step)
+    told = {**metrics, "global_step": step, "measured_on": measured_on}
+    manifest_lib.write_json(results, told)
+    # Last, so that weights and results are of one step, or of two that are both there.
+    _remove_checkpoints(folder, {os.path.basename(prefix)})
+    return True
+
+
+def save_weights(model: keras.Model, output_dir: str, step: int) -> str:
+    """Write the weights alone, a third of a checkpoint, to OUTPUT_DIR/weights.
+
+    Returns:
+        That folder; weights of an earlier step are gone from it.
+    """
+    folder = os.path.join(output_dir, WEIGHTS_FOLDER)
+    prefix = _write_weights(model, output_dir, folder, step)
+    _remove_checkpoints(folder, {os.path.basename(prefix)})
+    return folder
+
+
+def _write_weights(model: keras.Model, output_dir: str, folder: str, step: int) -> str:
+    """Write a checkpoint of weights alone into a folder beside the run's own.
+
+    The folder holds what `run_folder.write_description` writes too, so
+    convert_checkpoint and fill_mask read it like the run's own.
+    """
+    tf.io.gfile.makedirs(folder)
+    for name in (CONFIG_FILE, VOCAB_FILE, TOKENIZER_CONFIG_FILE, MANIFEST_FILE):
+        source = os.path.join(output_dir, name)
+        if tf.io.gfile.exists(source):
+            tf.io.gfile.copy(source, os.path.join(folder, name), overwrite=True)
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model),
+        folder,
+        # Pruned by the caller: the manager looks for names with wildcards, and finds
+        # none.
+        max_to_keep=None,
+        checkpoint_name=_CHECKPOINT_NAME,
+    )
+    return manager.save(checkpoint_number=step)
+
+
+def read_step(optimizer: keras.optimizers.Optimizer) -> int:
+    """Return how many updates the optimizer has made, under any strategy."""
+    return int(optimizer.iterations.value.numpy())
+
+
+def restore_model(model: keras.Model, output_dir: str) -> int:
+    """Restore the model's weights alone from a training output folder.
+
+    Args:
+        model: from `build_pretraining_model` with the folder's config.
+        output_dir: a training output folder.
+
+    Returns:
+        The step after which the newest checkpoint was saved.
+
+    Raises:
+        ValueError: there is no checkpoint, it cannot be read, or it does not fit the
+            model.
+    """
+    prefix = next(iter(find_prefixes(output_dir)), None)
+    if prefix is None:
+        raise ValueError(
+            f"{output_dir!r} holds no training checkpoint: name the --output_dir of a "
+            "python -m bert_cn.run_pretraining that has saved one."
+        )
+    try:
+        _restore(tf.train.Checkpoint(model=model), prefix, partial=True)
+    except UnreadableError as error:
+        raise ValueError(f"Checkpoint {prefix!r} cannot be read ({error}).") from error
+    return _read_number(prefix)
+
+
+class UnreadableError(Exception):
+    """Files of a checkpoint are missing, cut short or overwritten."""
+
+
+def _restore(
+    checkpoint: tf.train.Checkpoint, prefix: str, partial: bool = False
+) -> None:
+    try:
+        status = checkpoint.restore(prefix)
+        if partial:
+            # The file holds optimizer slots too; every weight asked for must be there.
+            status.expect_partial()
+        status.assert_existing_objects_matched()
+    except (ValueError, AssertionError) as error:
+        raise ValueError(
+            f"Checkpoint {prefix!r} does not fit the model ({_first_line(error)}); use "
+            "the bert_config.json beside it, or another --output_dir."
+        ) from error
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:
+        reason = _first_line(error)
+        if _NO_ANSWER in str(error):
+            raise tf.errors.UnavailableError(
+                None, None, f"Checkpoint {prefix!r} cannot be reached ({reason})."
+            ) from error
+        # Its class says nothing where it is the bare one.
+        kind_is_damage = isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError
+        if not kind_is_damage or _NO_ENTRY.search(str(error)):
+            raise
+        raise UnreadableError(reason) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,172 @@
+"""What an evaluation tells beside Google's figures, to see early whether it works.
+
+Only evaluations compute it; a training step pays nothing for it.
+"""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from bert_cn.model import pretraining_model
+from bert_cn.pretraining import losses
+from data_prep.records import schema
+from data_prep.text import vocab as vocab_lib
+
+# Features of an evaluation batch, int32 [batch, predictions]: 1 where the masked token
+# is of a word of several tokens. Only records that are masked here have their words.
+IN_WORD = "masked_in_word"
+# The next best for records that were stored masked: 1 where a token beside it is masked
+# too. Two words of one token each that are neighbours count like one of two tokens.
+BESIDE_MASKED = "masked_beside_masked"
+
+PERPLEXITY = "perplexity"
+NUM_SAMPLES = 10
+
+# Order of the entries of the vector that `compute_sums` returns.
+_SUMS = ("group_correct", "group_count", "lone_correct", "lone_count", "label_1_count")
+NUM_SUMS = len(_SUMS)
+_GROUP_NAMES = {
+    IN_WORD: ("whole_words", "single_tokens"),
+    BESIDE_MASKED: ("beside_masked", "alone"),
+}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~])")
+
+
+def mark_groups(
+    masked: dict[str, tf.Tensor], word_ids: tf.Tensor | None
+) -> dict[str, tf.Tensor]:
+    """Return `IN_WORD` where words are known, else `BESIDE_MASKED`.
+
+    Args:
+        masked: a batch of `schema.FEATURES`.
+        word_ids: int32 [batch, length], see `schema.WORD_IDS`; None if unknown.
+    """
+    positions = masked[schema.MASKED_LM_POSITIONS]
+    in_use = masked[schema.MASKED_LM_WEIGHTS] > 0
+    if word_ids is not None:
+        words = tf.gather(word_ids, positions, batch_dims=1)
+        same = words[:, :, None] == word_ids[:, None, :]
+        sizes = tf.reduce_sum(tf.cast(same, tf.int32), axis=2)
+        return {IN_WORD: tf.cast((sizes > 1) & in_use, tf.int32)}
+    beside = tf.abs(positions[:, :, None] - positions[:, None, :]) == 1
+    both = in_use[:, :, None] & in_use[:, None, :]
+    return {BESIDE_MASKED: tf.cast(tf.reduce_any(beside & both, axis=2), tf.int32)}
+
+
+def compute_sums(outputs: dict, features: dict) -> tf.Tensor:
+    """Return right predictions and counts of one batch, float32 [NUM_SUMS].
+
+    Args:
+        outputs: what the model of `pretraining_model.build_pretraining_model` returns.
+        features: of an evaluation batch.
+    """
+    grouped = features[IN_WORD if IN_WORD in features else BESIDE_MASKED]
+    weights = tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)
+    labels = features[schema.MASKED_LM_IDS]
+    predicted = tf.argmax(outputs[pretraining_model.MLM_LOGITS], -1, labels.dtype)
+    correct = tf.cast(predicted == labels, tf.float32)
+    in_group = weights * tf.cast(grouped, tf.float32)
+    alone = weights - in_group
+    records = tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)
+    label_1 = tf.cast(features[schema.NEXT_SENTENCE_LABELS][:, 0], tf.float32)
+    return tf.stack(
+        [
+            tf.reduce_sum(correct * in_group),
+            tf.reduce_sum(in_group),
+            tf.reduce_sum(correct * alone),
+            tf.reduce_sum(alone),
+            tf.reduce_sum(label_1 * records),
+        ]
+    )
+
+
+def summarize(
+    sums, metrics: dict[str, float], num_records: int, features: dict
+) -> dict[str, float]:
+    """Return metrics to add to those of `losses.summarize`.
+
+    Args:
+        sums: [NUM_SUMS], added up over an evaluation.
+        metrics: what the objectives gave.
+        num_records: that were evaluated.
+        features: of any batch; which of the two groupings they have names the figures.
+
+    Returns:
+        `perplexity`: e to the masked-LM loss. `masked_lm_accuracy_*`: apart for the two
+        groups, as far as there are any tokens in them. `*_majority`: the share of
+        records with the commoner sentence label, which is the accuracy of a model that
+        always says the same.
+    """
+    values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
+    added = {PERPLEXITY: math.exp(min(metrics[losses.MASKED_LM_LOSS], 700.0))}
+    names = _GROUP_NAMES[IN_WORD if IN_WORD in features else BESIDE_MASKED]
+    for kind, name in zip(("group", "lone"), names, strict=True):
+        if count := values[f"{kind}_count"]:
+            accuracy = values[f"{kind}_correct"] / count
+            added[f"{losses.MASKED_LM_ACCURACY}_{name}"] = accuracy
+    share = values["label_1_count"] / max(num_records, 1)
+    for accuracy in losses.SENTENCE_ACCURACIES:
+        if accuracy in metrics:
+            name = accuracy.replace("accuracy", "majority")
+            added[name] = max(share, 1 - share)
+    return added
+
+
+def write_table(
+    batch: dict[str, np.ndarray],
+    predicted: np.ndarray,
+    vocabulary: vocab_lib.Vocabulary,
+) -> str:
+    """Show the first records of a batch, what was masked and what the model says.
+
+    Args:
+        batch: `schema.FEATURES`, as the model sees them.
+        predicted: int [batch, predictions], likeliest tokens.
+        vocabulary: of the records.
+
+    Returns:
+        A Markdown table of at most `NUM_SAMPLES` rows. What the model had to predict
+        stands in bold, as it was shown to the model.
+    """
+    tokens = np.array(vocabulary.tokens, dtype=object)
+    lines = ["| | text | true | predicted | right |", "|--:|---|---|---|--:|"]
+    for row in range(min(NUM_SAMPLES, len(predicted))):
+        length = int(batch[schema.INPUT_MASK][row].sum())
+        if not length:
+            break  # From here on the batch is filled up.
+        used = batch[schema.MASKED_LM_WEIGHTS][row] > 0
+        masked = set(batch[schema.MASKED_LM_POSITIONS][row][used].tolist())
+        text = _join(tokens[batch[schema.INPUT_IDS][row][:length]], masked)
+        true = tokens[batch[schema.MASKED_LM_IDS][row][used]]
+        said = tokens[predicted[row][used]]
+        right = f"{int((true == said).sum())}/{len(true)}"
+        cells = (row + 1, text, _list(true), _list(said), right)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _list(tokens) -> str:
+    return " ".join(_escape(token) for token in tokens)
+
+
+def _join(tokens, masked: set[int]) -> str:
+    pieces = []
+    for position, token in enumerate(tokens):
+        goes_on = token.startswith(vocab_lib.CONTINUATION_PREFIX) and len(token) > 2
+        text = token[2:] if goes_on else token
+        latin = text[0].isascii() and text[0].isalnum()
+        if latin and not goes_on and position and tokens[position - 1][-1].isascii():
+            pieces.append((False, " "))
+        pieces.append((position in masked, _escape(text)))
+    runs = []
+    for bold, run in itertools.groupby(pieces, key=lambda piece: piece[0]):
+        text = "".join(text for _, text in run)
+        runs.append(f"**{text}**" if bold else text)
+    return "".join(runs)
+
+
+def _escape(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text)

@@ -1,0 +1,150 @@
+"""Losses and metrics of pretraining, as sums that may be added over replicas and steps.
+
+Every figure is kept as a numerator and a denominator, so that replicas with different
+numbers of masked tokens, and steps of different weight, average correctly.
+"""
+
+import tensorflow as tf
+
+from bert_cn.model import pretraining_model
+from data_prep.records import schema
+
+MASKED_LM_LOSS = "masked_lm_loss"
+MASKED_LM_ACCURACY = "masked_lm_accuracy"
+NEXT_SENTENCE_LOSS = "next_sentence_loss"
+NEXT_SENTENCE_ACCURACY = "next_sentence_accuracy"
+LOSS = "loss"
+# Prefix of the second loss's figures, whatever its task is called in the manifest.
+_SENTENCE = "next_sentence"
+_SENTENCE_ORDER = "sentence_order"
+SENTENCE_ACCURACIES = (NEXT_SENTENCE_ACCURACY, f"{_SENTENCE_ORDER}_accuracy")
+
+# Order of the entries of the vector that `compute_sums` returns.
+_SUMS = (
+    "masked_lm_loss_sum",
+    "masked_lm_correct",
+    "masked_lm_count",
+    "next_sentence_loss_sum",
+    "next_sentence_correct",
+    "next_sentence_count",
+)
+NUM_SUMS = len(_SUMS)
+MLM_LOSS_SUM, NSP_LOSS_SUM = 0, 3
+NSP_COUNT = _SUMS.index("next_sentence_count")
+
+# google-research/bert's run_pretraining.py adds this to the number of masked tokens, so
+# that a batch without any divides by something.
+_COUNT_EPSILON = 1e-5
+
+
+def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tensor:
+    """Return loss sums, correct predictions and counts of one batch.
+
+    A record whose input_mask starts with 0 is padding of a last batch and counts for
+    nothing: every real sequence starts with [CLS].
+
+    Args:
+        outputs: what the model of `pretraining_model.build_pretraining_model` returns.
+        features: int32 and float32 tensors by their names in `schema`.
+        masked_lm_sums: what `MaskedLmHead.sum_losses` returns, if it was called:
+            then the logits are not looked at.
+
+    Returns:
+        float32 [NUM_SUMS].
+    """
+    mlm_weights = tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)
+    nsp_weights = tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)
+    if masked_lm_sums is None:
+        mlm = _weighted_sums(
+            outputs[pretraining_model.MLM_LOGITS],
+            features[schema.MASKED_LM_IDS],
+            mlm_weights,
+        )
+    else:
+        mlm = (*masked_lm_sums, tf.reduce_sum(mlm_weights))
+    nsp = _weighted_sums(
+        outputs[pretraining_model.NSP_LOGITS],
+        features[schema.NEXT_SENTENCE_LABELS][:, 0],
+        nsp_weights,
+    )
+    return tf.stack([*mlm, *nsp])
+
+
+def _weighted_sums(logits, labels, weights):
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    correct = tf.cast(tf.argmax(logits, -1, labels.dtype) == labels, tf.float32)
+    return (
+        tf.reduce_sum(losses * weights),
+        tf.reduce_sum(correct * weights),
+        tf.reduce_sum(weights),
+    )
+
+
+def count_labels(features: dict) -> tf.Tensor:
+    """Return how many masked tokens and records of a batch count, float32 [2].
+
+    Known before the forward pass, so that the parts of a batch can be divided by the
+    counts of the whole.
+    """
+    return tf.stack(
+        [
+            tf.reduce_sum(tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)),
+            tf.reduce_sum(tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)),
+        ]
+    )
+
+
+def compute_loss(
+    sums: tf.Tensor, counts: tf.Tensor, use_sentence_loss: bool = True
+) -> tf.Tensor:
+    """Return one part's share of the loss: the shares add up to the loss of the batch.
+
+    Args:
+        sums: float32 [NUM_SUMS] of a part: of one replica, or of one of several
+            accumulated batches.
+        counts: `count_labels` of the whole batch, over all replicas.
+        use_sentence_loss: false for the masked-LM loss alone (RoBERTa).
+    """
+    mlm_loss = sums[MLM_LOSS_SUM] / (counts[0] + _COUNT_EPSILON)
+    if not use_sentence_loss:
+        return mlm_loss
+    return mlm_loss + sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
+
+
+def summarize(sums, use_sentence_loss: bool = True) -> dict[str, float]:
+    """Turn accumulated sums [NUM_SUMS] into metrics under Google's names.
+
+    `loss` is the masked-LM loss plus the next-sentence loss, both averages over
+    everything that was added up. Without a sentence loss there are no next-sentence
+    figures, and `loss` is the masked-LM loss.
+    """
+    values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
+    masked = values["masked_lm_count"] + _COUNT_EPSILON
+    pairs = max(values["next_sentence_count"], 1.0)
+    mlm_loss = values["masked_lm_loss_sum"] / masked
+    nsp_loss = values["next_sentence_loss_sum"] / pairs
+    metrics = {
+        LOSS: mlm_loss,
+        MASKED_LM_LOSS: mlm_loss,
+        MASKED_LM_ACCURACY: values["masked_lm_correct"] / masked,
+    }
+    if use_sentence_loss:
+        metrics[LOSS] = mlm_loss + nsp_loss
+        metrics[NEXT_SENTENCE_LOSS] = nsp_loss
+        metrics[NEXT_SENTENCE_ACCURACY] = values["next_sentence_correct"] / pairs
+    return metrics
+
+
+def name_after_task(metrics: dict[str, float], sentence_task: str) -> dict[str, float]:
+    """Return metrics whose names say sentence_order where the records have that task.
+
+    Args:
+        metrics: from `summarize`.
+        sentence_task: of the manifest, see `data_prep.records.manifest.Manifest`.
+    """
+    if sentence_task != "sop":
+        return metrics
+    return {
+        name.replace(_SENTENCE, _SENTENCE_ORDER): value
+        for name, value in metrics.items()
+    }

@@ -1,0 +1,52 @@
+"""What the flags of a training run must agree on with each other and with the model."""
+
+import tensorflow as tf
+
+from bert_cn.model import config as config_lib
+
+
+def check_positions(max_seq_length: int, config: config_lib.BertConfig) -> None:
+    """Raise ValueError if sequences are longer than the model's positions."""
+    if max_seq_length > config.max_position_embeddings:
+        raise ValueError(
+            f"--max_seq_length={max_seq_length} is over the model's "
+            f"max_position_embeddings={config.max_position_embeddings}; shorten the "
+            "sequences or raise it in the bert_config.json."
+        )
+
+
+def check_batch_sizes(
+    sizes: dict[str, int], num_replicas: int, accumulation_steps: int = 1
+) -> None:
+    """Raise ValueError if a batch cannot be shared out evenly.
+
+    Args:
+        sizes: flag name -> records per batch, of those that are used;
+            `train_batch_size` must also divide into `accumulation_steps` parts on each
+            replica.
+        num_replicas: devices that share each batch.
+        accumulation_steps: value of --gradient_accumulation_steps.
+    """
+    for name, size in sizes.items():
+        if size % num_replicas:
+            raise ValueError(
+                f"--{name}={size} cannot be shared by {num_replicas} replicas: "
+                f"make it a multiple of {num_replicas}."
+            )
+    parts = num_replicas * accumulation_steps
+    if sizes.get("train_batch_size", 0) % parts:
+        raise ValueError(
+            f"--train_batch_size={sizes['train_batch_size']} cannot be worked through "
+            f"in --gradient_accumulation_steps={accumulation_steps} parts on "
+            f"{num_replicas} replica(s): make it a multiple of {parts}."
+        )
+
+
+def check_jit_compile(jit_compile: bool, strategy: tf.distribute.Strategy) -> None:
+    """Raise ValueError if XLA is asked for where replicas talk to each other."""
+    if jit_compile and strategy is not tf.distribute.get_strategy():
+        raise ValueError(
+            f"--jit_compile does not work under a {type(strategy).__name__}, which "
+            "several devices and TPUs need: leave it out (a TPU compiles anyway), or "
+            "train on one device."
+        )

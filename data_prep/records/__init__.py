@@ -1,0 +1,1 @@
+"""Tokens to records: packing, masking, encoding, counts and reports."""

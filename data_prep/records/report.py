@@ -1,0 +1,134 @@
+"""The data report beside the records: NAME.report.json, .report.md and .report.png.
+
+It is made of the counts of all groups, added up, so it does not depend on workers,
+interruptions or the runner, and it holds no time and no path.
+"""
+
+import json
+import os
+from typing import Any
+
+from data_prep import storage
+from data_prep.records import manifest as manifest_lib
+from data_prep.records import report_page
+from data_prep.records.job import Job
+from data_prep.text import counts as counts_lib
+from data_prep.text import vocab
+
+FORMAT_VERSION = 1
+_UNKNOWN_CHARACTERS_SHOWN = 30
+_UNKNOWN_WARNING_SHARE = 0.01
+# Half of the pairs are meant to be random ones.
+_RANDOM_NEXT_WARNING_SHARE = 0.4
+
+
+def write_report(
+    job: Job, counts: dict[str, int], shards: list[dict[str, Any]]
+) -> None:
+    """Write the three files.
+
+    Args:
+        job: names the files.
+        counts: sums over the shards, as the manifest's.
+        shards: of each its "file" and "statistics", a tally.
+    """
+    report = build_report(job, counts, shards)
+    name = os.path.basename(job.outputs.report)
+    image = os.path.basename(job.outputs.report_image)
+    page = report_page.write_markdown(report, name.split(".report")[0], image)
+    _write_file(job.outputs.report_image, report_page.draw_plots(report))
+    _write_file(job.outputs.report_page, page.encode("utf-8"))
+    manifest_lib.write_json(job.outputs.report, report)
+
+
+def build_report(
+    job: Job, counts: dict[str, int], shards: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the contents of NAME.report.json."""
+    total: counts_lib.Tally = {}
+    for shard in shards:
+        counts_lib.add(total, shard["statistics"])
+    unknown = sorted(
+        total.get("unknown_characters", {}).items(), key=lambda item: (-item[1], item)
+    )
+    places = counts["sequences"] * job.settings.max_seq_length
+    return {
+        "format_version": FORMAT_VERSION,
+        "counts": counts,
+        "shares": {
+            "unknown_tokens": _share(counts, "unknown_tokens", "tokens"),
+            "padding": round(1 - counts["sequence_tokens"] / max(1, places), 6),
+            "random_next": _share(counts, "random_next", "sequences"),
+            "swapped": _share(counts, "swapped", "sequences"),
+            "budgets_filled": _share(counts, "budgets_filled", "sequences"),
+        },
+        "sentence_task": job.settings.sentence_task,
+        "masking": job.settings.masking,
+        "masking_time": job.settings.masking_time,
+        "warnings": list_warnings(job, counts),
+        "unknown_characters": [
+            {"character": char, "code_point": f"U+{ord(char):04X}", "times": times}
+            for char, times in unknown[:_UNKNOWN_CHARACTERS_SHOWN]
+        ],
+        "different_unknown_characters": len(unknown),
+        "statistics": {n: v for n, v in total.items() if n != "unknown_characters"},
+        "shards": [
+            {"file": shard["file"], "statistics": shard["statistics"]}
+            for shard in shards
+        ],
+    }
+
+
+def list_warnings(job: Job, counts: dict[str, int]) -> list[str]:
+    """Return what a user should know about the data, one sentence each."""
+    warnings = []
+    unknown = counts["unknown_tokens"] / max(1, counts["tokens"])
+    if unknown > _UNKNOWN_WARNING_SHARE:
+        advice = "the vocabulary does not suit the text"
+        if not job.settings.do_lower_case and not _has_upper_case(job.vocabulary):
+            advice = "the vocabulary has no upper-case letter, so use --do_lower_case"
+        warnings.append(f"{100 * unknown:.2f} % of the tokens are [UNK]: {advice}.")
+    random_next = counts["random_next"] / max(1, counts["sequences"])
+    if job.settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
+        warnings.append(
+            f"Only {100 * random_next:.2f} % of the pairs are random ones, which come "
+            "from other documents near by: put a blank line between documents, use "
+            "fewer --num_shards, or --sentence_task=none."
+        )
+    needed = job.settings.missing_predictions()
+    if needed:
+        warnings.append(
+            f"--max_predictions_per_seq={job.settings.max_predictions_per_seq} is less "
+            f"than --masked_lm_prob={job.settings.masked_lm_prob} needs: {needed}."
+        )
+    return warnings
+
+
+def read_statistics(path: str) -> dict[str, counts_lib.Tally]:
+    """Return the statistics of each shard's file, none where no report is readable."""
+    if not storage.exists(path):
+        return {}
+    with storage.open(path, "r") as file:
+        text = file.read()
+    try:
+        report = json.loads(text)
+        if report["format_version"] != FORMAT_VERSION:
+            return {}
+        return {shard["file"]: shard["statistics"] for shard in report["shards"]}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _has_upper_case(vocabulary: vocab.Vocabulary) -> bool:
+    return any(c.isupper() for t in vocabulary.tokens for c in t if t[0] != "[")
+
+
+def _share(counts: dict[str, int], part: str, whole: str) -> float:
+    return round(counts[part] / max(1, counts[whole]), 6)
+
+
+def _write_file(path: str, data: bytes) -> None:
+    partial = path + ".partial"
+    with storage.open(partial, "wb") as file:
+        file.write(data)
+    storage.rename(partial, path, overwrite=True)

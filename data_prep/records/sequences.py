@@ -1,0 +1,106 @@
+"""Spans -> rows of token ids: [CLS] A [SEP] (B [SEP]) and padding."""
+
+import dataclasses
+
+import numpy as np
+
+from data_prep.text import documents as documents_lib
+from data_prep.text import vocab
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """Unmasked sequences of fixed length.
+
+    Attributes:
+        input_ids: int32 [sequences, max_seq_length], [PAD] behind the end.
+        segment_ids: uint8 [sequences, max_seq_length], 1 for B and its [SEP].
+        lengths: int64 [sequences], tokens before the padding.
+        word_starts: bool [sequences, max_seq_length]; special tokens and each padding
+            token begin a word of their own, so no word reaches over one.
+        maskable: bool [sequences, max_seq_length], false for special tokens, padding
+            and every token of a word that holds [UNK], which is never a label.
+    """
+
+    input_ids: np.ndarray
+    segment_ids: np.ndarray
+    lengths: np.ndarray
+    word_starts: np.ndarray
+    maskable: np.ndarray
+
+
+def mark_known_words(
+    tokens: np.ndarray, word_starts: np.ndarray, vocabulary: vocab.Vocabulary
+) -> np.ndarray:
+    """Return bool [tokens], false for [SEP] and for tokens of words that hold [UNK]."""
+    begins = np.flatnonzero(word_starts[:-1])
+    if not len(begins):
+        return np.zeros(0, bool)
+    known = (tokens != vocabulary.unk_id) & (tokens != vocabulary.sep_id)
+    known = np.logical_and.reduceat(known, begins)
+    return np.repeat(known, np.diff(np.append(begins, len(tokens))))
+
+
+def split_words(sequences: Sequences, vocabulary: vocab.Vocabulary) -> Sequences:
+    """Return the same sequences with every token as a word of its own.
+
+    Only [UNK] itself is then out of reach, not the word around it.
+    """
+    # No text ever yields a special id other than [UNK]: see tokenization.
+    special = (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id)
+    return dataclasses.replace(
+        sequences,
+        word_starts=np.ones_like(sequences.word_starts),
+        maskable=~np.isin(sequences.input_ids, (*special, vocabulary.unk_id)),
+    )
+
+
+def number_words(sequences: Sequences) -> np.ndarray:
+    """Return `schema.WORD_IDS`, int64 [sequences, max_seq_length]."""
+    numbers = np.cumsum(sequences.word_starts & sequences.maskable, axis=1)
+    return numbers * sequences.maskable
+
+
+def build_sequences(
+    documents: documents_lib.TokenizedDocuments,
+    spans: np.ndarray,
+    known: np.ndarray,
+    max_seq_length: int,
+    vocabulary: vocab.Vocabulary,
+) -> Sequences:
+    """Lay out sequences; [SEP] closes A, and B where it is not empty.
+
+    Args:
+        documents: where the spans point.
+        spans: int64 [sequences, 4], see `packing.Packed`; with the special tokens
+            they fit into a row.
+        known: bool [tokens], see `mark_known_words`.
+        max_seq_length: tokens of a row.
+        vocabulary: names the special ids.
+    """
+    length_a = (spans[:, 1] - spans[:, 0])[:, None]
+    length_b = (spans[:, 3] - spans[:, 2])[:, None]
+    lengths = length_a + length_b + 2 + (length_b > 0)
+    column = np.arange(max_seq_length)
+    in_a = (column >= 1) & (column <= length_a)
+    in_b = (column >= length_a + 2) & (column <= length_a + length_b + 1)
+    source = column + np.where(in_b, spans[:, 2:3] - length_a - 2, spans[:, :1] - 1)
+    text = in_a | in_b
+
+    def take(values: np.ndarray) -> np.ndarray:
+        # Clipped: beside the text a row may point anywhere.
+        return values.take(source, mode="clip")
+
+    input_ids = take(documents.tokens)
+    input_ids[~text] = vocabulary.pad_id
+    input_ids[:, 0] = vocabulary.cls_id
+    rows = np.arange(len(spans))[:, None]
+    input_ids[rows, length_a + 1] = vocabulary.sep_id
+    input_ids[rows, lengths - 1] = vocabulary.sep_id
+    return Sequences(
+        input_ids,
+        ((column >= length_a + 2) & (column < lengths)).astype(np.uint8),
+        lengths[:, 0],
+        take(documents.word_starts) | ~text,
+        take(known) & text,
+    )

@@ -1,0 +1,135 @@
+"""What decides the bytes of the records, apart from text and vocabulary."""
+
+import dataclasses
+import math
+
+from data_prep.records import masking as masking_lib
+from data_prep.records import packing as packing_lib
+from data_prep.records import schema
+from data_prep.text import corpus, segmentation, traditional
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Flags of create_pretraining_data that change the records.
+
+    Names and meaning are google-research/bert's where it has the flag.
+    """
+
+    max_seq_length: int = 128
+    max_predictions_per_seq: int = 20
+    random_seed: int = 12345
+    dupe_factor: int = 10
+    masked_lm_prob: float = 0.15
+    short_seq_prob: float = 0.1
+    do_lower_case: bool = True
+    masking: str = "token"
+    mask_unit: str = "token"
+    sentence_task: str = "nsp"
+    packing: str = "pairs"
+    masking_time: str = "static"
+    segmenter: str = "rjieba"
+    user_dict: str = ""
+    user_dict_sha256: str = ""
+    traditional: str = "auto"
+    fix_punctuation: bool = False
+    feature_names: str = "google"
+    text_field: str = "text"
+    on_bad_utf8: str = "fail"
+    deduplicate: bool = False
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of a sequence apart from those that every sequence has."""
+        return self.max_seq_length - packing_lib.SPECIAL_TOKENS[self.packing]
+
+    @property
+    def masking_rules(self) -> masking_lib.MaskingRules:
+        """How sequences are masked."""
+        return masking_lib.MaskingRules(
+            self.masked_lm_prob,
+            self.max_predictions_per_seq,
+            self.masking,
+            self.mask_unit,
+        )
+
+    @property
+    def reading_rules(self) -> corpus.ReadingRules:
+        """How input files are read."""
+        return corpus.ReadingRules(self.text_field, self.on_bad_utf8)
+
+    def check(self) -> None:
+        """Raise ValueError for a value that cannot work, with the flag's name."""
+        smallest = max(packing_lib.SPECIAL_TOKENS.values()) + 2
+        rules = (
+            ("max_seq_length", self.max_seq_length >= smallest, f"{smallest} or more"),
+            ("max_predictions_per_seq", self.max_predictions_per_seq >= 1, "1 or more"),
+            ("random_seed", 0 <= self.random_seed < 1 << 63, "0 or more, below 2^63"),
+            ("dupe_factor", self.dupe_factor >= 1, "1 or more"),
+            ("masked_lm_prob", 0 < self.masked_lm_prob <= 1, "over 0 and at most 1"),
+            ("short_seq_prob", 0 <= self.short_seq_prob <= 1, "from 0 to 1"),
+        )
+        for name, holds, rule in rules:
+            if not holds:
+                raise ValueError(
+                    f"--{name}={getattr(self, name)} cannot work: it must be {rule}."
+                )
+        choices = (
+            ("masking", masking_lib.MASKINGS),
+            ("mask_unit", masking_lib.MASK_UNITS),
+            ("masking_time", tuple(schema.FEATURES_OF)),
+            ("sentence_task", packing_lib.SENTENCE_TASKS),
+            ("packing", packing_lib.PACKINGS),
+            ("segmenter", segmentation.SEGMENTERS),
+            ("traditional", traditional.CHOICES),
+            ("on_bad_utf8", corpus.ON_BAD_UTF8),
+            ("feature_names", tuple(schema.RECORD_NAMES)),
+        )
+        for name, known in choices:
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"--{name}={getattr(self, name)} is unknown: choose one of "
+                    f"{', '.join(known)}."
+                )
+
+        if self.masking_time == "dynamic" and self.dupe_factor != 1:
+            raise ValueError(
+                f"--dupe_factor={self.dupe_factor} has no use with "
+                "--masking_time=dynamic, which stores each sequence once and masks it "
+                "anew in each epoch: leave --dupe_factor out."
+            )
+        if self.packing != "pairs" and self.sentence_task != "none":
+            raise ValueError(
+                f"--packing={self.packing} makes sequences of one part, so there are "
+                f"no two for --sentence_task={self.sentence_task} to compare: use "
+                "--sentence_task=none or --packing=pairs."
+            )
+
+        if self.masking == "token" and self.mask_unit != "token":
+            raise ValueError(
+                f"--mask_unit={self.mask_unit} has no use with --masking=token, which "
+                "draws for each token: leave it out, or mask whole words."
+            )
+        if (
+            self.traditional == "yes"
+            and self.segmenter not in segmentation.WITH_DICTIONARY
+        ):
+            raise ValueError(
+                f"--traditional=yes has no use with --segmenter={self.segmenter}, "
+                "which has no dictionary: leave it out, or use --segmenter="
+                f"{' or '.join(segmentation.WITH_DICTIONARY)}."
+            )
+        if self.user_dict and self.segmenter not in segmentation.WITH_DICTIONARY:
+            raise ValueError(
+                f"--segmenter={self.segmenter} has no dictionary that --user_dict "
+                "could add to: use --segmenter="
+                f"{' or '.join(segmentation.WITH_DICTIONARY)}."
+            )
+
+    def missing_predictions(self) -> int | None:
+        """Return the max_predictions_per_seq that masked_lm_prob needs, if it is more.
+
+        With fewer, full sequences are masked less than asked for.
+        """
+        needed = math.ceil(self.max_seq_length * self.masked_lm_prob - 0.5)
+        return needed if needed > self.max_predictions_per_seq else None

@@ -1,0 +1,170 @@
+"""Records -> what a person reads: words, masked pieces with their labels, A and B."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from data_prep.records import schema, tfrecords
+from data_prep.text import segmentation, vocab
+
+# What became of a masked piece.
+MASKED, REPLACED, KEPT = "masked", "replaced", "kept"
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One token of a sequence.
+
+    Attributes:
+        text: the token before masking, without `##`.
+        seen: the token that the model sees.
+        fate: `MASKED`, `REPLACED`, `KEPT`, or "" where it was not chosen.
+    """
+
+    text: str
+    seen: str
+    fate: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+    """One record.
+
+    Attributes:
+        sides: words of A, then of B if it is there; a word is a list of pieces.
+        num_tokens: special tokens included, padding not.
+        num_masked: masked pieces.
+        next_sentence_label: None where the record has none.
+    """
+
+    sides: list[list[list[Piece]]]
+    num_tokens: int
+    num_masked: int
+    next_sentence_label: int | None
+
+
+def read_sequences(
+    path: str,
+    num_records: int,
+    vocabulary: vocab.Vocabulary,
+    segmenter: segmentation.Segmenter,
+    first_record: int = 1,
+) -> Iterator[Sequence]:
+    """Yield some of a record file's sequences.
+
+    Args:
+        path: a TFRecord file of ours, google-research/bert's or Model Garden's.
+        num_records: how many at most.
+        vocabulary: which the records were made with.
+        segmenter: finds the words anew, for records do not hold them.
+        first_record: number of the first, counted from 1.
+
+    Raises:
+        ValueError: no file of pretraining records, or of another vocabulary.
+    """
+    found = False
+    begin = first_record - 1
+    records = tfrecords.read_records(path)
+    for record in itertools.islice(records, begin, begin + num_records):
+        found = True
+        yield _view(_parse(record, path), path, vocabulary, segmenter)
+    if not found:
+        which = f"record {first_record}" if begin else "record"
+        raise ValueError(f"Record file {path!r} holds no {which}: name another one.")
+
+
+def _parse(data: bytes, path: str) -> dict[str, list]:
+    """Return a record's values under our names."""
+    try:
+        features = tf.train.Example.FromString(data).features.feature
+    # protobuf's DecodeError has moved between modules.
+    except Exception as error:
+        raise ValueError(
+            f"{path!r} holds records that are no tf.train.Example: name a file that "
+            "create_pretraining_data wrote."
+        ) from error
+    for names in schema.RECORD_NAMES.values():
+        if names[schema.INPUT_IDS] in features:
+            break
+    else:
+        raise ValueError(
+            f"{path!r} holds records without {schema.INPUT_IDS} (found: "
+            f"{', '.join(sorted(features)) or 'nothing'}): name a file of pretraining "
+            "records."
+        )
+    values = {}
+    for name, on_disk in names.items():
+        if on_disk in features:
+            kind = features[on_disk].WhichOneof("kind")
+            values[name] = list(getattr(features[on_disk], kind).value) if kind else []
+    return values
+
+
+def _view(values, path, vocabulary, segmenter) -> Sequence:
+    ids = values[schema.INPUT_IDS]
+    mask = values.get(schema.INPUT_MASK, [int(i != vocabulary.pad_id) for i in ids])
+    segments = values.get(schema.SEGMENT_IDS, [0] * len(ids))
+    labels = dict(
+        (position, label)
+        for position, label, weight in zip(
+            values.get(schema.MASKED_LM_POSITIONS, []),
+            values.get(schema.MASKED_LM_IDS, []),
+            values.get(schema.MASKED_LM_WEIGHTS, []),
+            strict=False,
+        )
+        if weight
+    )
+    largest = max([*ids, *labels.values()], default=0)
+    if largest >= len(vocabulary):
+        raise ValueError(
+            f"{path!r} holds id {largest}, but {vocabulary.path!r} has "
+            f"{len(vocabulary)} tokens: name the records' own with --vocab_file."
+        )
+    sides: list[list[tuple[str, Piece]]] = [[], []]
+    special = (vocabulary.cls_id, vocabulary.sep_id)
+    length = sum(mask)
+    for position in range(length):
+        if ids[position] in special and position not in labels:
+            continue
+        token = vocabulary.tokens[labels.get(position, ids[position])]
+        piece = _make_piece(token, ids[position], position in labels, vocabulary)
+        sides[segments[position]].append((token, piece))
+    label = values.get(schema.NEXT_SENTENCE_LABELS) or [None]
+    words = [_find_words(side, segmenter) for side in sides if side]
+    return Sequence(words, length, len(labels), label[0])
+
+
+def _make_piece(token: str, seen_id: int, chosen: bool, vocabulary) -> Piece:
+    text = token
+    if len(token) > 2:
+        text = token.removeprefix(vocab.CONTINUATION_PREFIX)
+    seen = vocabulary.tokens[seen_id]
+    if not chosen:
+        return Piece(text, seen, "")
+    if seen_id == vocabulary.mask_id:
+        return Piece(text, seen, MASKED)
+    return Piece(text, seen, KEPT if seen == token else REPLACED)
+
+
+def _find_words(side: list[tuple[str, Piece]], segmenter) -> list[list[Piece]]:
+    text, begins = "", []
+    for token, piece in side:
+        goes_on = token.startswith(vocab.CONTINUATION_PREFIX) and len(token) > 2
+        if text and not goes_on and _is_latin(text[-1]) and _is_latin(piece.text[0]):
+            text += " "
+        begins.append((len(text), goes_on))
+        # [UNK] stands for one character, which no word goes over.
+        text += "\ufffd" if token == vocab.UNK else piece.text
+    starts = segmenter(text)
+    words: list[list[Piece]] = []
+    for (_, piece), (begin, goes_on) in zip(side, begins, strict=True):
+        if not words or (starts[begin] and not goes_on):
+            words.append([])
+        words[-1].append(piece)
+    return words
+
+
+def _is_latin(char: str) -> bool:
+    return char.isalnum() and not vocab.is_han(char)

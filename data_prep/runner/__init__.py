@@ -1,0 +1,1 @@
+"""Where and how the data stage runs: buckets, workers, Beam, resume."""

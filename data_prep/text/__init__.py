@@ -1,0 +1,1 @@
+"""Text to tokens: corpus files, vocabularies, words and WordPiece."""

@@ -1,0 +1,252 @@
+"""Text files -> documents -> sentences.
+
+A file holds one sentence a line and a blank line between documents, or, named .jsonl, a
+JSON object with one document a line; either may be compressed. Lines are split at LF
+and CRLF only: U+2028, form feeds and their like are text, so `str.splitlines` is never
+used.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from data_prep import storage
+from data_prep.text import compression, json_lines
+
+JSON_LINES_SUFFIX = ".jsonl"
+ON_BAD_UTF8 = ("fail", "replace")
+_BOM = b"\xef\xbb\xbf"
+_BLOCK_BYTES = 4 << 20
+_PACKED_BLOCK_BYTES = 1 << 16
+# A line of nothing but white space ends a document, as google-research/bert's
+# `line.strip()` has it.
+_DOCUMENT_BREAK = re.compile(r"\n(?:[^\S\n]*\n)+")
+# A longer document is cut at a line, so that a file without any blank line stays within
+# memory.
+MAX_DOCUMENT_CHARACTERS = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFile:
+    """One text file of the corpus.
+
+    Attributes:
+        path: any path `tf.io.gfile` opens.
+        bytes: its size.
+    """
+
+    path: str
+    bytes: int
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of its text; where it is compressed, a guess that is rather high."""
+        return self.bytes * compression.estimate_expansion(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadingRules:
+    """How files are read.
+
+    Attributes:
+        text_field: what holds the document in the objects of a .jsonl file.
+        on_bad_utf8: one of `ON_BAD_UTF8`, refuse bytes that are not UTF-8 or read them
+            as U+FFFD, which the tokenizer drops as google-research/bert's does.
+    """
+
+    text_field: str = "text"
+    on_bad_utf8: str = "fail"
+
+
+DEFAULT_RULES = ReadingRules()
+
+
+def find_files(patterns: str) -> list[InputFile]:
+    """Find the files that a comma list of paths and globs names, sorted by path.
+
+    Raises:
+        ValueError: a pattern matches nothing, names a folder or an empty file.
+    """
+    listed = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    if not listed:
+        raise ValueError(
+            "--input_file is empty: name a text file, a glob or a comma list."
+        )
+    paths: set[str] = set()
+    for pattern in listed:
+        # A file's own name may hold brackets.
+        literal = storage.exists(pattern)
+        found = [pattern] if literal else storage.glob(pattern)
+        if not found:
+            raise ValueError(
+                f"--input_file {pattern!r} matches no file: check the path, and quote "
+                "globs."
+            )
+        paths.update(found)
+    return [_look_at(path) for path in sorted(paths)]
+
+
+def check_text_field(files: Sequence[InputFile], text_field: str) -> None:
+    """Raise ValueError if --text_field was given and no file has fields."""
+    if not any(is_json_lines(file.path) for file in files):
+        raise ValueError(
+            f"--text_field={text_field} is for JSON lines, and no --input_file ends in "
+            f"{JSON_LINES_SUFFIX}: give them that ending, or leave it out."
+        )
+
+
+def _look_at(path: str) -> InputFile:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"--input_file {path!r} has a name that is not UTF-8: rename the file."
+        ) from error
+    if storage.isdir(path):
+        raise ValueError(
+            f"--input_file {path!r} is a folder: name its files, such as "
+            f"'{path.rstrip('/')}/*.txt'."
+        )
+    size = storage.stat(path).length
+    if size == 0:
+        raise ValueError(
+            f"--input_file {path!r} is empty (0 bytes): remove it from --input_file or "
+            "put text in it, one sentence a line, a blank line between documents."
+        )
+    return InputFile(path, size)
+
+
+def read_documents(
+    path: str,
+    sha256: "hashlib._Hash | None" = None,
+    rules: ReadingRules = DEFAULT_RULES,
+) -> Iterator[tuple[str, int]]:
+    """Read one file's documents, one at a time.
+
+    Memory is bounded by `MAX_DOCUMENT_CHARACTERS` and the longest line.
+
+    Args:
+        path: a UTF-8 text file, with or without BOM, compressed or not by its ending.
+        sha256: a running hash that is fed the file's bytes, if given.
+        rules: how the file is read.
+
+    Yields:
+        (text, bytes of the file read so far): the document's lines joined by LF, blank
+        lines left out, otherwise as they stand in the file; of a JSON line, its text
+        split into sentences.
+
+    Raises:
+        ValueError: the file is not UTF-8 (name and byte offset of the text), not what
+            its ending says, or holds only white space.
+    """
+    blocks = _Blocks(path, sha256)
+    texts = _read_text(path, compression.decompress(path, blocks), rules.on_bad_utf8)
+    documents = _read_paragraphs(texts)
+    if is_json_lines(path):
+        documents = json_lines.read_documents(path, texts, rules.text_field)
+    found = False
+    for document in documents:
+        for part in _cut_at_lines(document):
+            found = True
+            yield part, blocks.done
+    if not found:
+        raise ValueError(
+            f"--input_file {path!r} holds only white space: remove it from "
+            "--input_file or put text in it."
+        )
+
+
+def is_json_lines(path: str) -> bool:
+    """Say whether a file's name ends as that of JSON lines, compressed or not."""
+    return path.removesuffix(compression.find_suffix(path)).endswith(JSON_LINES_SUFFIX)
+
+
+def split_sentences(document: str) -> list[str]:
+    """Return a document's lines."""
+    return document.split("\n")
+
+
+class _Blocks:
+    """A file's bytes, block by block.
+
+    Attributes:
+        done: bytes read so far.
+    """
+
+    def __init__(self, path: str, sha256: "hashlib._Hash | None"):
+        self._path, self._sha256 = path, sha256
+        self.done = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        packed = compression.find_suffix(self._path)
+        size = _PACKED_BLOCK_BYTES if packed else _BLOCK_BYTES
+        with storage.open(self._path, "rb") as file:
+            while block := file.read(size):
+                if self._sha256 is not None:
+                    self._sha256.update(block)
+                self.done += len(block)
+                yield block
+
+
+def _read_text(path: str, blocks: Iterable[bytes], on_bad_utf8: str) -> Iterator[str]:
+    """Yield whole lines with LF ends; the last may lack its end."""
+    done = 0  # bytes decoded so far
+    rest: list[bytes] = []  # the begun line, in blocks
+    for block in itertools.chain(blocks, (None,)):
+        cut = block.rfind(b"\n") + 1 if block is not None else 0
+        if block is not None and not cut:
+            rest.append(block)
+            continue
+        data = b"".join([*rest, block[:cut]] if cut else rest)
+        rest = [block[cut:]] if cut else []
+        if data:
+            skip = len(_BOM) if done == 0 and data.startswith(_BOM) else 0
+            text = _decode(data[skip:], path, done + skip, on_bad_utf8)
+            done += len(data)
+            yield text.replace("\r\n", "\n")
+
+
+def _read_paragraphs(texts: Iterable[str]) -> Iterator[str]:
+    """Yield documents that blank lines part."""
+    waiting = "\n"
+    for text in texts:
+        *complete, waiting = _DOCUMENT_BREAK.split(waiting + text)
+        if len(waiting) > MAX_DOCUMENT_CHARACTERS:
+            part, _, waiting = waiting.rpartition("\n")
+            complete.append(part)
+        yield from complete
+    yield from _DOCUMENT_BREAK.split(waiting + "\n")
+
+
+def _cut_at_lines(document: str) -> Iterator[str]:
+    """Yield a document in parts of whole lines, none without text."""
+    document = document.strip("\n")
+    while len(document) > MAX_DOCUMENT_CHARACTERS:
+        cut = document.rfind("\n", 0, MAX_DOCUMENT_CHARACTERS)
+        if cut < 0:
+            break  # one line
+        if document[:cut].strip():
+            yield document[:cut]
+        document = document[cut + 1 :]
+    if document.strip():
+        yield document
+
+
+def _decode(data: bytes, path: str, offset: int, on_bad_utf8: str) -> str:
+    if on_bad_utf8 == "replace":
+        return data.decode("utf-8", "replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        where = offset + error.start
+        hint = ""
+        if offset == 0 and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            hint = " (it begins as UTF-16 does)"
+        packed = " of its text" if compression.find_suffix(path) else ""
+        raise ValueError(
+            f"--input_file {path!r} is not UTF-8 at byte {where}{packed}: found "
+            f"0x{data[error.start]:02x}{hint}; convert the file, for instance with "
+            "iconv -f GB18030 -t UTF-8, or pass --on_bad_utf8=replace."
+        ) from error

@@ -1,0 +1,59 @@
+"""Both ways of computing attention against TensorFlow's own ops and their gradient."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn.model import attention
+from bert_cn.model import dropout as dropout_lib
+
+BATCH, LENGTH, HEADS, SIZE = 2, 16, 3, 8
+HIDDEN = HEADS * SIZE
+RATE = 0.25
+SEED = tf.constant([3, 4])
+MASK = tf.constant([[0.0] * 16, [0.0] * 5 + [-1e9] * 11])
+
+
+def attend_plainly(x, kernel, bias, output_kernel, factors):
+    projected = tf.reshape(x @ kernel + bias, (BATCH, LENGTH, 3, HEADS, SIZE))
+    query, key, value = tf.unstack(projected, axis=2)
+    scores = tf.einsum("blhk,bmhk->bhlm", query, key) / math.sqrt(SIZE)
+    weights = tf.nn.softmax(scores + MASK[:, None, None]) * factors
+    context = tf.einsum("bhlm,bmhk->blhk", weights, value)
+    return tf.reshape(context, (-1, HIDDEN)) @ output_kernel
+
+
+@pytest.mark.parametrize("fuse", [False, True], ids=["any layout", "in order"])
+@pytest.mark.parametrize("seed", [SEED, None], ids=["dropout", "no dropout"])
+def test_attend_and_its_gradient_equal_tensorflow(seed, fuse):
+    rng = np.random.default_rng(0)
+    shapes = [
+        (BATCH * LENGTH, HIDDEN),
+        (HIDDEN, 3 * HIDDEN),
+        (3 * HIDDEN,),
+        (HIDDEN, HIDDEN),
+    ]
+    tensors = [tf.constant(rng.normal(0, 0.4, shape), tf.float32) for shape in shapes]
+    factors = 1.0
+    if seed is not None:
+        mask = dropout_lib.draw(tf.zeros([BATCH, HEADS, LENGTH, LENGTH]), SEED, RATE)
+        factors = tf.cast(mask, tf.float32) / (1 - RATE)
+        if not fuse:  # Entries are numbered in another order.
+            factors = tf.transpose(factors, (0, 1, 3, 2))
+    outer = tf.constant(rng.normal(size=shapes[0]), tf.float32)
+
+    def attend(x, kernel, bias, output_kernel):
+        return attention.attend(
+            x, (kernel, bias), output_kernel, MASK, HEADS, seed, RATE, fuse
+        )
+
+    results = []
+    for compute in (attend, lambda *tensors: attend_plainly(*tensors, factors)):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            y = compute(*tensors)
+        results.append((y, *tape.gradient(y, tensors, outer)))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=5e-5)

@@ -1,0 +1,90 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn.model import pretraining_model
+from data_prep.records import schema
+
+
+def run(model, batch, **changes):
+    names = (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
+    return model({name: changes.get(name, batch[name]) for name in names})
+
+
+def test_outputs_have_documented_shapes(small_config, small_batch):
+    outputs = run(pretraining_model.build_pretraining_model(small_config), small_batch)
+    shapes = {name: tuple(value.shape) for name, value in outputs.items()}
+    assert shapes == {
+        "sequence_output": (4, 16, 8),
+        "pooled_output": (4, 8),
+        "mlm_hidden": (4, 3, 8),
+        "mlm_logits": (4, 3, 40),
+        "nsp_logits": (4, 2),
+    }
+
+
+def test_mlm_logits_equal_numpy_on_the_sequence_output(small_config, small_batch):
+    model = pretraining_model.build_pretraining_model(small_config)
+    outputs = run(model, small_batch)
+    head = model.get_layer(pretraining_model.MLM_HEAD)
+    head.bias.assign(np.linspace(-1, 1, 40, dtype=np.float32))
+    head.layer_norm.beta.assign(np.linspace(-1, 1, 8, dtype=np.float32))
+    outputs = run(model, small_batch)
+
+    positions = small_batch[schema.MASKED_LM_POSITIONS].numpy()
+    sequence = outputs["sequence_output"].numpy().astype(np.float64)
+    x = np.take_along_axis(sequence, positions[..., None], axis=1)
+    x = x @ head.dense.kernel.numpy() + head.dense.bias.numpy()
+    x = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-12)
+    x = x * head.layer_norm.gamma.numpy() + head.layer_norm.beta.numpy()
+    table = model.get_layer("bert").token_embedding.embeddings.numpy()
+    expected = x @ table.T + head.bias.numpy()
+    np.testing.assert_allclose(outputs["mlm_logits"], expected, atol=2e-5)
+
+
+def test_masked_out_tokens_do_not_change_the_others(small_config, small_batch):
+    model = pretraining_model.build_pretraining_model(small_config)
+    mask = small_batch[schema.INPUT_MASK].numpy()
+    mask[:, 10:] = 0
+    ids = small_batch[schema.INPUT_IDS].numpy()
+    other_ids = ids.copy()
+    other_ids[:, 10:] = 7
+    outputs = [
+        run(model, small_batch, input_mask=tf.constant(mask), input_ids=tf.constant(i))
+        for i in (ids, other_ids)
+    ]
+    np.testing.assert_allclose(
+        outputs[0]["sequence_output"][:, :10], outputs[1]["sequence_output"][:, :10]
+    )
+
+
+def test_exact_gelu_differs_from_tanh_gelu_as_the_functions_do():
+    x = np.linspace(-4, 4, 101).astype(np.float32)
+    exact = np.array([v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x])
+    np.testing.assert_allclose(pretraining_model.gelu_exact(x), exact, atol=1e-6)
+    difference = np.abs(
+        pretraining_model.gelu_exact(x) - pretraining_model.gelu_tanh(x)
+    ).max()
+    assert 1e-4 < difference < 1e-3
+
+
+def test_hidden_act_reaches_every_layer(small_config, small_batch):
+    exact = dataclasses.replace(small_config, hidden_act="gelu_erf")
+    models = [
+        pretraining_model.build_pretraining_model(c) for c in (small_config, exact)
+    ]
+    models[1].set_weights(models[0].get_weights())
+    tanh, erf = (run(model, small_batch)["mlm_logits"].numpy() for model in models)
+    assert 0 < np.abs(tanh - erf).max() < 1e-3
+
+
+def test_initializer_range_sets_the_deviation_of_kernels(small_config):
+    config = dataclasses.replace(small_config, initializer_range=0.2, vocab_size=4000)
+    table = pretraining_model.build_encoder(config).token_embedding.embeddings.numpy()
+    # A normal of deviation 0.2 cut at two deviations has deviation 0.176.
+    assert table.std() == pytest.approx(0.176, abs=0.003)
+    assert np.abs(table).max() <= 0.4

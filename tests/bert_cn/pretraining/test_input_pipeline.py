@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn.pretraining import input_pipeline
+from data_prep.records import schema
+from tests.bert_cn.records import LENGTH, PREDICTIONS, make_record, write_records
+
+
+def numbers_of(dataset, batches: int) -> list[list[int]]:
+    """Which records stand in each batch: their numbers are their next-to-last ids."""
+    return [
+        batch[schema.INPUT_IDS].numpy()[:, -2].tolist()
+        for batch in dataset.take(batches)
+    ]
+
+
+@pytest.fixture
+def files(record_files):
+    return input_pipeline.check_files(
+        (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, PREDICTIONS
+    )
+
+
+def test_one_epoch_holds_every_record_once(files):
+    dataset = input_pipeline.build_train_dataset(files, batch_size=10, seed=1)
+    batches = numbers_of(dataset, 8)
+    assert sorted(sum(batches[:4], [])) == list(range(40))
+    assert sorted(sum(batches[4:], [])) == list(range(40))
+    assert batches[:4] != batches[4:]
+
+
+def test_order_depends_on_the_seed_alone(files):
+    first, again, other = (
+        numbers_of(input_pipeline.build_train_dataset(files, 10, seed), 4)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("global_seed", [0, 7])
+def test_order_does_not_depend_on_the_global_seed(files, global_seed):
+    orders = []
+    for seed in (1, global_seed):
+        tf.random.set_seed(seed)
+        dataset = input_pipeline.build_train_dataset(files, 10, seed=3)
+        orders.append(numbers_of(dataset, 4))
+    assert orders[0] == orders[1]
+
+
+def test_skipping_records_goes_on_where_the_other_run_stopped(files):
+    whole = numbers_of(input_pipeline.build_train_dataset(files, 10, 1), 10)
+    rest = input_pipeline.build_train_dataset(files, 10, 1, skip_records=70)
+    assert numbers_of(rest, 3) == whole[7:]
+
+
+def test_groups_are_drawn_from_by_weight_and_skipped_alike(record_files):
+    patterns = f"{record_files[0]}:3,{record_files[1]}"
+    groups = input_pipeline.find_files(patterns, "--input_file")
+    assert [group.weight for group in groups] == [3.0, 1.0]
+    files = input_pipeline.check_files(groups, LENGTH, PREDICTIONS)
+    batches = numbers_of(input_pipeline.build_train_dataset(files, 10, 1), 80)
+    share = np.mean(np.concatenate(batches) < 20)
+    assert share == pytest.approx(0.75, abs=0.05)
+    rest = input_pipeline.build_train_dataset(files, 10, 1, skip_records=770)
+    assert numbers_of(rest, 3) == batches[77:]
+
+
+def test_weight_of_zero_is_refused(record_files):
+    with pytest.raises(ValueError, match="has weight 0"):
+        input_pipeline.find_files(f"{record_files[0]}:0", "--input_file")
+
+
+@pytest.mark.parametrize("num_hosts", [2, 4])
+def test_hosts_share_the_records_without_overlap(files, num_hosts):
+    seen = [
+        sum(
+            numbers_of(
+                input_pipeline.build_train_dataset(
+                    files, 5, 1, host=host, num_hosts=num_hosts
+                ),
+                40 // num_hosts // 5,
+            ),
+            [],
+        )
+        for host in range(num_hosts)
+    ]
+    assert sorted(sum(seen, [])) == list(range(40))
+
+
+def test_features_have_documented_dtypes_and_shapes(files):
+    batch = next(iter(input_pipeline.build_train_dataset(files, 4, 1)))
+    shapes = schema.feature_shapes(LENGTH, PREDICTIONS)
+    for name in schema.FEATURES:
+        assert batch[name].shape == (4, *shapes[name])
+        floating = name in schema.FLOAT_FEATURES
+        assert batch[name].dtype == (tf.float32 if floating else tf.int32)
+
+
+def test_last_evaluation_batch_is_filled_with_zeros(files):
+    batches = list(input_pipeline.build_eval_dataset(files, batch_size=16))
+    assert [batch[schema.INPUT_IDS].shape[0] for batch in batches] == [16, 16, 16]
+    assert int(tf.reduce_sum(batches[2][schema.INPUT_MASK][8:])) == 0
+    assert float(tf.reduce_sum(batches[2][schema.MASKED_LM_WEIGHTS][8:])) == 0.0
+
+
+def test_model_garden_spelling_is_recognised(tmp_path):
+    record = make_record(np.random.default_rng(0), 7)
+    write_records(tmp_path / "v2.tfrecord", [record], feature_names="v2")
+    files = input_pipeline.check_files(
+        (input_pipeline.FileGroup((str(tmp_path / "v2.tfrecord"),)),),
+        LENGTH,
+        PREDICTIONS,
+    )
+    batch = next(iter(input_pipeline.build_eval_dataset(files, 1)))
+    np.testing.assert_array_equal(
+        batch[schema.INPUT_IDS][0], record[schema.INPUT_IDS].astype(np.int32)
+    )
+
+
+def test_glob_without_match_names_pattern_and_flag(tmp_path):
+    with pytest.raises(ValueError, match=r"--input_file: .*none-\*.* matches no file"):
+        input_pipeline.find_files(f"{tmp_path}/none-*", "--input_file")
+
+
+def test_other_length_names_file_and_flag(record_files):
+    with pytest.raises(ValueError, match=r"max_seq_length 16, but --max_seq_length=32"):
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup(tuple(record_files)),), 32, PREDICTIONS
+        )
+
+
+def test_other_number_of_predictions_is_refused(record_files):
+    with pytest.raises(ValueError, match="pass --max_predictions_per_seq=3"):
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, 20
+        )
+
+
+def test_storage_that_does_not_answer_is_not_taken_for_bad_records(
+    record_files, monkeypatch
+):
+    def fail(_):
+        raise tf.errors.UnavailableError(None, None, "503")
+
+    monkeypatch.setattr(tf.data, "TFRecordDataset", fail)
+    with pytest.raises(tf.errors.UnavailableError, match="^503$"):
+        input_pipeline.check_files(
+            (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, PREDICTIONS
+        )
+
+
+def test_empty_and_foreign_files_are_named(tmp_path):
+    (tmp_path / "empty.tfrecord").touch()
+    (tmp_path / "text.tfrecord").write_text("一行文字\n" * 9, encoding="utf-8")
+    with tf.io.TFRecordWriter(str(tmp_path / "other.tfrecord")) as writer:
+        writer.write(tf.train.Example().SerializeToString())
+    for name, message in (
+        ("empty", "holds no record"),
+        ("text", "cannot be read as TFRecords"),
+        ("other", "not the seven"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            input_pipeline.check_files(
+                (input_pipeline.FileGroup((str(tmp_path / f"{name}.tfrecord"),)),),
+                16,
+                3,
+            )

@@ -1,0 +1,118 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn.training import optimization
+
+
+def make_variables():
+    kernel = keras.Variable(
+        np.array([[1.0, -2.0], [3.0, 0.5]], np.float32), name="kernel"
+    )
+    bias = keras.Variable(np.array([0.5, -0.5], np.float32), name="bias")
+    return [kernel, bias]
+
+
+def reference_updates(kind, weights, gradients_per_step, learning_rates, decays):
+    """The equations of AdamW and LAMB in float64 NumPy, one variable at a time.
+
+    "bert_adamw" is google-research/bert's AdamWeightDecayOptimizer, "lamb" algorithm 2
+    of You et al., 2019.
+    """
+    results = []
+    for i, weight in enumerate(weights):
+        w = np.asarray(weight, np.float64)
+        m, v = np.zeros_like(w), np.zeros_like(w)
+        for t, gradients in enumerate(gradients_per_step, 1):
+            m = 0.9 * m + 0.1 * gradients[i]
+            v = 0.999 * v + 0.001 * gradients[i] ** 2
+            corrected = kind != "bert_adamw"
+            m_hat = m / (1 - 0.9**t) if corrected else m
+            v_hat = v / (1 - 0.999**t) if corrected else v
+            update = m_hat / (np.sqrt(v_hat) + 1e-6) + decays[i] * 0.01 * w
+            ratio = 1.0
+            if kind == "lamb" and decays[i]:
+                ratio = np.linalg.norm(w) / np.linalg.norm(update)
+            w = w - learning_rates[t - 1] * ratio * update
+        results.append(w)
+    return results
+
+
+def run_steps(optimizer, gradients_per_step) -> tuple[list, list]:
+    variables = make_variables()
+    start = [variable.numpy() for variable in variables]
+    for gradients in gradients_per_step:
+        optimizer.apply([tf.constant(g, tf.float32) for g in gradients], variables)
+    return start, [variable.numpy() for variable in variables]
+
+
+@pytest.fixture
+def random_gradients():
+    rng = np.random.default_rng(0)
+    return [[rng.normal(size=(2, 2)), rng.normal(size=2)] for _ in range(10)]
+
+
+@pytest.mark.parametrize("kind", optimization.OPTIMIZERS)
+def test_optimizer_matches_numpy_reference(kind, random_gradients):
+    schedule = optimization.WarmupPolynomialDecay(0.1, 10, 4)
+    optimizer = optimization.OPTIMIZERS[kind](schedule)
+    start, found = run_steps(optimizer, random_gradients)
+    rates = [float(schedule(step)) for step in range(10)]
+    expected = reference_updates(kind, start, random_gradients, rates, [True, False])
+    for one, other in zip(found, expected, strict=True):
+        # The kernel computes 1 - 0.999 in float32, which is off by 1.3e-5 of itself.
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-5)
+
+
+def test_adamw_matches_keras(random_gradients):
+    theirs = keras.optimizers.AdamW(
+        learning_rate=0.01, weight_decay=0.01, epsilon=1e-6, clipnorm=None
+    )
+    theirs.exclude_from_weight_decay(var_names=["bias"])
+    ours = optimization.AdamW(learning_rate=0.01)
+    (_, found), (_, expected) = (
+        run_steps(optimizer, random_gradients) for optimizer in (ours, theirs)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_zero_gradient_decays_kernels_only():
+    variables = make_variables()
+    optimizer = optimization.BertAdamW(learning_rate=0.5)
+    optimizer.apply([tf.zeros((2, 2)), tf.zeros(2)], variables)
+    np.testing.assert_allclose(
+        variables[0].numpy(), np.array([[1.0, -2.0], [3.0, 0.5]]) * (1 - 0.5 * 0.01)
+    )
+    np.testing.assert_array_equal(variables[1].numpy(), [0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.0), (5, 0.5), (9, 0.9), (10, 0.9), (50, 0.5), (100, 0.0), (120, 0.0)],
+)
+def test_schedule_warms_up_then_decays_to_zero(step, rate):
+    # Google decays from step 0, so the peak is not quite reached: 0.9 after warm-up.
+    schedule = optimization.WarmupPolynomialDecay(1.0, 100, 10)
+    assert float(schedule(step)) == pytest.approx(rate, abs=1e-6)
+
+
+def test_power_bends_the_decay():
+    schedule = optimization.WarmupPolynomialDecay(1.0, 100, 10, power=2.0)
+    assert float(schedule(50)) == pytest.approx(0.25)
+
+
+def test_no_warmup_starts_at_the_peak():
+    schedule = optimization.WarmupPolynomialDecay(2.0, 100, 0)
+    assert float(schedule(0)) == 2.0
+
+
+def test_clipping_bounds_the_global_norm_of_dense_and_sparse_gradients():
+    sparse = tf.IndexedSlices(
+        tf.constant([[3.0], [0.0]]), tf.constant([1, 0]), tf.constant([4, 1])
+    )
+    clipped, norm = optimization.clip_gradients([sparse, tf.constant([4.0])])
+    assert float(norm) == pytest.approx(5.0)
+    np.testing.assert_allclose(clipped[0], [[0.0], [0.6], [0.0], [0.0]], rtol=1e-6)
+    np.testing.assert_allclose(clipped[1], [0.8], rtol=1e-6)

@@ -1,0 +1,127 @@
+import math
+
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+from bert_cn.training import optimization, reporting
+
+METRICS = {
+    "loss": 3.0,
+    "masked_lm_loss": 2.5,
+    "masked_lm_accuracy": 0.25,
+    "next_sentence_loss": 0.5,
+    "next_sentence_accuracy": 0.75,
+}
+
+
+def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
+    schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
+    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=10)
+    now[0] = 110.0
+    reporter.report(30, METRICS, input_seconds=0.4)
+    assert capsys.readouterr().out == (
+        "step 30/100  loss 3.0000  masked_lm_accuracy 0.2500"
+        "  next_sentence_accuracy 0.7500  learning_rate 7.100e-04"
+        "  64.0 sequences/s  input wait 20.0 ms/step  ETA 0:00:35\n"
+    )
+    scalars = reporting._read_scalars(str(tmp_path))
+    assert scalars["input_wait_ms_per_step"] == pytest.approx({30: 20.0})
+    assert scalars["input_wait_share"] == pytest.approx({30: 0.04})
+
+
+def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
+    tmp_path, capsys, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
+    schedule = optimization.WarmupPolynomialDecay(1e-3, 400, 10)
+    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=0)
+    now[0] += 100.0
+    reporter.report(100, METRICS, input_seconds=0.0)
+    now[0] += 95.0
+    with reporter.stop_clock():  # After step 195.
+        now[0] += 50.0
+    assert reporter.seconds_since_report == 95.0
+    now[0] += 5.0
+    reporter.report(200, METRICS, input_seconds=10.0)
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1].endswith(
+        "  32.0 sequences/s  input wait 100.0 ms/step  ETA 0:03:20"
+    )
+    assert captured.err == ""  # A tenth of the time is no reason to warn.
+    scalars = reporting._read_scalars(str(tmp_path))
+    assert scalars["input_wait_share"] == pytest.approx({100: 0.0, 200: 0.1})
+
+
+def test_waiting_for_input_is_warned_of_where_it_begins(tmp_path, capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
+    schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
+    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=0)
+    warned = []
+    # The first batch takes long to come; a TPU's waits are not known.
+    for step, waited in ((1, 9.0), (2, 1.9), (3, 2.1), (4, 5.0), (5, 0), (6, math.nan)):
+        now[0] += 10.0
+        reporter.report(step, METRICS, waited)
+        captured = capsys.readouterr()
+        assert ("input wait" in captured.out) == (step != 6)
+        warned.append(captured.err)
+    assert warned[2].startswith(
+        "warning: from step 2 to 3 training waited for input 21% of the time: put "
+    )
+    assert warned[:2] + warned[3:] == [""] * 5
+
+
+def test_eval_results_have_googles_keys(tmp_path):
+    path = reporting.write_eval_results(str(tmp_path), METRICS, step=1000)
+    lines = (tmp_path / "eval_results.txt").read_text().splitlines()
+    assert path == str(tmp_path / "eval_results.txt")
+    assert lines == [
+        "global_step = 1000",
+        "loss = 3.0",
+        "masked_lm_accuracy = 0.25",
+        "masked_lm_loss = 2.5",
+        "next_sentence_accuracy = 0.75",
+        "next_sentence_loss = 0.5",
+    ]
+
+
+def write_losses(folder, losses: dict[int, float]) -> None:
+    writer = tf.summary.create_file_writer(str(folder))
+    for step, loss in losses.items():
+        reporting.write_scalars(writer, {"loss": loss}, step)
+    writer.close()
+
+
+def test_curves_follow_a_run_over_its_resumption(tmp_path):
+    write_losses(tmp_path / "train", {1: 9.0, 2: 8.0, 3: 7.0})
+    write_losses(tmp_path / "train", {3: 6.0, 4: 5.0})
+    scalars = reporting._read_scalars(str(tmp_path / "train"))
+    assert scalars["loss"] == pytest.approx({1: 9.0, 2: 8.0, 3: 6.0, 4: 5.0})
+    png = tmp_path / "curves.png"
+    assert reporting.draw_curves({"train": str(tmp_path / "train")}, str(png))
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_samples_are_text_beside_the_scalars(tmp_path):
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    reporting.write_scalars(writer, {"sentence_order_accuracy": 0.5}, 3)
+    path = reporting.write_samples(writer, str(tmp_path), "| a |\n|---|", 3)
+    with open(path, encoding="utf-8") as file:
+        assert file.read() == "Step 3\n\n| a |\n|---|\n"
+    scalars = reporting._read_scalars(str(tmp_path))
+    assert scalars == {"sentence_order_accuracy": {3: 0.5}}
+    events = event_accumulator.EventAccumulator(str(tmp_path))
+    events.Reload()
+    (text,) = events.Tensors("sample_fillings")
+    assert tf.make_ndarray(text.tensor_proto) == b"| a |\n|---|"
+    assert reporting.draw_curves({"eval": str(tmp_path)}, str(tmp_path / "a.png"))
+
+
+def test_nothing_to_draw_writes_no_picture(tmp_path):
+    png = tmp_path / "curves.png"
+    assert not reporting.draw_curves({"train": str(tmp_path / "none")}, str(png))
+    assert not png.exists()

@@ -1,0 +1,374 @@
+import dataclasses
+import hashlib
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from data_prep.records import job as job_lib
+from data_prep.records import manifest
+from data_prep.records.settings import Settings
+from data_prep.runner import buckets as buckets_lib
+from data_prep.runner import local, outputs, run_lock
+from data_prep.runner import workers as workers_lib
+from data_prep.text import corpus, vocab
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
+COMMAND = "data_prep.create_pretraining_data"
+SETTINGS = Settings(masking="wwm", dupe_factor=2)
+
+
+@pytest.fixture(scope="module")
+def vocab_file(tmp_path_factory):
+    letters = set("".join(p.read_text(encoding="utf-8") for p in SAMPLE.glob("*.txt")))
+    tokens = [*vocab.REQUIRED_TOKENS, *sorted(letters - set(" \n"))]
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_bytes("".join(token + "\n" for token in tokens).encode())
+    return str(path)
+
+
+@pytest.fixture
+def make_job(tmp_path, vocab_file):
+    def make(settings=SETTINGS, num_shards=3, inputs=f"{SAMPLE}/*.txt", out="out"):
+        return job_lib.Job(
+            corpus.find_files(inputs),
+            vocab.load_vocabulary(vocab_file),
+            settings,
+            outputs.plan_outputs(str(tmp_path / out / "train.tfrecord"), num_shards),
+        )
+
+    return make
+
+
+def hashes(job_or_folder) -> dict[str, str]:
+    folder = job_or_folder
+    if isinstance(folder, job_lib.Job):
+        folder = pathlib.Path(folder.outputs.manifest).parent
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.tfrecord*"))
+    }
+
+
+def test_manifest_tells_what_is_there(make_job):
+    job = make_job()
+    written = local.run(job, 1, False)
+    found = manifest.find_manifest(job.outputs.shards[1])
+    assert found == written
+    assert {shard["file"]: shard["sha256"] for shard in found.shards} == hashes(job)
+    assert found.counts["files"] == 4
+    texts = [t for f in job.files for t, _ in corpus.read_documents(f.path)]
+    lines = [line for text in texts for line in text.split("\n")]
+    assert found.counts["documents"] == len(texts)
+    assert found.counts["sentences"] == len(lines)
+    assert found.counts["characters"] == sum(map(len, lines))
+    assert found.counts["sequences"] == sum(s["sequences"] for s in found.shards)
+    copy = pathlib.Path(found.vocab_path).read_bytes()
+    assert hashlib.sha256(copy).hexdigest() == found.vocab_sha256
+    assert not os.path.exists(job.outputs.work_folder)
+
+
+def test_bytes_do_not_depend_on_workers_or_groups_of_a_file(make_job, tmp_path):
+    one = make_job(out="one")
+    local.run(one, 1, False)
+    two = make_job(out="two")
+    local.run(two, 2, False)
+    assert hashes(one) == hashes(two)
+    # The same documents in one file and in another order.
+    texts = [t for f in one.files for t, _ in corpus.read_documents(f.path)]
+    random.Random(0).shuffle(texts)
+    path = tmp_path / "all.txt"
+    path.write_text("\n\n\n".join(texts) + "\n", encoding="utf-8")
+    shuffled = make_job(inputs=str(path), out="three")
+    local.run(shuffled, 1, False)
+    assert hashes(one) == hashes(shuffled)
+
+
+def test_shards_are_made_of_several_groups(make_job, monkeypatch):
+    monkeypatch.setattr(buckets_lib, "GROUP_BYTES", 40_000)
+    job = make_job(num_shards=2)
+    assert job.groups_per_shard > 2
+    written = local.run(job, 1, False)
+    assert {shard["file"]: shard["sha256"] for shard in written.shards} == hashes(job)
+
+
+def test_only_missing_shards_are_made_again(make_job, monkeypatch):
+    job = make_job()
+    local.run(job, 1, False)
+    before = hashes(job)
+    os.remove(job.outputs.shards[1])
+    pathlib.Path(job.outputs.shards[2]).write_bytes(b"half")
+    made = []
+    make_part = workers_lib.make_part
+    monkeypatch.setattr(
+        workers_lib,
+        "make_part",
+        lambda *args: made.append(args[2]) or make_part(*args),
+    )
+    local.run(job, 1, False)
+    assert made == [1, 2]
+    assert hashes(job) == before
+    local.run(job, 1, False)
+    assert made == [1, 2]
+
+
+def test_finished_parts_of_a_broken_run_are_used(make_job, monkeypatch):
+    whole = make_job(out="whole")
+    local.run(whole, 1, False)
+    job = make_job()
+    make_part = workers_lib.make_part
+
+    def fail_at_last(*args):
+        if args[2] == 2:
+            raise OSError(28, "No space left on device")
+        make_part(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers_lib, "make_part", fail_at_last)
+        with pytest.raises(OSError, match="No space left"):
+            local.run(job, 1, False)
+    assert not os.path.exists(job.outputs.manifest)
+    local.run(job, 1, False)
+    assert hashes(job) == hashes(whole)
+
+
+def break_off(job, monkeypatch, group, overwrite=False):
+    """Run a job until a group, at which the disk is full."""
+    make_part = workers_lib.make_part
+
+    def fail(*args):
+        if args[2] == group:
+            raise OSError(28, "No space left on device")
+        make_part(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers_lib, "make_part", fail)
+        with pytest.raises(OSError, match="No space left"):
+            local.run(job, 1, overwrite)
+
+
+def test_overwriting_goes_on_with_what_the_same_job_began(make_job, monkeypatch):
+    other = make_job(dataclasses.replace(SETTINGS, random_seed=1))
+    local.run(other, 1, False)
+    job = make_job()
+    break_off(job, monkeypatch, 2, overwrite=True)
+    begun = os.stat(job.outputs.shards[0]).st_mtime_ns
+    local.run(job, 1, True)
+    assert os.stat(job.outputs.shards[0]).st_mtime_ns == begun
+    # A finished output is made anew.
+    local.run(job, 1, True)
+    assert os.stat(job.outputs.shards[0]).st_mtime_ns > begun
+
+
+def test_shards_of_a_broken_run_are_removed_with_it(make_job, monkeypatch):
+    break_off(make_job(num_shards=3), monkeypatch, 2)
+    fewer = make_job(num_shards=2)
+    local.run(fewer, 1, True)
+    assert [name[-14:] for name in hashes(fewer)] == ["f-00002.tfrecord"[-14:]] * 2
+
+
+def test_removed_shard_of_a_broken_run_is_made_again(make_job, monkeypatch):
+    whole = make_job(out="whole")
+    local.run(whole, 1, False)
+    job = make_job()
+    break_off(job, monkeypatch, 2)
+    os.remove(job.outputs.shards[0])
+    local.run(job, 1, False)
+    assert hashes(job) == hashes(whole)
+
+
+def test_missing_files_beside_finished_shards_are_written_again(make_job):
+    job = make_job()
+    local.run(job, 1, False)
+    before = pathlib.Path(job.outputs.manifest).read_bytes()
+    for path in (job.outputs.vocabulary, job.outputs.report_page):
+        os.remove(path)
+    local.run(job, 1, False)
+    assert all(map(os.path.exists, job.outputs.beside_shards))
+    assert pathlib.Path(job.outputs.manifest).read_bytes() == before
+
+
+def test_vocabulary_in_the_place_of_its_copy_stays(make_job, monkeypatch):
+    job = make_job()
+    local.run(job, 1, False)
+    own = vocab.load_vocabulary(job.outputs.vocabulary)
+    again = dataclasses.replace(make_job(), vocabulary=own)
+    break_off(again, monkeypatch, 0, overwrite=True)
+    assert pathlib.Path(own.path).read_bytes() == own.data
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"random_seed": 1}, "begun with random_seed=12345, now it is 1"),
+        ({"dupe_factor": 1}, "begun with dupe_factor=2, now it is 1"),
+        ({"segmenter": "none"}, "begun with segmenter=rjieba, now it is none"),
+    ],
+)
+def test_other_flags_over_an_output_are_refused(make_job, changes, message):
+    job = make_job()
+    local.run(job, 1, False)
+    before = hashes(job)
+    other = make_job(Settings(**{**SETTINGS.__dict__, **changes}))
+    with pytest.raises(ValueError, match=message):
+        local.run(other, 1, False)
+    assert hashes(job) == before
+    local.run(other, 1, True)
+    assert hashes(job) != before
+
+
+def test_other_number_of_shards_is_refused_and_overwritten(make_job):
+    job = make_job()
+    local.run(job, 1, False)
+    fewer = make_job(num_shards=2)
+    with pytest.raises(ValueError, match="begun with shards="):
+        local.run(fewer, 1, False)
+    local.run(fewer, 1, True)
+    assert [name[-14:] for name in hashes(job)] == ["f-00002.tfrecord"[-14:]] * 2
+
+
+def test_changed_inputs_are_refused(make_job, tmp_path):
+    inputs = tmp_path / "in"
+    shutil.copytree(SAMPLE, inputs)
+    job = make_job(inputs=f"{inputs}/*.txt")
+    local.run(job, 1, False)
+    path = inputs / "news.txt"
+    data = path.read_bytes()
+    path.write_bytes(data + b"\n")
+    with pytest.raises(ValueError, match=r"news.txt' has changed since"):
+        local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+    # Same size, other text.
+    path.write_bytes(data.replace("的".encode(), "地".encode(), 1))
+    with pytest.raises(ValueError, match=r"news.txt' has changed since"):
+        local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+    # Touched only.
+    path.write_bytes(data)
+    local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"also read .*news.txt'"):
+        local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+
+
+def test_foreign_output_is_not_overwritten(make_job):
+    job = make_job(num_shards=1)
+    os.makedirs(os.path.dirname(job.outputs.manifest))
+    pathlib.Path(job.outputs.shards[0]).write_bytes(b"precious")
+    with pytest.raises(ValueError, match="exists and no manifest says what made it"):
+        local.run(job, 1, False)
+    assert pathlib.Path(job.outputs.shards[0]).read_bytes() == b"precious"
+    beside = make_job(num_shards=1, out="beside")
+    os.makedirs(os.path.dirname(beside.outputs.manifest))
+    pathlib.Path(beside.outputs.vocabulary).write_bytes(b"precious")
+    with pytest.raises(ValueError, match=r"vocab.txt' exists and no manifest says wha"):
+        local.run(beside, 1, False)
+    # The vocabulary itself may stand there.
+    pathlib.Path(beside.outputs.vocabulary).write_bytes(beside.vocabulary.data)
+    local.run(beside, 1, False)
+
+
+def test_unreadable_manifest_is_refused_then_overwritten(make_job):
+    job = make_job(num_shards=1)
+    local.run(job, 1, False)
+    before = hashes(job)
+    pathlib.Path(job.outputs.manifest).write_text("{")
+    with pytest.raises(ValueError, match="is not readable: make the records again"):
+        local.run(job, 1, False)
+    local.run(job, 1, True)
+    assert hashes(job) == before
+
+
+def test_foreign_folder_in_the_place_of_work_is_kept(make_job):
+    job = make_job(num_shards=1)
+    os.makedirs(job.outputs.work_folder)
+    thesis = pathlib.Path(job.outputs.work_folder) / "thesis.tex"
+    thesis.write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"is needed for work but holds 'thesis"):
+            local.run(job, 1, overwrite)
+    assert thesis.read_text() == "precious"
+
+
+def test_text_without_a_sequence_is_refused(make_job, tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("好\n", encoding="utf-8")
+    job = make_job(inputs=str(path), num_shards=1)
+    with pytest.raises(ValueError, match="gave no sequence"):
+        local.run(job, 1, False)
+    assert not os.path.exists(job.outputs.manifest)
+
+
+def test_second_run_at_once_is_refused(make_job):
+    job = make_job()
+    with (
+        run_lock.hold_lock(job.outputs),
+        pytest.raises(ValueError, match=r"Another run is writing .*manifest.json' now"),
+    ):
+        local.run(job, 1, True)
+    assert not os.path.exists(job.outputs.lock)
+    local.run(job, 1, False)
+    assert not os.path.exists(job.outputs.lock)
+
+
+def test_lock_of_a_killed_run_does_not_hold(make_job):
+    job = make_job()
+    os.makedirs(os.path.dirname(job.outputs.lock))
+    pathlib.Path(job.outputs.lock).touch()
+    local.run(job, 1, False)
+    assert os.path.exists(job.outputs.manifest)
+    assert not os.path.exists(job.outputs.lock)
+
+
+def start_command(vocab_file: str, folder: pathlib.Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            COMMAND,
+            f"--input_file={SAMPLE}/*.txt",
+            f"--output_file={folder}/train.tfrecord",
+            f"--vocab_file={vocab_file}",
+            "--num_shards=6",
+            "--dupe_factor=30",
+            "--num_workers=2",
+            "--do_whole_word_mask",
+        ],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(
+    tmp_path, vocab_file
+):
+    whole = tmp_path / "whole"
+    begin = time.monotonic()
+    assert start_command(vocab_file, whole).wait() == 0
+    seconds = time.monotonic() - begin
+    assert len(hashes(whole)) == 6
+    draw = random.Random(20)
+    for attempt in range(int(os.environ.get("BERT_CN_KILLS", "6"))):
+        folder = tmp_path / f"killed{attempt}"
+        process = start_command(vocab_file, folder)
+        time.sleep(seconds * draw.uniform(0.25, 1.0))
+        # The main process alone: its workers must notice by themselves.
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.5)
+        assert start_command(vocab_file, folder).wait() == 0
+        assert hashes(folder) == hashes(whole)
+        assert sorted(p.name for p in folder.iterdir()) == sorted(
+            p.name for p in whole.iterdir()
+        )
+        for name in ("train.manifest.json", "train.report.json", "train.report.png"):
+            assert (folder / name).read_bytes() == (whole / name).read_bytes()
+        shutil.rmtree(folder)

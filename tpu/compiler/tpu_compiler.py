@@ -1,0 +1,193 @@
+"""The TPU compiler that libtpu carries, on a machine without a TPU.
+
+It runs in a process of its own (`tpu.compiler.compile_worker`), because jax and
+TensorFlow would get in each other's way in one.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+from tpu.compiler import slices
+
+_INSTALL = "pip install 'bert_cn[preflight]'"
+# What libtpu 0.0.52 says: of the temporaries alone, and of everything.
+_OUT_OF_MEMORY = (
+    r"\((\S+)\) exceeds available HBM \((\S+)\)",
+    r"Ran out of memory in memory space hbm\. Used (\S+) of (\S+) hbm",
+)
+_REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One replica's step as the compiler made it; sizes in bytes.
+
+    Attributes:
+        arguments: weights, optimizer state and the batch.
+        outputs: new weights, optimizer state and what the step returns.
+        aliases: part of the outputs that lies where an argument was.
+        temporaries: activations and gradients, at the moment when they are most.
+        program: instructions and constants.
+        flops: floating-point operations of one step.
+        bytes_accessed: memory traffic of one step.
+        reduced_bytes: that each replica brings to the all-reduces of one step.
+        compile_seconds: how long the compilation took.
+    """
+
+    arguments: int
+    outputs: int
+    aliases: int
+    temporaries: int
+    program: int
+    flops: float
+    bytes_accessed: float
+    reduced_bytes: int
+    compile_seconds: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the device that the step needs."""
+        return (
+            self.arguments
+            + self.outputs
+            - self.aliases
+            + self.temporaries
+            + self.program
+        )
+
+
+class CompilerRefusal(ValueError):
+    """The compiler cannot make a program of the step; its message."""
+
+
+class OutOfMemory(CompilerRefusal):
+    """The step needs more memory than a device has.
+
+    Attributes:
+        used: gibibytes that the compiler could not do without, such as "18.92G".
+        capacity: gibibytes that it may use, such as "15.48G".
+    """
+
+    def __init__(self, used: str, capacity: str):
+        super().__init__(f"needs {used} of {capacity}")
+        self.used = used
+        self.capacity = capacity
+
+
+def check_installed() -> None:
+    """Raise ValueError if the compiler is not installed."""
+    missing = [n for n in ("jax", "libtpu") if not importlib.util.find_spec(n)]
+    if missing:
+        raise ValueError(
+            f"The TPU compiler is not installed ({' and '.join(missing)} missing): run "
+            f"{_INSTALL}, on Linux x86-64."
+        )
+
+
+def compile_module(
+    serialized: bytes,
+    where: slices.Slice,
+    num_replicas: int = 1,
+    text_file: str = "",
+    python: str = sys.executable,
+) -> Program:
+    """Compile a serialized HloModuleProto for one replica of a slice.
+
+    Args:
+        serialized: from `hlo_edits`.
+        where: the slice.
+        num_replicas: how many of its devices run the program together.
+        text_file: where to write the compiled program, to read it.
+        python: of the environment that has the compiler.
+
+    Raises:
+        OutOfMemory: it does not fit.
+        CompilerRefusal: something else is wrong with it.
+        ValueError: this machine has too little memory to compile it.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".hlo.pb") as file:
+        file.write(serialized)
+        file.flush()
+        request = {
+            "hlo_file": file.name,
+            "topology": where.topology_name,
+            "topology_options": where.chip.topology_options,
+            "num_replicas": num_replicas,
+            "text_file": text_file,
+        }
+        done = subprocess.run(
+            [python, "-m", "tpu.compiler.compile_worker"],
+            cwd=_REPOSITORY,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode == -signal.SIGKILL:
+        raise ValueError(
+            "The TPU compiler's process was killed, as Linux does where memory runs "
+            "out: end other programs, or take a machine with more (a giant of batch 8 "
+            "and length 512 takes some 18 GB)."
+        )
+    if done.returncode:
+        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CompilerRefusal(
+            f"The TPU compiler's process ended with code {done.returncode}: {last_line}"
+        )
+    answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise _describe_error(answer["error"])
+    program = Program(
+        **answer["memory"],
+        flops=answer["flops"],
+        bytes_accessed=answer["bytes_accessed"],
+        reduced_bytes=answer["reduced_bytes"],
+        compile_seconds=answer["seconds"],
+    )
+    check_memory(program, where.chip.usable_bytes)
+    return program
+
+
+def add_parts(program: Program, part: Program, num_parts: int) -> Program:
+    """Return a program with the costs of all parts of an accumulated batch.
+
+    The compiler counts the body of a loop once, however often it runs.
+
+    Args:
+        program: that works through `num_parts` parts in a loop.
+        part: what the loop repeats, compiled by itself.
+        num_parts: of the batch.
+    """
+    more = num_parts - 1
+    return dataclasses.replace(
+        program,
+        flops=program.flops + more * part.flops,
+        bytes_accessed=program.bytes_accessed + more * part.bytes_accessed,
+        compile_seconds=program.compile_seconds + part.compile_seconds,
+    )
+
+
+def check_memory(program: Program, usable_bytes: float) -> None:
+    """Raise OutOfMemory if a program needs more than a device has.
+
+    The compiler itself looks at temporaries alone in one of its checks.
+    """
+    if program.memory > usable_bytes:
+        raise OutOfMemory(
+            *(f"{size / slices.GIB:.2f}G" for size in (program.memory, usable_bytes))
+        )
+
+
+def _describe_error(message: str) -> CompilerRefusal:
+    for pattern in _OUT_OF_MEMORY:
+        exhausted = re.search(pattern, message)
+        if exhausted:
+            return OutOfMemory(exhausted[1], exhausted[2])
+    return CompilerRefusal(message)
