@@ -20,7 +20,7 @@ def count_same_text(
         spans: int64 [sequences, 4]: A's first token and end, B's first token and end.
         is_random_next: bool [sequences].
     """
-    starts = documents.unit_starts[documents.document_starts[:-1]]
+    starts = documents.segment_starts[documents.document_starts[:-1]]
     pairs = spans[is_random_next][:, [0, 2]]
     texts = documents.contents[np.searchsorted(starts, pairs, "right") - 1]
     return int((texts[:, 0] == texts[:, 1]).sum())

@@ -81,13 +81,13 @@ def join_documents(
     documents: documents_lib.TokenizedDocuments, sep_id: int
 ) -> documents_lib.TokenizedDocuments:
     """Return the documents with a [SEP] at the end of each one's last unit."""
-    ends = documents.unit_starts[documents.document_starts[1:]]
-    seps_before = np.searchsorted(ends, documents.unit_starts, "right")
+    ends = documents.segment_starts[documents.document_starts[1:]]
+    seps_before = np.searchsorted(ends, documents.segment_starts, "right")
     return dataclasses.replace(
         documents,
         tokens=np.insert(documents.tokens, ends, sep_id),
         word_starts=np.insert(documents.word_starts, ends, True),
-        unit_starts=documents.unit_starts + seps_before,
+        segment_starts=documents.segment_starts + seps_before,
     )
 
 
@@ -100,10 +100,10 @@ def make_full_sentences(
         joined: from `join_documents`.
         max_tokens: tokens of a sequence's text, [SEP] between documents included.
     """
-    starts = joined.unit_starts.tolist()
+    starts = joined.segment_starts.tolist()
     # The [SEP] behind a document is left out where the sequence ends there.
     last_units = joined.document_starts[1:] - 1
-    unit_ends = joined.unit_starts[1:].copy()
+    unit_ends = joined.segment_starts[1:].copy()
     unit_ends[last_units] -= 1
     ends = unit_ends.tolist()
     spans = []
@@ -118,7 +118,7 @@ def make_full_sentences(
 def make_lines(documents: documents_lib.TokenizedDocuments) -> Packed:
     """Make one sequence of each unit: a line, or a part of one that is too long."""
     return _without_b(
-        np.stack([documents.unit_starts[:-1], documents.unit_starts[1:]], axis=1)
+        np.stack([documents.segment_starts[:-1], documents.segment_starts[1:]], axis=1)
     )
 
 
@@ -175,7 +175,7 @@ class _Packer:
     def __init__(
         self, documents, clause_ends, max_tokens: int, task: str, draws: "_Draws"
     ):
-        self._units = documents.unit_starts.tolist()
+        self._units = documents.segment_starts.tolist()
         self._documents = documents.document_starts.tolist()
         self._word_starts = documents.word_starts
         self._clause_ends = clause_ends

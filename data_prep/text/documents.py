@@ -1,4 +1,19 @@
-"""Documents -> one flat array of tokens with words, sentences and documents marked."""
+"""Documents -> one flat array of tokens with words, sentences and documents marked.
+
+The golden sentence: its tokens, the offset of each in the text, and where words start.
+
+>>> sentence = "使用语言模型来预测下一个词的probability。"
+>>> vocabulary = vocab.load_vocabulary("tests/data_prep/golden/vocab.txt")
+>>> segmenter = segmentation.build_segmenter("rjieba")
+>>> tokenizer = DocumentTokenizer(vocabulary, True, segmenter, max_segment_tokens=125)
+>>> tokenized = tokenizer.tokenize([sentence])
+>>> print(*(vocabulary.tokens[token] for token in tokenized.tokens))
+使 用 语 言 模 型 来 预 测 下 一 个 词 的 prob ##a ##bility 。
+>>> print(*tokenization.Tokenizer(vocabulary, True).tokenize([sentence]).char_starts)
+0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 18 19 25
+>>> print(*tokenized.word_starts.astype(int))  # the last one closes the last word
+1 0 1 0 1 0 1 1 0 1 1 0 1 1 1 0 0 1 1
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,12 +24,12 @@ from data_prep.text import (
     corpus,
     punctuation,
     segmentation,
+    tokenization,
     traditional,
     unknown_characters,
     vocab,
 )
 from data_prep.text import counts as counts_lib
-from data_prep.text import tokenization as tokenization_lib
 
 _COUNTS = (
     *("documents", "sentences", "characters", "sentences_cut", "words_cut"),
@@ -36,7 +51,7 @@ class TokenizedDocuments:
         tokens: int32 [tokens].
         word_starts: bool [tokens + 1], true where a whole word begins; the last entry
             closes the last word.
-        unit_starts: int64 [units + 1], token offsets.
+        segment_starts: int64 [units + 1], token offsets.
         document_starts: int64 [documents + 1], offsets into units.
         contents: int64 [documents], equal for documents of equal text.
         counts: what went in: documents, sentences, characters, tokens, unknown_tokens,
@@ -47,7 +62,7 @@ class TokenizedDocuments:
 
     tokens: np.ndarray
     word_starts: np.ndarray
-    unit_starts: np.ndarray
+    segment_starts: np.ndarray
     document_starts: np.ndarray
     contents: np.ndarray
     counts: counts_lib.Tally
@@ -60,7 +75,7 @@ class DocumentTokenizer:
         vocabulary: the WordPiece vocabulary.
         do_lower_case: as google-research/bert's flag.
         segmenter: finds the words.
-        max_unit_tokens: longer sentences are cut, at punctuation where there is some.
+        max_segment_tokens: longer sentences are cut, at punctuation where there is some.
         shadow: makes the simplified text that the segmenter sees; None where it sees
             the text itself.
         substitutes: characters to put in the place of others, before all else; see
@@ -72,7 +87,7 @@ class DocumentTokenizer:
         vocabulary: vocab.Vocabulary,
         do_lower_case: bool,
         segmenter: segmentation.Segmenter,
-        max_unit_tokens: int,
+        max_segment_tokens: int,
         shadow: traditional.Shadow | None = None,
         substitutes: Mapping[str, str] | None = None,
     ):
@@ -80,12 +95,12 @@ class DocumentTokenizer:
         self._substitutes = substitutes or {}
         self._vocabulary = vocabulary
         self._do_lower_case = do_lower_case
-        self._tokenizer = tokenization_lib.Tokenizer(vocabulary, do_lower_case)
+        self._tokenizer = tokenization.Tokenizer(vocabulary, do_lower_case)
         self._segmenter = segmenter
-        self._max_unit_tokens = max_unit_tokens
+        self._max_segment_tokens = max_segment_tokens
         # Words longer than a quarter of the text in a sequence fall into their pieces,
         # so that cutting at words always leaves something.
-        self._max_word_tokens = max(1, max_unit_tokens // 4)
+        self._max_word_tokens = max(1, max_segment_tokens // 4)
         self._ends_sentence = _mark_tokens(vocabulary, _SENTENCE_ENDS)
         self._ends_clause = _mark_tokens(vocabulary, _SENTENCE_ENDS | _CLAUSE_ENDS)
 
@@ -174,43 +189,46 @@ class DocumentTokenizer:
     def _build(self, tokens, word_starts, line_tokens, document_of, contents, counts):
         ends = np.cumsum(line_tokens)
         full = line_tokens > 0
-        unit_starts, unit_documents = ends[full] - line_tokens[full], document_of[full]
-        too_long = np.flatnonzero(line_tokens[full] > self._max_unit_tokens)
+        segment_starts, segment_documents = (
+            ends[full] - line_tokens[full],
+            document_of[full],
+        )
+        too_long = np.flatnonzero(line_tokens[full] > self._max_segment_tokens)
         counts["sentences_cut"] = len(too_long)
         counts["tokens"] = len(tokens)
         counts["unknown_tokens"] = int((tokens == self._vocabulary.unk_id).sum())
         if len(too_long):
-            borders = np.append(unit_starts, len(tokens))
+            borders = np.append(segment_starts, len(tokens))
             cuts = [
-                self._cut_unit(tokens, word_starts, borders[unit], borders[unit + 1])
+                self._cut_segment(tokens, word_starts, borders[unit], borders[unit + 1])
                 for unit in too_long.tolist()
             ]
-            unit_documents = np.insert(
-                unit_documents,
+            segment_documents = np.insert(
+                segment_documents,
                 np.repeat(too_long + 1, [len(cut) for cut in cuts]),
-                np.repeat(unit_documents[too_long], [len(cut) for cut in cuts]),
+                np.repeat(segment_documents[too_long], [len(cut) for cut in cuts]),
             )
-            unit_starts = np.sort(np.concatenate([unit_starts, *cuts]))
-        kept, first_units = np.unique(unit_documents, return_index=True)
+            segment_starts = np.sort(np.concatenate([segment_starts, *cuts]))
+        kept, first_units = np.unique(segment_documents, return_index=True)
         return TokenizedDocuments(
             tokens,
             word_starts,
-            np.append(unit_starts, len(tokens)).astype(np.int64),
-            np.append(first_units, len(unit_starts)).astype(np.int64),
+            np.append(segment_starts, len(tokens)).astype(np.int64),
+            np.append(first_units, len(segment_starts)).astype(np.int64),
             contents[kept],
             counts,
         )
 
-    def _cut_unit(self, tokens, word_starts, start: int, end: int) -> np.ndarray:
+    def _cut_segment(self, tokens, word_starts, start: int, end: int) -> np.ndarray:
         """Return where a too long sentence is cut, int64 token offsets."""
         words = start + np.flatnonzero(word_starts[start:end])
         after = tokens[words - 1]  # words[0] is never a choice: see `low` below.
         sentences = words[self._ends_sentence[after]]
         clauses = words[self._ends_clause[after]]
         cuts = []
-        while end - start > self._max_unit_tokens:
-            high = start + self._max_unit_tokens
-            low = start + self._max_unit_tokens // 2
+        while end - start > self._max_segment_tokens:
+            high = start + self._max_segment_tokens
+            low = start + self._max_segment_tokens // 2
             start = (
                 _last_within(sentences, low, high)
                 or _last_within(clauses, low, high)

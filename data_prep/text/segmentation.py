@@ -1,6 +1,10 @@
 """Text -> word boundaries.
 
 A word is a span of characters, found before tokenization and without regard to it.
+
+>>> segment = build_segmenter("rjieba")
+>>> print(*segment("使用语言模型来预测下一个词的probability。").astype(int))
+1 0 1 0 1 0 1 1 0 1 1 0 1 1 1 0 0 0 0 0 0 0 0 0 0 1
 """
 
 import dataclasses

@@ -8,6 +8,13 @@ Here the same runs on arrays of code points. Each character is looked up in a ta
 that says what Google's rules make of it; a word of one character (all Chinese) gets its
 id from the same table; longer words go through WordPiece once and are then remembered.
 Text that names a special token, such as "[MASK]", stays text.
+
+>>> vocabulary = vocab.load_vocabulary("tests/data_prep/golden/vocab.txt")
+>>> lines = Tokenizer(vocabulary, True).tokenize(["下一个词的probability。"])
+>>> print(*(vocabulary.tokens[token] for token in lines.ids))
+下 一 个 词 的 prob ##a ##bility 。
+>>> print(*zip(lines.char_starts.tolist(), lines.char_ends.tolist()))
+(0, 1) (1, 2) (2, 3) (3, 4) (4, 5) (5, 9) (9, 10) (10, 16) (16, 17)
 """
 
 import dataclasses

@@ -29,7 +29,7 @@ def pack(documents, max_tokens=60, short_seq_prob=0.1, seed=0, task="nsp"):
 
 
 def document_of(documents, tokens):
-    borders = documents.unit_starts[documents.document_starts]
+    borders = documents.segment_starts[documents.document_starts]
     return np.searchsorted(borders, tokens, "right") - 1
 
 
@@ -165,7 +165,7 @@ def test_full_sentences_go_on_into_the_next_document():
     joined = packing.join_documents(make_documents([[3, 4], [2], [5]]), sep_id=99)
     # 0-2 3-6 SEP 7-8 SEP 9-13 SEP
     assert np.flatnonzero(joined.tokens == 99).tolist() == [7, 10, 16]
-    assert joined.unit_starts.tolist() == [0, 3, 8, 11, 17]
+    assert joined.segment_starts.tolist() == [0, 3, 8, 11, 17]
     assert joined.word_starts.all()
     packed = packing.make_full_sentences(joined, max_tokens=10)
     # 3 + 4 + [SEP] + 2 tokens; the [SEP] behind them would be the eleventh and is not

@@ -15,10 +15,10 @@ def groups_of(vocabulary, tokenized) -> list[str]:
 
 @pytest.fixture
 def tokenize(make_vocabulary):
-    def run(texts, tokens, segmenter="rjieba", max_unit_tokens=100):
+    def run(texts, tokens, segmenter="rjieba", max_segment_tokens=100):
         vocabulary = make_vocabulary(*tokens)
         tokenizer = documents_lib.DocumentTokenizer(
-            vocabulary, True, segmentation.build_segmenter(segmenter), max_unit_tokens
+            vocabulary, True, segmentation.build_segmenter(segmenter), max_segment_tokens
         )
         return vocabulary, tokenizer.tokenize(texts)
 
@@ -63,7 +63,7 @@ def test_segmenter_none_leaves_wordpiece_words(tokenize):
 def test_documents_sentences_and_copies_are_marked(tokenize):
     texts = ["模型\n型", "\u200b", "模", "模"]
     _, tokenized = tokenize(texts, ["模", "型"], "none")
-    assert tokenized.unit_starts.tolist() == [0, 2, 3, 4, 5]
+    assert tokenized.segment_starts.tolist() == [0, 2, 3, 4, 5]
     # The second document has no token; the last two are equal.
     assert tokenized.document_starts.tolist() == [0, 2, 3, 4]
     assert tokenized.contents.tolist() == [0, 2, 2]
@@ -78,7 +78,7 @@ def test_batches_do_not_change_the_result(tokenize, monkeypatch):
     _, whole = tokenize(texts, ["模", "型"])
     monkeypatch.setattr(documents_lib, "_BATCH_CHARACTERS", 4)
     _, pieces = tokenize(texts, ["模", "型"])
-    for name in ("tokens", "word_starts", "unit_starts", "document_starts", "contents"):
+    for name in ("tokens", "word_starts", "segment_starts", "document_starts", "contents"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
 
 
@@ -89,8 +89,8 @@ def test_long_sentence_is_cut_at_a_sentence_end_then_clause_then_word(tokenize):
         ("甲甲甲甲甲甲，甲甲甲甲甲", [0, 7, 12]),
         ("甲甲甲甲甲甲甲甲甲甲甲甲", [0, 8, 12]),
     ):
-        _, tokenized = tokenize([text], tokens, "none", max_unit_tokens=8)
-        assert tokenized.unit_starts.tolist() == cuts, text
+        _, tokenized = tokenize([text], tokens, "none", max_segment_tokens=8)
+        assert tokenized.segment_starts.tolist() == cuts, text
         assert tokenized.counts["sentences_cut"] == 1
         assert len(tokenized.tokens) == len(text)
 
@@ -98,7 +98,7 @@ def test_long_sentence_is_cut_at_a_sentence_end_then_clause_then_word(tokenize):
 def test_long_word_falls_into_pieces(tokenize):
     # At most a quarter of 8 tokens: "abc" stays, the run of 甲 does not.
     vocabulary, tokenized = tokenize(
-        ["甲甲甲甲 ab乙"], ["甲", "a", "##b", "乙"], "whitespace", max_unit_tokens=8
+        ["甲甲甲甲 ab乙"], ["甲", "a", "##b", "乙"], "whitespace", max_segment_tokens=8
     )
     assert groups_of(vocabulary, tokenized) == ["甲", "甲", "甲", "甲", "a+##b", "乙"]
     assert tokenized.counts["words_cut"] == 2

@@ -7,8 +7,8 @@ import tokenizers
 
 from data_prep.text import tokenization, vocab
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
-SAMPLE = pathlib.Path(__file__).parents[2] / "data_prep" / "sample_corpus"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+SAMPLE = pathlib.Path(__file__).parents[3] / "data_prep" / "sample_corpus"
 
 
 def tokens_of(vocabulary, result, line=0):
