@@ -30,7 +30,14 @@ from bert_cn.pretraining import (
     warm_start,
 )
 from bert_cn.pretraining import fingerprint as fingerprint_lib
-from bert_cn.training import batch_checks, optimization, reporting, storage_checks
+from bert_cn.training import (
+    batch_checks,
+    hosts,
+    optimization,
+    reporting,
+    stop_request,
+    storage_checks,
+)
 from bert_cn.training import strategy as strategy_lib
 from data_prep import command_line
 from data_prep.text import vocab as vocab_lib
@@ -244,7 +251,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
         strategy, train_files, _TRAIN_BATCH_SIZE.value, _RANDOM_SEED.value
     )
     finished = True
-    with train_loop.StopRequest(trainer.agree) as stop_requested:
+    with stop_request.StopRequest(trainer.agree) as stop_requested:
         evaluate = functools.partial(_evaluate, evaluator, stop_requested)
         if _DO_TRAIN.value:
             reporter = _build_reporter(output_dir, schedule, trainer.step)
@@ -313,7 +320,7 @@ def _load_weights(
             f"{_OUTPUT_DIR.value!r} holds no checkpoint to evaluate: train first, or "
             "name one with --init_checkpoint."
         )
-    if not trainer.agree.on(trainer.step):
+    if not hosts.have_same(trainer.strategy, trainer.step):
         raise ValueError(
             f"The hosts go on from different steps (this one from {trainer.step}): "
             f"--output_dir={_OUTPUT_DIR.value} must be one folder that all of them see."

@@ -20,9 +20,8 @@ from bert_cn.finetuning import batches as batches_lib
 from bert_cn.finetuning import best_weights
 from bert_cn.finetuning import curves as curves_lib
 from bert_cn.finetuning import features as features_lib
-from bert_cn.pretraining import train_loop
 from bert_cn.training import hosts as hosts_lib
-from bert_cn.training import optimization
+from bert_cn.training import optimization, stop_request
 
 Arrays = dict[str, tf.Tensor]
 # The loss is fetched from the device after so many updates; each time costs a wait.
@@ -95,7 +94,7 @@ class Trainer:
             always does.
 
     Attributes:
-        agree: asks the other hosts too whether a flag is set.
+        agree: returns whether a flag is set on any host, see `hosts.agree_any`.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Trainer:
     ):
         self._strategy = strategy
         self._jit_compile = jit_compile
-        self.agree = hosts_lib.Agreement(strategy)
+        self.agree = functools.partial(hosts_lib.agree_any, strategy)
         self.learner = learner
         self._optimizer = None
         self._schedule = None
@@ -188,18 +187,15 @@ class Trainer:
 
     def _update_replica(self, arrays: Arrays) -> tf.Tensor:
         replicas = tf.distribute.get_replica_context()
-        reduce_sum = functools.partial(replicas.all_reduce, tf.distribute.ReduceOp.SUM)
         weights = arrays[features_lib.WEIGHT]
-        count = reduce_sum(tf.reduce_sum(weights))
+        count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         variables = self.learner.trained
         with tf.GradientTape() as tape:
             losses = self.learner.compute_losses(arrays)
             # This replica's share: the shares add up to the mean over the batch.
             loss = tf.reduce_sum(losses * weights) / count
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        gradients, norm = optimization.clip_gradients(reduce_sum(gradients))
-        self._optimizer.apply(gradients, variables)
+        norm = optimization.apply_gradients(self._optimizer, gradients, variables)
         return tf.stack([loss, norm / self.num_replicas])
 
     def _compute_outputs(self, arrays):
@@ -276,7 +272,7 @@ def train(
     trainer.start(recipe, num_steps)
     results = []
     with (
-        train_loop.StopRequest(trainer.agree) as stop_requested,
+        stop_request.StopRequest(trainer.agree) as stop_requested,
         _Progress(num_steps, "Training") as progress,
     ):
         for step, batch in _count_batches(features, shape, recipe, num_steps):

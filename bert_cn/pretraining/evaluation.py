@@ -79,7 +79,7 @@ class Evaluator:
         """Evaluate, report, and keep the weights if no evaluation was better.
 
         Args:
-            stop_requested: true as soon as it shall end, see `train_loop.StopRequest`.
+            stop_requested: true as soon as it must end, `stop_request.StopRequest`.
 
         Returns:
             False if it was ended early, and then it left nothing.

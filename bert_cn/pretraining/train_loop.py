@@ -1,11 +1,6 @@
 """The loop around the training step: cadence, signals, stop on NaN, evaluation."""
 
-import contextlib
 import dataclasses
-import os
-import signal
-import stat
-import threading
 import time
 from collections.abc import Callable
 
@@ -14,7 +9,7 @@ import tensorflow as tf
 
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import losses, train_step
-from bert_cn.training import reporting
+from bert_cn.training import reporting, stop_request
 
 # A line at least this often, so that nobody waits in front of a silent terminal.
 _SECONDS_BETWEEN_LINES = 20.0
@@ -87,76 +82,13 @@ class NotFiniteError(FloatingPointError):
         self.step = step
 
 
-class StopRequest:
-    """Notes SIGINT, SIGTERM and SIGHUP, so that the loop can save before it ends.
-
-    A second SIGINT or SIGTERM ends the program as it would without this class. A second
-    SIGHUP does not: a terminal that closes sends it, and so may the shell in it. As a
-    truth value it says whether to stop; several hosts must all ask at the same point.
-
-    Args:
-        agree: tells what the hosts decide together, see `hosts.Agreement`.
-    """
-
-    def __init__(self, agree: Callable[[bool], bool] = bool):
-        self._agree = agree
-        self._event = threading.Event()
-        self._previous = {}
-
-    def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        # nohup's SIG_IGN stays.
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._note)
-        return self
-
-    def __exit__(self, *_):
-        for number in self._previous:
-            self._restore_handler(number)
-
-    def __bool__(self) -> bool:
-        return self._agree(self._event.is_set())
-
-    def _note(self, number, _):
-        name = signal.Signals(number).name
-        # Nothing may keep it from saving: no terminal that is gone, and no line that
-        # the signal has broken in upon.
-        with contextlib.suppress(OSError, RuntimeError):
-            print(
-                f"{name}: saving after the current steps; once more ends at once.",
-                flush=True,
-            )
-        if number == signal.SIGHUP:
-            _let_go_of_terminal()
-        self._event.set()
-        self._restore_handler(signal.SIGINT)
-        self._restore_handler(signal.SIGTERM)
-
-    def _restore_handler(self, number):
-        signal.signal(number, self._previous[number])
-
-
-def _let_go_of_terminal() -> None:
-    """Drop what will be printed, unless it goes to a file.
-
-    To write to a terminal that was closed is an error, and so it is to write to a pipe
-    whose reader got the same signal; neither is worth the training since the last save.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for output in (1, 2):
-        if not stat.S_ISREG(os.fstat(output).st_mode):
-            os.dup2(nowhere, output)
-    os.close(nowhere)
-
-
 def train(
     trainer: train_step.Trainer,
     dataset,
     checkpoints: checkpoints_lib.TrainingCheckpoints,
     reporter: reporting.StepReporter,
     cadence: Cadence,
-    stop_requested: StopRequest,
+    stop_requested: stop_request.StopRequest,
     evaluate_model: Callable[[], object] = lambda: None,
     evaluate_first: bool = False,
 ) -> bool:
@@ -222,7 +154,7 @@ def _choose_most_steps(
     Args:
         most_steps: how many the last call might have made.
         seconds_per_step: what they took here; other hosts measure otherwise.
-        agree: see `hosts.Agreement`.
+        agree: see `hosts.agree_any`.
     """
     seconds = seconds_per_step * most_steps
     if agree(seconds > _MOST_SECONDS_PER_CALL):

@@ -45,7 +45,8 @@ class Trainer:
         jit_compile: whether XLA compiles the update as a whole; not under a strategy.
 
     Attributes:
-        agree: asks the other hosts too whether a flag is set.
+        strategy: see above.
+        agree: returns whether a flag is set on any host, see `hosts.agree_any`.
     """
 
     def __init__(
@@ -58,13 +59,13 @@ class Trainer:
         sentence_task: str = "nsp",
         jit_compile: bool = False,
     ):
-        self._strategy = strategy
+        self.strategy = strategy
         self.model = model
         self.optimizer = optimizer
         self._accumulation_steps = accumulation_steps
         self._use_sentence_loss = use_sentence_loss
         self._sentence_task = sentence_task
-        self.agree = hosts_lib.Agreement(strategy)
+        self.agree = functools.partial(hosts_lib.agree_any, strategy)
         # The update alone: XLA compiles no iterator, so the loop stays outside.
         self._update = (
             tf.function(self._train_step, jit_compile=True)
@@ -75,7 +76,7 @@ class Trainer:
     @property
     def num_replicas(self) -> int:
         """How many devices share each batch."""
-        return self._strategy.num_replicas_in_sync
+        return self.strategy.num_replicas_in_sync
 
     @property
     def step(self) -> int:
@@ -106,12 +107,13 @@ class Trainer:
             gradients before clipping, a float32 scalar equal on all replicas.
         """
         replicas = tf.distribute.get_replica_context()
-        reduce_sum = functools.partial(replicas.all_reduce, tf.distribute.ReduceOp.SUM)
-        counts = reduce_sum(losses.count_labels(features))
+        counts = replicas.all_reduce(
+            tf.distribute.ReduceOp.SUM, losses.count_labels(features)
+        )
         gradients, sums = self._compute_gradients(features, counts)
-        # Sum first, clip then: Keras's own order would clip each replica's part.
-        gradients, norm = optimization.clip_gradients(reduce_sum(gradients))
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        norm = optimization.apply_gradients(
+            self.optimizer, gradients, self.model.trainable_variables
+        )
         return sums, norm
 
     def _compute_gradients(self, features, counts):
@@ -165,9 +167,9 @@ class Trainer:
             # Inside a while loop Keras layers must not open scopes of the outer graph.
             with tf.name_scope(""):
                 batch, seconds = self._take_batch(iterator, totals)
-                results = self._strategy.run(self._update, args=(batch,))
+                results = self.strategy.run(self._update, args=(batch,))
                 sums, norm = (
-                    self._strategy.reduce(tf.distribute.ReduceOp.SUM, result, axis=None)
+                    self.strategy.reduce(tf.distribute.ReduceOp.SUM, result, axis=None)
                     for result in results
                 )
                 finite = tf.math.is_finite(tf.reduce_sum(sums) + norm)
@@ -184,7 +186,7 @@ class Trainer:
         `totals`, which hold the update before. A CPU has then made that update; a GPU
         has only been told to, so that what is measured there is an upper bound.
         """
-        if isinstance(self._strategy, tf.distribute.TPUStrategy):
+        if isinstance(self.strategy, tf.distribute.TPUStrategy):
             # The host's clock knows nothing of when a TPU is done.
             return next(iterator), tf.constant(float("nan"), tf.float64)
         with tf.control_dependencies([totals]):
@@ -210,8 +212,8 @@ class Trainer:
             )
 
         return tuple(
-            self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-            for sums in self._strategy.run(measure, args=(features,))
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            for sums in self.strategy.run(measure, args=(features,))
         )
 
     @tf.function(reduce_retracing=True)
@@ -222,13 +224,13 @@ class Trainer:
             outputs = self.model(self._select_inputs(features), training=False)
             return tf.argmax(outputs[pretraining_model.MLM_LOGITS], -1, tf.int32)
 
-        return self._strategy.run(predict, args=(features,))
+        return self.strategy.run(predict, args=(features,))
 
     def predict_batch(self, features) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return this host's part of a batch, and its likeliest tokens."""
 
         def join(value):
-            parts = self._strategy.experimental_local_results(value)
+            parts = self.strategy.experimental_local_results(value)
             return np.concatenate([part.numpy() for part in parts])
 
         predicted = join(self.predict_step(features))

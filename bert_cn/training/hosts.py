@@ -1,40 +1,34 @@
-"""What several hosts decide together."""
+"""Decisions that the processes of one training run must make alike.
+
+Signals and clocks differ between hosts, but what follows from them must not: a host
+that stops alone leaves the others waiting for its gradients. With one process each
+answer is that of this process; with several, all of them must ask at the same point.
+"""
 
 import tensorflow as tf
 
 
-class Agreement:
-    """Says whether a flag is set in any of the processes that train together.
+def agree_any(strategy: tf.distribute.Strategy, flag: bool) -> bool:
+    """Return whether the flag is set in any of the processes that train together."""
+    if not _has_others(strategy):
+        return flag
+    return float(_add_up(strategy, tf.constant(flag, tf.float64))) > 0
 
-    Signals and clocks differ between hosts, but what follows from them must not: a host
-    that stops alone leaves the others waiting for its gradients. All of them must ask
-    at the same point.
 
-    Args:
-        strategy: under which they train; with one process the flag is the answer.
-    """
+def have_same(strategy: tf.distribute.Strategy, value: int) -> bool:
+    """Return whether all processes that train together have the same number."""
+    if not _has_others(strategy):
+        return True
+    total = float(_add_up(strategy, tf.constant(value, tf.float64)))
+    return not agree_any(strategy, total != value * strategy.num_replicas_in_sync)
 
-    def __init__(self, strategy: tf.distribute.Strategy):
-        self._strategy = strategy
 
-    def __call__(self, flag: bool) -> bool:
-        """Return whether the flag is set here or elsewhere."""
-        if not self._has_others():
-            return flag
-        return float(self._add_up(tf.constant(flag, tf.float64))) > 0
+def _has_others(strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
-    def on(self, value: int) -> bool:
-        """Return whether all processes have the same number."""
-        if not self._has_others():
-            return True
-        total = float(self._add_up(tf.constant(value, tf.float64)))
-        return not self(total != value * self._strategy.num_replicas_in_sync)
 
-    def _has_others(self) -> bool:
-        return isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-    @tf.function
-    def _add_up(self, value: tf.Tensor) -> tf.Tensor:
-        # A copy is on the replica's device, which the sum must know.
-        copies = self._strategy.run(lambda: tf.identity(value))
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, copies, axis=None)
+@tf.function
+def _add_up(strategy, value: tf.Tensor) -> tf.Tensor:
+    # The sum must know on which device the value is, so each replica copies it.
+    copies = strategy.run(lambda: tf.identity(value))
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, copies, axis=None)

@@ -7,9 +7,13 @@ Keras's own order (clip on each replica, then sum) bounds something else.
 import keras
 import tensorflow as tf
 
+from bert_cn.training import choices
+
 # Trainable variables that are not decayed: biases and LayerNorm, as in
 # google-research/bert's exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"].
 _UNDECAYED_NAMES = ("bias", "output_bias", "gamma", "beta")
+# google-research/bert's optimization.py clips to this global norm.
+_MAX_GRADIENT_NORM = 1.0
 
 
 @keras.saving.register_keras_serializable("bert_cn")
@@ -186,17 +190,28 @@ def _trust_ratio(variable, update):
     return tf.where(safe, weight_norm / tf.where(safe, update_norm, 1.0), 1.0)
 
 
-# The values of --optimizer.
-OPTIMIZERS = {"bert_adamw": BertAdamW, "adamw": AdamW, "lamb": Lamb}
+# The optimizers by the value of --optimizer.
+OPTIMIZERS = dict(zip(choices.OPTIMIZERS, (BertAdamW, AdamW, Lamb), strict=True))
 
 
-def clip_gradients(gradients, clip_norm: float = 1.0):
-    """Scale gradients so that their global norm is at most clip_norm.
+def apply_gradients(optimizer, gradients, variables) -> tf.Tensor:
+    """Sum gradients over replicas, clip their global norm to 1, and make one update.
 
-    Call it after the sum over replicas.
+    Call it in a replica context. The order is sum, then clip: Keras's own order would
+    clip each replica's share.
+
+    Args:
+        optimizer: one of `OPTIMIZERS`, built on the variables.
+        gradients: this replica's share of each variable's gradient, dense or sparse.
+        variables: the variables, in the gradients' order.
 
     Returns:
-        The dense clipped gradients and the global norm before clipping, a scalar.
+        The global norm of the summed gradients before clipping, a float32 scalar that
+        is equal on all replicas.
     """
+    replicas = tf.distribute.get_replica_context()
     gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-    return tf.clip_by_global_norm(gradients, clip_norm)
+    gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    gradients, norm = tf.clip_by_global_norm(gradients, _MAX_GRADIENT_NORM)
+    optimizer.apply(gradients, variables)
+    return norm

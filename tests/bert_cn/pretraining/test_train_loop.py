@@ -20,7 +20,7 @@ from bert_cn.pretraining import (
     train_loop,
     train_step,
 )
-from bert_cn.training import optimization, reporting
+from bert_cn.training import optimization, reporting, stop_request
 from tests.bert_cn.records import LENGTH, PREDICTIONS
 
 
@@ -53,7 +53,7 @@ class Run:
         self.eval_files = files
 
     def train(self) -> bool:
-        with train_loop.StopRequest() as stop_requested:
+        with stop_request.StopRequest() as stop_requested:
             return train_loop.train(
                 self.trainer,
                 self.dataset,
@@ -237,17 +237,6 @@ def test_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
     assert resumed.train()
     for one, other in zip(unbroken.weights(), resumed.weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_hangup_that_nohup_has_turned_off_stays_off():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with train_loop.StopRequest() as stop_requested:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stop_requested
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 def test_wait_for_input_is_measured(small_config, record_files, tmp_path):

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
@@ -112,7 +114,13 @@ def test_clipping_bounds_the_global_norm_of_dense_and_sparse_gradients():
     sparse = tf.IndexedSlices(
         tf.constant([[3.0], [0.0]]), tf.constant([1, 0]), tf.constant([4, 1])
     )
-    clipped, norm = optimization.clip_gradients([sparse, tf.constant([4.0])])
+    optimizer = mock.Mock()
+    variables = make_variables()
+    norm = optimization.apply_gradients(
+        optimizer, [sparse, tf.constant([4.0])], variables
+    )
+    clipped, updated = optimizer.apply.call_args.args
+    assert updated is variables
     assert float(norm) == pytest.approx(5.0)
     np.testing.assert_allclose(clipped[0], [[0.0], [0.6], [0.0], [0.0]], rtol=1e-6)
     np.testing.assert_allclose(clipped[1], [0.8], rtol=1e-6)
