@@ -136,5 +136,5 @@ def _encode(name, sentences, classes, labels, start) -> features_lib.Features:
 
 if __name__ == "__main__":
     command_line.run_command(
-        main, kept_on_interrupt="the best model so far", begins_anew=True
+        main, kept_on_interrupt="the best model so far", needs_overwrite=True
     )

@@ -259,5 +259,5 @@ def _find_embedding(checkpoint: str) -> sentence_transformer.Embedding:
 
 if __name__ == "__main__":
     command_line.run_command(
-        main, kept_on_interrupt="the best model so far", begins_anew=True
+        main, kept_on_interrupt="the best model so far", needs_overwrite=True
     )

@@ -269,5 +269,5 @@ def _build_rules(data) -> reading_results.Rules:
 
 if __name__ == "__main__":
     command_line.run_command(
-        main, kept_on_interrupt="the best model so far", begins_anew=True
+        main, kept_on_interrupt="the best model so far", needs_overwrite=True
     )

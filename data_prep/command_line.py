@@ -1,6 +1,11 @@
-"""Run a command's main: one sentence instead of a traceback, and clean interruption."""
+"""Run a command's main: one sentence instead of a traceback, and clean interruption.
+
+This module imports nothing heavy. A command whose `main` imports what it needs, instead
+of its module, answers `--help`, `--version` and a mistyped flag at once.
+"""
 
 import errno
+import importlib.metadata
 import logging
 import os
 import select
@@ -8,37 +13,43 @@ import shlex
 import sys
 from collections.abc import Callable
 
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
 
+DISTRIBUTION = "bert_cn"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
 BROKEN_PIPE = 141  # 128 + SIGPIPE.
-# A device or a connection went away, as preempted TPUs do: the same command may well
-# succeed when it is run again. sysexits.h calls this EX_TEMPFAIL.
+# A device or a connection went away, as preempted TPUs do: the same command may succeed
+# when it is run again. sysexits.h calls this EX_TEMPFAIL.
 TRANSIENT = 75
 
 
 def run_command(
     main: Callable[[list[str]], None],
     kept_on_interrupt: str = "what is finished",
-    begins_anew: bool = False,
+    needs_overwrite: bool = False,
 ) -> None:
     """Parse flags, run `main` and exit.
 
     A `ValueError`, `OSError`, `FloatingPointError` (a loss that is not finite) or
     TensorFlow error ends the command with `NAME: error: SENTENCE` on standard error and
-    exit code 1, or TRANSIENT where running it again may help. A reader of standard
-    output that goes away ends it in silence, with exit code 141. Ctrl-C ends it with
-    one line that says what is kept and how to go on, and exit code 130.
+    exit code 1, or TRANSIENT if running it again may help. If the reader of standard
+    output goes away, the command ends silently with exit code 141. Ctrl-C ends it with
+    one line that says what is kept and how to resume, and exit code 130. `--version`
+    prints the version and ends it with exit code 0.
 
     Args:
         main: takes the arguments that are not flags, as `absl.app.run` passes them,
             the program's name first.
         kept_on_interrupt: what a rerun finds again, for the line after Ctrl-C, such as
             "finished shards".
-        begins_anew: whether a rerun begins anew, and needs --overwrite for it.
+        needs_overwrite: whether a rerun starts from the beginning and needs
+            --overwrite for that.
     """
     name = _command_name()
+    if _VersionFlag.NAME not in flags.FLAGS:
+        # As a flag of the command's own module, so that --help lists it.
+        flags.DEFINE_flag(_VersionFlag(), module_name=sys.argv[0])
     # Libraries' INFO lines would bury ours; `--verbosity=0` shows them again.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
@@ -47,9 +58,9 @@ def run_command(
         try:
             main(arguments)
         except KeyboardInterrupt:
-            again = f"To go on: {command_again()}"
-            if begins_anew:
-                again = f"To begin anew: {command_again()} --overwrite"
+            again = f"To resume: {command_again()}"
+            if needs_overwrite:
+                again = f"To start again: {command_again()} --overwrite"
             print(
                 f"\n{name}: interrupted; {kept_on_interrupt} stays. {again}",
                 file=sys.stderr,
@@ -64,19 +75,40 @@ def run_command(
     app.run(guarded)
 
 
+class _VersionFlag(flags.BooleanFlag):
+    """Prints the version when it is parsed, as absl's --help does with the flags."""
+
+    NAME = "version"
+
+    def __init__(self):
+        super().__init__(self.NAME, False, "Print the version and exit.")
+
+    def parse(self, argument):
+        if self._parse(argument):
+            print(f"{DISTRIBUTION} {_version()}")
+            sys.exit(0)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return "(unknown version: it is not installed; run pip install -e .)"
+
+
 def _is_read() -> bool:
-    """Say whether anybody still reads standard output; head has soon seen enough."""
+    """Say whether anybody still reads standard output; `head` stops reading early."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if not any(events & select.POLLERR for _, events in poll.poll(0)):
         return True
-    # So that what is held back does not raise again when Python ends.
+    # Otherwise Python raises again when it flushes standard output at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return False
 
 
 def refuse_arguments(arguments: list[str]) -> None:
-    """Raise ValueError where a word on the command line belongs to no flag."""
+    """Raise ValueError if a word on the command line belongs to no flag."""
     if len(arguments) > 1:
         raise ValueError(
             f"Argument {arguments[1]!r} belongs to no flag: write --name=value, and "
@@ -102,14 +134,14 @@ def describe_error(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class's name if it has none.
 
-    Errors of TensorFlow and PyTorch go on with traces that say nothing to a user.
+    Messages of TensorFlow and PyTorch continue with traces that do not help a user.
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def _file_errors() -> tuple[type[BaseException], ...]:
-    # None of its errors where it was never imported, and importing takes seconds.
+    # If TensorFlow was never imported, it raised nothing; importing it takes seconds.
     tf = sys.modules.get("tensorflow")
     return (tf.errors.OpError,) if tf else ()
 

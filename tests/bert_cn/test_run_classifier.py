@@ -321,7 +321,7 @@ def test_signal_to_one_host_ends_both_and_leaves_the_model(folder):
         for process in processes:
             _, errors = process.communicate(timeout=120)
             assert process.returncode == 130, errors
-            assert "interrupted; the best model so far stays. To begin anew: " in errors
+            assert "interrupted; the best model so far stays. To start again: " in errors
     finally:
         for process in processes:
             process.kill()
