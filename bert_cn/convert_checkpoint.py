@@ -175,7 +175,7 @@ def _change(bert: pretrained.PretrainedBert) -> pretrained.PretrainedBert:
         bert = _resize(bert)
     elif _VOCAB_FILE.value:
         earlier = bert.vocabulary
-        bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
+        bert.set_vocabulary(vocab_lib.load_vocabulary(_VOCAB_FILE.value))
         _warn_of_renamed_tokens(earlier, bert.vocabulary)
     if _DO_LOWER_CASE.value is not None:
         bert.do_lower_case = _DO_LOWER_CASE.value

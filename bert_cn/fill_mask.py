@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags
 
 from bert_cn import mask_filling
-from bert_cn.conversion import formats, pretrained, tokenizer_files
+from bert_cn.conversion import formats, pretrained
 from data_prep import command_line
 from data_prep.text import vocab as vocab_lib
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     _check_flags(texts)
     bert = formats.read_checkpoint(_CHECKPOINT.value)
     if _VOCAB_FILE.value:
-        bert.set_vocabulary(**tokenizer_files.read_vocabulary(_VOCAB_FILE.value))
+        bert.set_vocabulary(vocab_lib.load_vocabulary(_VOCAB_FILE.value))
     if _DO_LOWER_CASE.value is not None:
         bert.do_lower_case = _DO_LOWER_CASE.value
     mask_filling.check_checkpoint(bert)

@@ -121,7 +121,8 @@ def _read_heads(local: str, path: str) -> dict[str, np.ndarray]:
 def _read_tokenizer(path: str) -> dict:
     fields = tokenizer_files.read_tokenizer_files(path)
     if fields["vocabulary"] is None and folders.exists(path, PRESET_VOCAB_FILE):
-        fields |= tokenizer_files.read_vocabulary(folders.join(path, PRESET_VOCAB_FILE))
+        vocab_file = folders.join(path, PRESET_VOCAB_FILE)
+        fields["vocabulary"] = vocab_lib.load_vocabulary(vocab_file)
     if fields["do_lower_case"] is None and folders.exists(path, PRESET_TOKENIZER_FILE):
         values = folders.read_json(folders.join(path, PRESET_TOKENIZER_FILE))
         fields["do_lower_case"] = values.get("config", {}).get("lowercase")

@@ -56,8 +56,8 @@ class PretrainedBert:
             `LazyWeights` once it is here: each access may read a file. All weights of
             the encoder, and of each other part all or none.
         source: where it was read from, for messages.
-        vocabulary: the checked vocabulary, or None where the input has none.
-        vocab_bytes: the bytes of its vocab.txt, which travel unchanged.
+        vocabulary: the checked vocabulary, whose bytes travel unchanged; None where the
+            input has none.
         do_lower_case: whether text is lower-cased before tokenization; None where the
             input does not say.
         global_step: training steps behind it, where known.
@@ -74,7 +74,6 @@ class PretrainedBert:
     weights: Mapping[str, np.ndarray | lazy_weights.LazyWeight]
     source: str
     vocabulary: vocab_lib.Vocabulary | None = None
-    vocab_bytes: bytes | None = None
     do_lower_case: bool | None = None
     global_step: int | None = None
     training_notes: str = ""
@@ -94,15 +93,13 @@ class PretrainedBert:
             self.weights.shapes, self.config, self.source
         )
 
-    def set_vocabulary(
-        self, vocabulary: vocab_lib.Vocabulary, vocab_bytes: bytes
-    ) -> None:
+    def set_vocabulary(self, vocabulary: vocab_lib.Vocabulary) -> None:
         """Take another vocabulary.
 
         Raises:
             ValueError: it has another size than the model.
         """
-        self.vocabulary, self.vocab_bytes = vocabulary, vocab_bytes
+        self.vocabulary = vocabulary
         self.check_vocabulary()
 
     def check_vocabulary(self) -> None:
@@ -163,7 +160,7 @@ def guess_lower_case(vocabulary: vocab_lib.Vocabulary) -> bool:
     return not any(
         "A" <= char <= "Z"
         for token in vocabulary.tokens
-        if token not in vocab_lib.SEED_TOKENS
+        if token not in vocab_lib.REFERENCE_TOKENS
         and not (token.startswith("[") and token.endswith("]"))
         for char in token
     )

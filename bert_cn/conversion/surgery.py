@@ -82,7 +82,6 @@ def resize_vocabulary(
         config=config,
         weights=bert.weights.replace(changed),
         vocabulary=vocabulary,
-        vocab_bytes=vocabulary.data,
         training_notes=_add_note(bert.training_notes, note),
     )
 

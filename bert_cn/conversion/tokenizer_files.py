@@ -2,7 +2,6 @@
 
 import os
 
-import tensorflow as tf
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
@@ -30,45 +29,29 @@ def read_tokenizer_files(folder: str) -> dict:
     """Read what a folder says about its tokenizer.
 
     Returns:
-        The `PretrainedBert` fields vocabulary, vocab_bytes (both None where there is
-        neither a vocab.txt nor a tokenizer.json of WordPiece) and do_lower_case (None
-        where no file says).
+        The `PretrainedBert` fields vocabulary (None where there is neither a vocab.txt
+        nor a tokenizer.json of WordPiece) and do_lower_case (None where no file says).
 
     Raises:
         ValueError: the vocabulary or a JSON file is damaged.
     """
     path = folders.join(folder, VOCAB_FILE)
-    if tf.io.gfile.exists(path):
-        fields = read_vocabulary(path)
+    if folders.exists(path):
+        vocabulary = vocab_lib.load_vocabulary(path)
     else:
-        fields = _read_vocabulary_of_tokenizer(folder)
-    return {**fields, "do_lower_case": _read_do_lower_case(folder)}
+        vocabulary = _read_vocabulary_of_tokenizer(folder)
+    return {"vocabulary": vocabulary, "do_lower_case": _read_do_lower_case(folder)}
 
 
-def read_vocabulary(path: str) -> dict:
-    """Read a vocab.txt.
-
-    Returns:
-        The `PretrainedBert` fields vocabulary and vocab_bytes.
-
-    Raises:
-        ValueError: it cannot be read or is no BERT vocabulary.
-    """
-    vocabulary = vocab_lib.load_vocabulary(path)
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return {"vocabulary": vocabulary, "vocab_bytes": file.read()}
-
-
-def _read_vocabulary_of_tokenizer(folder: str) -> dict:
+def _read_vocabulary_of_tokenizer(folder: str) -> vocab_lib.Vocabulary | None:
     """Take the vocabulary from tokenizer.json; transformers 5 writes no vocab.txt."""
-    fields = {"vocabulary": None, "vocab_bytes": None}
     path = folders.join(folder, TOKENIZER_FILE)
     if not folders.exists(path):
-        return fields
+        return None
     values = folders.read_json(path)
     model = values.get("model") or {}
     if model.get("type") != "WordPiece":
-        return fields
+        return None
     ids = {token: int(index) for token, index in model.get("vocab", {}).items()}
     for token in values.get("added_tokens") or []:
         ids[token["content"]] = token["id"]
@@ -80,10 +63,7 @@ def _read_vocabulary_of_tokenizer(folder: str) -> dict:
             f"has {' '.join(vocab_lib.REQUIRED_TOKENS)}: put the vocab.txt beside it."
         )
     data = "".join(f"{token}\n" for token in tokens).encode()
-    return {
-        "vocabulary": vocab_lib.Vocabulary(tokens, path, data),
-        "vocab_bytes": data,
-    }
+    return vocab_lib.Vocabulary(tokens, path, data)
 
 
 def _read_do_lower_case(folder: str) -> bool | None:
@@ -103,10 +83,10 @@ def write_vocabulary(bert: pretrained.PretrainedBert, folder: str) -> None:
 
     Without a vocabulary nothing is written.
     """
-    if bert.vocab_bytes is None:
+    if bert.vocabulary is None:
         return
     with open(os.path.join(folder, VOCAB_FILE), "wb") as file:
-        file.write(bert.vocab_bytes)
+        file.write(bert.vocabulary.data)
     folders.write_json(
         os.path.join(folder, TOKENIZER_CONFIG_FILE),
         {"do_lower_case": lower_case(bert)},
@@ -125,7 +105,7 @@ def write_transformers_files(bert: pretrained.PretrainedBert, folder: str) -> No
 
     Without a vocabulary nothing is written.
     """
-    if bert.vocab_bytes is None:
+    if bert.vocabulary is None:
         return
     write_vocabulary(bert, folder)
     do_lower_case = lower_case(bert)

@@ -5,7 +5,6 @@ import dataclasses
 from bert_cn.conversion import folders, pretrained
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
-from bert_cn.model import fused_ops
 
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "bert"
@@ -24,7 +23,7 @@ _FROM_TRANSFORMERS = {
 # Settings that make another model of the same weights.
 _REQUIRED_VALUES = {
     "model_type": MODEL_TYPE,
-    "layer_norm_eps": fused_ops.LAYER_NORM_EPSILON,
+    "layer_norm_eps": config_lib.LAYER_NORM_EPSILON,
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
@@ -74,7 +73,7 @@ def build_config(bert: pretrained.PretrainedBert) -> dict:
         "architectures": [architecture(bert)],
         "dtype": "float32",
         "hidden_act": _TO_TRANSFORMERS[bert.config.hidden_act],
-        "layer_norm_eps": fused_ops.LAYER_NORM_EPSILON,
+        "layer_norm_eps": config_lib.LAYER_NORM_EPSILON,
         "model_type": MODEL_TYPE,
         "pad_token_id": bert.vocabulary.pad_id if bert.vocabulary else 0,
         "position_embedding_type": "absolute",

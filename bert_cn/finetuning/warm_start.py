@@ -29,7 +29,6 @@ class StartingPoint:
     Attributes:
         config: sizes of the encoder.
         vocabulary: of config.vocab_size tokens.
-        vocab_bytes: of its vocab.txt, which travel unchanged.
         do_lower_case: whether text is lower-cased.
         bert: the checkpoint; None for random weights.
         source: where it was read from, for messages.
@@ -37,7 +36,6 @@ class StartingPoint:
 
     config: config_lib.BertConfig
     vocabulary: vocab_lib.Vocabulary
-    vocab_bytes: bytes
     do_lower_case: bool
     bert: pretrained.PretrainedBert | None
     source: str
@@ -101,7 +99,6 @@ def load_starting_point(
     return StartingPoint(
         bert.config,
         bert.vocabulary,
-        bert.vocab_bytes,
         tokenizer_files.lower_case(bert),
         bert,
         init_checkpoint,
@@ -109,9 +106,8 @@ def load_starting_point(
 
 
 def _set_vocabulary(bert: pretrained.PretrainedBert, vocab_file: str) -> None:
-    fields = tokenizer_files.read_vocabulary(vocab_file)
-    own, given = bert.vocabulary, fields["vocabulary"]
-    bert.set_vocabulary(**fields)
+    own, given = bert.vocabulary, vocab_lib.load_vocabulary(vocab_file)
+    bert.set_vocabulary(given)
     if own is None:
         return
     for index, (old, new) in enumerate(zip(own.tokens, given.tokens, strict=False)):
@@ -132,8 +128,7 @@ def _load_random(
             "weights, --bert_config_file and --vocab_file."
         )
     config = config_lib.load_config(bert_config_file)
-    fields = tokenizer_files.read_vocabulary(vocab_file)
-    vocabulary = fields["vocabulary"]
+    vocabulary = vocab_lib.load_vocabulary(vocab_file)
     if len(vocabulary) != config.vocab_size:
         raise ValueError(
             f"--vocab_file={vocab_file} has {len(vocabulary)} tokens, but "
@@ -142,9 +137,7 @@ def _load_random(
         )
     if do_lower_case is None:
         do_lower_case = pretrained.guess_lower_case(vocabulary)
-    return StartingPoint(
-        config, vocabulary, fields["vocab_bytes"], do_lower_case, None, _RANDOM
-    )
+    return StartingPoint(config, vocabulary, do_lower_case, None, _RANDOM)
 
 
 def build_encoder(start: StartingPoint, uses_pooler: bool = True) -> keras.Model:
@@ -194,7 +187,6 @@ def read_back(
         weights=weights,
         source=start.source,
         vocabulary=start.vocabulary,
-        vocab_bytes=start.vocab_bytes,
         do_lower_case=start.do_lower_case,
     )
     if not with_pooler:

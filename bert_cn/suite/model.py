@@ -103,7 +103,7 @@ def _describe(checkpoint: str, bert_config_file: str, vocab_file: str) -> Model:
 
     start = warm_start.load_starting_point(checkpoint, bert_config_file, vocab_file)
     config = start.config.to_json()
-    digest = hashlib.sha256(config.encode() + start.vocab_bytes)
+    digest = hashlib.sha256(config.encode() + start.vocabulary.data)
     # Heads for pretraining are no part of what is fine-tuned.
     wanted = (weight_map.Part.ENCODER, weight_map.Part.POOLER)
     start.bert.keep_parts(tuple(part for part in wanted if start.bert.has(part)))
@@ -112,7 +112,7 @@ def _describe(checkpoint: str, bert_config_file: str, vocab_file: str) -> Model:
         digest.update(start.bert.weights[name].tobytes())
     return Model(
         config,
-        start.vocab_bytes,
+        start.vocabulary.data,
         start.do_lower_case,
         not pretrained.guess_lower_case(start.vocabulary),
         start.bert.count_parameters(),

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from bert_cn.conversion import pretrained, tokenizer_files, weight_map
+from bert_cn.conversion import pretrained, weight_map
 from bert_cn.model import config as config_lib
+from data_prep.text import vocab as vocab_lib
 
 TOKENS = (
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<S>", "<T>"),
@@ -59,7 +60,7 @@ def build_bert(vocab_file):
             weights=weights,
             source="a random model",
             do_lower_case=False,
-            **tokenizer_files.read_vocabulary(str(vocab_file)),
+            vocabulary=vocab_lib.load_vocabulary(str(vocab_file)),
         )
 
     return build

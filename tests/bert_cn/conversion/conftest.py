@@ -40,14 +40,14 @@ def compute_outputs(model_input):
         model = pretraining_model.build_pretraining_model(bert.config)
         keras_weights.assign_to_model(model, bert.weights, bert.parts)
         positions = np.tile(np.arange(16, dtype=np.int32), (2, 1))
-        outputs = model(
+        outputs = pretraining_model.predict(
+            model,
             {
                 "input_ids": model_input.token_ids,
                 "input_mask": model_input.mask,
                 "segment_ids": model_input.segment_ids,
                 "masked_lm_positions": positions,
             },
-            training=False,
         )
         return {name: np.asarray(array) for name, array in outputs.items()}
 

@@ -32,7 +32,7 @@ def test_read_gives_back_what_was_written(
     assert formats.recognise_format(str(tmp_path / "out")).name == output_format
     assert_same_weights(back, bert)
     assert back.config == bert.config
-    assert back.vocab_bytes == bert.vocab_bytes
+    assert back.vocabulary.data == bert.vocabulary.data
     assert back.do_lower_case is False
 
 

@@ -121,7 +121,7 @@ def test_read_gives_back_what_was_written(
         assert formats.recognise_format(path).name == "model_garden"
         back = formats.read_checkpoint(path)
         assert_same_weights(back, bert)
-        assert back.vocab_bytes == bert.vocab_bytes
+        assert back.vocabulary.data == bert.vocabulary.data
         assert back.do_lower_case is False
     with tf.io.gfile.GFile(f"{folder}/README.md") as file:
         assert "With TF Model Garden" in file.read()

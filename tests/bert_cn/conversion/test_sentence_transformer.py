@@ -79,7 +79,7 @@ def test_folder_saved_by_sentence_transformers_is_read(folder, build_bert, tmp_p
     )
     # transformers 5 writes no vocab.txt.
     assert not (tmp_path / "saved" / "vocab.txt").exists()
-    assert back.vocab_bytes == build_bert().vocab_bytes
+    assert back.vocabulary.data == build_bert().vocabulary.data
 
 
 def test_files_are_readable_by_others(folder):
@@ -93,7 +93,7 @@ def test_files_are_readable_by_others(folder):
 
 def test_model_without_vocabulary_is_refused(build_bert, tmp_path):
     bert = build_bert()
-    bert.vocabulary = bert.vocab_bytes = None
+    bert.vocabulary = None
 
     with pytest.raises(
         ValueError, match="has no vocabulary, and sentence-transformers"

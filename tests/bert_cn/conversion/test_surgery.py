@@ -36,7 +36,7 @@ def test_tokens_of_both_vocabularies_keep_their_rows(build_bert, larger):
         assert new != old
         for name in (WORDS, BIAS):
             assert np.array_equal(resized.weights[name][new], bert.weights[name][old])
-    assert resized.vocab_bytes == larger.data
+    assert resized.vocabulary.data == larger.data
     for name in bert.weights.keys() - {WORDS, BIAS}:
         assert np.array_equal(resized.weights[name], bert.weights[name])
     assert bert.config.vocab_size == 42
@@ -66,7 +66,7 @@ def test_model_without_head_or_vocabulary(build_bert, larger):
 
     assert BIAS not in surgery.resize_vocabulary(bert, larger, rng).weights
 
-    bert.vocabulary = bert.vocab_bytes = None
+    bert.vocabulary = None
     with pytest.raises(ValueError, match=r"has no vocab.txt, so which row belongs"):
         surgery.resize_vocabulary(bert, larger, rng)
 
@@ -166,7 +166,7 @@ def test_command_takes_the_named_vocabulary_for_one_that_does_not_fit(
     bert = build_bert()
     formats.write_checkpoint(bert, "tf1", str(tmp_path / "in"))
     (tmp_path / "in" / "vocab.txt").rename(tmp_path / "named.txt")
-    (tmp_path / "in" / "vocab.txt").write_bytes(bert.vocab_bytes + b"more\n")
+    (tmp_path / "in" / "vocab.txt").write_bytes(bert.vocabulary.data + b"more\n")
 
     done = run_command(
         "bert_cn.convert_checkpoint",
@@ -179,7 +179,7 @@ def test_command_takes_the_named_vocabulary_for_one_that_does_not_fit(
     assert done.returncode == 0, done.stderr
     back = formats.read_checkpoint(str(tmp_path / "out"))
     assert_same_weights(back, bert)
-    assert back.vocab_bytes == bert.vocab_bytes
+    assert back.vocabulary.data == bert.vocabulary.data
 
 
 def test_more_tokens_than_rows_are_not_resized(build_bert, larger):

@@ -4,17 +4,17 @@ import types
 import numpy as np
 import pytest
 
-from bert_cn.conversion import tokenizer_files
 from bert_cn.finetuning.reading import data as reading_data
 from bert_cn.finetuning.reading import metrics, spans, windows
 from data_prep.text import tokenization
+from data_prep.text import vocab as vocab_lib
 
 CLS, SEP, UNK, FIRST_LETTER = 2, 3, 1, 7
 LETTERS = "使用语言模型来预测下一个词的。，国中北京首都是"
 
 
 def build_start(vocab_file, do_lower_case=False):
-    vocabulary = tokenizer_files.read_vocabulary(str(vocab_file))["vocabulary"]
+    vocabulary = vocab_lib.load_vocabulary(str(vocab_file))
     return types.SimpleNamespace(
         vocabulary=vocabulary,
         tokenizer=tokenization.Tokenizer(vocabulary, do_lower_case),
