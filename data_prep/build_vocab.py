@@ -14,15 +14,17 @@ _INPUT_FILE = flags.DEFINE_string(
 _OUTPUT_FILE = flags.DEFINE_string(
     "output_file", None, "The vocab.txt to write.", required=True
 )
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 21128, "Tokens, at most.")
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", 21128, "Largest number of tokens, special tokens included."
+)
 _MIN_FREQUENCY = flags.DEFINE_integer(
-    "min_frequency", 0, "A pair of pieces is joined if it occurs this often."
+    "min_frequency", 0, "Join a pair of pieces only if it occurs at least this often."
 )
 _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case", False, "Lower-case the text and strip accents."
 )
 _TEXT_FIELD = flags.DEFINE_string(
-    "text_field", "text", "What holds the document in the objects of .jsonl files."
+    "text_field", "text", "Name of the field that holds the document in .jsonl files."
 )
 _ON_BAD_UTF8 = flags.DEFINE_enum(
     "on_bad_utf8",
@@ -34,7 +36,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an existing vocabula
 
 
 def main(arguments: list[str]) -> None:
-    """Read flags, train, write, say what came out."""
+    """Read flags, train, write, print the result."""
     command_line.refuse_arguments(arguments)
     path = _OUTPUT_FILE.value
     vocabulary_training.check_output(path, _OVERWRITE.value)
@@ -52,8 +54,8 @@ def main(arguments: list[str]) -> None:
     print(f"Vocabulary: {path}, {len(tokens)} tokens.")
     if len(tokens) < _VOCAB_SIZE.value:
         print(
-            f"The text gives no more than {len(tokens)} of the {_VOCAB_SIZE.value} "
-            "tokens asked for."
+            f"The text yields only {len(tokens)} of the {_VOCAB_SIZE.value} tokens "
+            "that --vocab_size asks for."
         )
 
 

@@ -80,7 +80,7 @@ def _build_segmenter(manifest: manifest_lib.Manifest | None) -> segmentation.Seg
     with_dictionary = segmentation.WITH_DICTIONARY
     if manifest is None or _SEGMENTER.value or name not in with_dictionary:
         return segmentation.build_segmenter(name)
-    shadow = traditional.Shadow(manifest.traditional)
+    shadow = traditional.Simplifier(manifest.traditional)
     try:
         user_words = build.read_user_words(manifest, shadow)
     except ValueError as error:

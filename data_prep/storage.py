@@ -1,24 +1,27 @@
-"""`tf.io.gfile`'s functions, without TensorFlow where a path is on this machine.
+"""The functions of `tf.io.gfile`, without TensorFlow if a path is on this machine.
 
-Importing TensorFlow takes seconds of CPU time in each process, and local files need
-nothing of it; `gs://` and other remote paths go through `tf.io.gfile`.
+Importing TensorFlow takes seconds of CPU time in each process, and local files do not
+need it. `gs://` and other remote paths go through `tf.io.gfile`.
 """
 
 import builtins
 import contextlib
 import dataclasses
 import glob as glob_lib
+import hashlib
 import os
 import shutil
+
+_HASH_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """What `stat` tells, under gfile's names.
+    """The result of `stat`, under gfile's names.
 
     Attributes:
         length: bytes.
-        mtime_nsec: time of the last change.
+        mtime_nsec: time of the last change, in nanoseconds.
     """
 
     length: int
@@ -31,7 +34,7 @@ def is_remote(path: str) -> bool:
 
 
 def open(path: str, mode: str):
-    """Open a file for a `with` statement; text is UTF-8, line ends are left alone."""
+    """Open a file for a `with` statement; text is UTF-8, line ends stay as they are."""
     if is_remote(path):
         return _gfile().GFile(path, mode)
     return _open_local(path, mode)
@@ -44,7 +47,7 @@ def _open_local(path: str, mode: str):
         with builtins.open(path, mode, **text) as file:
             yield file
     except OSError as error:
-        # What a write meets, such as a full disk, names no file by itself.
+        # An error of a write, such as a full disk, does not name the file by itself.
         error.filename = error.filename or path
         raise
 
@@ -67,8 +70,19 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
+def hash_file(path: str) -> str:
+    """Return the sha256 of a file's bytes in hexadecimal, without holding them all."""
+    with open(path, "rb") as file:
+        if not is_remote(path):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()  # GFile has no readinto, which file_digest needs.
+        while block := file.read(_HASH_BYTES):
+            digest.update(block)
+        return digest.hexdigest()
+
+
 def write_whole(path: str, data: bytes | str) -> None:
-    """Write a file that is never seen half-written; an earlier one is replaced.
+    """Write a file that nobody sees half-written; an earlier one is replaced.
 
     The data go to a temporary name beside it, which is then renamed. The name holds the
     process's number, so that two processes that write the same file do not mix theirs.
@@ -78,7 +92,7 @@ def write_whole(path: str, data: bytes | str) -> None:
         data: the whole content; text is written as UTF-8.
 
     Raises:
-        OSError: it cannot be written; what stood at `path` is still there.
+        OSError: it cannot be written; an earlier file at `path` is still there.
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
     partial = f"{path}.{os.getpid()}.partial"
@@ -112,7 +126,7 @@ def stat(path: str) -> Status:
 
 
 def glob(pattern: str) -> list[str]:
-    """Return the paths that match; ** stands for any folders on a local disk."""
+    """Return the paths that match; ** matches any folders on a local disk."""
     if is_remote(pattern):
         return _gfile().glob(pattern)
     return glob_lib.glob(pattern, recursive=True)
@@ -124,7 +138,7 @@ def listdir(path: str) -> list[str]:
 
 
 def makedirs(path: str) -> None:
-    """Make a folder and those above it, unless it is there."""
+    """Make a folder and those above it if they do not exist."""
     if is_remote(path):
         _gfile().makedirs(path)
     else:
@@ -132,7 +146,7 @@ def makedirs(path: str) -> None:
 
 
 def rename(source: str, target: str, overwrite: bool = False) -> None:
-    """Rename a file; the target is replaced only with `overwrite`."""
+    """Rename a file; replace the target only with `overwrite`."""
     if is_remote(source):
         _gfile().rename(source, target, overwrite)
     elif overwrite or not os.path.exists(target):

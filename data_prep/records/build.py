@@ -33,7 +33,7 @@ class Block:
     """Some finished records, what to add to the counts, share of the group done."""
 
     records: list[bytes]
-    counts: counts_lib.Tally
+    counts: counts_lib.Counts
     done: float
 
 
@@ -163,7 +163,7 @@ def _build_tokenizer(settings, vocabulary) -> documents_lib.DocumentTokenizer:
     shadow = None
     # Only a dictionary tells traditional words from simplified ones.
     if settings.segmenter in segmentation.WITH_DICTIONARY:
-        shadow = traditional.Shadow(settings.traditional)
+        shadow = traditional.Simplifier(settings.traditional)
     substitutes = None
     if settings.fix_punctuation:
         substitutes = punctuation.choose_substitutes(vocabulary)
@@ -184,7 +184,7 @@ def read_user_words(settings, shadow) -> list[segmentation.UserWord]:
 
     Args:
         settings: `Settings`, or a manifest.
-        shadow: a `traditional.Shadow`, or None.
+        shadow: a `traditional.Simplifier`, or None.
 
     Raises:
         ValueError: the file cannot be read, or is not the one of the settings.

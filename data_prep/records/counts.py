@@ -28,7 +28,7 @@ def count_same_text(
 
 def measure_sequences(
     built: sequences_lib.Sequences, masked: masking.MaskedSequences
-) -> counts_lib.Tally:
+) -> counts_lib.Counts:
     """Count lengths, and words masked whole, of some sequences.
 
     Args:

@@ -30,7 +30,7 @@ def write_report(
     Args:
         job: names the files.
         counts: sums over the shards, as the manifest's.
-        shards: of each its "file" and "statistics", a tally.
+        shards: of each its "file" and "statistics", its counts.
     """
     report = build_report(job, counts, shards)
     name = os.path.basename(job.outputs.report)
@@ -45,7 +45,7 @@ def build_report(
     job: Job, counts: dict[str, int], shards: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the contents of NAME.report.json."""
-    total: counts_lib.Tally = {}
+    total: counts_lib.Counts = {}
     for shard in shards:
         counts_lib.add(total, shard["statistics"])
     unknown = sorted(
@@ -104,7 +104,7 @@ def list_warnings(job: Job, counts: dict[str, int]) -> list[str]:
     return warnings
 
 
-def read_statistics(path: str) -> dict[str, counts_lib.Tally]:
+def read_statistics(path: str) -> dict[str, counts_lib.Counts]:
     """Return the statistics of each shard's file, none where no report is readable."""
     if not storage.exists(path):
         return {}

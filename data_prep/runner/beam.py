@@ -201,7 +201,7 @@ class _MakePart(beam.DoFn):
             return
         group, entries = element
         documents = sorted(entry for entry in entries if entry is not None)
-        counts: counts_lib.Tally = {}
+        counts: counts_lib.Counts = {}
 
         def batches():
             for block in self._maker.make([text for _, text in documents], group):
@@ -223,7 +223,7 @@ class _JoinParts(beam.DoFn):
 
     def process(self, element):
         shard, parts = element
-        tally: counts_lib.Tally = {}
+        total: counts_lib.Counts = {}
         sha256 = hashlib.sha256()
         size = 0
         path = self._shards[shard]
@@ -231,14 +231,14 @@ class _JoinParts(beam.DoFn):
         with storage.open(partial, "wb") as output:
             output.write(b"")  # GFile makes no file before the first write.
             for _, part, counts in sorted(parts, key=lambda part: part[0]):
-                counts_lib.add(tally, counts)
+                counts_lib.add(total, counts)
                 with storage.open(part, "rb") as file:
                     while block := file.read(_COPY_BYTES):
                         output.write(block)
                         sha256.update(block)
                         size += len(block)
         storage.rename(partial, path, overwrite=True)
-        entry = finish.describe_shard(path, size, sha256.hexdigest(), tally)
+        entry = finish.describe_shard(path, size, sha256.hexdigest(), total)
         _write_json(self._folder, "shard", shard, entry)
 
 

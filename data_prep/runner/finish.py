@@ -24,7 +24,7 @@ def complete_output(
     Raises:
         ValueError: no sequence came out.
     """
-    counts: counts_lib.Tally = {"files": len(job.files)}
+    counts: counts_lib.Counts = {"files": len(job.files)}
     for shard in shards:
         counts_lib.add(counts, shard["counts"])
     if not counts["sequences"]:
@@ -65,10 +65,10 @@ def restore_output(
 
 
 def describe_shard(
-    path: str, num_bytes: int, sha256: str, tally: counts_lib.Tally
+    path: str, num_bytes: int, sha256: str, total: counts_lib.Counts
 ) -> dict[str, Any]:
     """Return a shard's entry: the manifest's, and "statistics" for the report."""
-    counts, statistics = counts_lib.split(tally)
+    counts, statistics = counts_lib.split(total)
     return {
         "file": os.path.basename(path),
         "sequences": counts["sequences"],

@@ -120,20 +120,20 @@ def _make_shards(job: Job, missing: list[int], num_workers: int):
 def _finish_shard(job: Job, work: workers.GroupJob, shard: int) -> dict[str, Any]:
     """Join a shard's parts under its name; return its manifest entry."""
     path = job.outputs.shards[shard]
-    tally: counts_lib.Tally = {}
+    total: counts_lib.Counts = {}
     sha256 = hashlib.sha256()
     size = 0
     # A TFRecord file is a plain run of records, so parts can be put end to end.
     with storage.open(path + ".partial", "wb") as output:
         output.write(b"")  # GFile makes no file before the first write.
         for group in job.groups_of(shard):
-            counts_lib.add(tally, work.read_counts(group))
+            counts_lib.add(total, work.read_counts(group))
             with open(work.part_path(group), "rb") as part:
                 while block := part.read(_COPY_BYTES):
                     output.write(block)
                     sha256.update(block)
                     size += len(block)
-    entry = finish.describe_shard(path, size, sha256.hexdigest(), tally)
+    entry = finish.describe_shard(path, size, sha256.hexdigest(), total)
     manifest_lib.write_json(job.entry_path(shard), entry)
     storage.rename(path + ".partial", path, overwrite=True)
     for group in job.groups_of(shard):

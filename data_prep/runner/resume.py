@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from data_prep.records import report as report_lib
 from data_prep.records.job import Job
 
 _WORK_FILES = re.compile(r"(plan|group-|shard-)[\w.-]*")
-_COPY_BYTES = 4 << 20
 
 
 def find_earlier(job: Job, plan_path: str) -> manifest_lib.Manifest | None:
@@ -91,7 +89,7 @@ def _check_same_inputs(job: Job, old: list[dict[str, Any]], where: str) -> None:
         changed = entry["bytes"] != file.bytes
         # The times count whole seconds.
         if not changed and storage.stat(file.path).mtime_nsec >= made_at:
-            changed = entry["sha256"] != _hash_file(file.path)
+            changed = entry["sha256"] != storage.hash_file(file.path)
         if changed:
             raise ValueError(
                 f"Input {file.path!r} has changed since the earlier output (see "
@@ -173,14 +171,6 @@ def remove_work_folder(folder: str) -> None:
     check_work_folder(folder)
     if os.path.isdir(folder):
         shutil.rmtree(folder)
-
-
-def _hash_file(path: str) -> str:
-    sha256 = hashlib.sha256()
-    with storage.open(path, "rb") as file:
-        while block := file.read(_COPY_BYTES):
-            sha256.update(block)
-    return sha256.hexdigest()
 
 
 def _shorten(value: Any) -> str:

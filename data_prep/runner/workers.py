@@ -47,7 +47,7 @@ class GroupJob:
             map(os.path.exists, (self.counts_path(group), self.part_path(group)))
         )
 
-    def read_counts(self, group: int) -> counts_lib.Tally | None:
+    def read_counts(self, group: int) -> counts_lib.Counts | None:
         """Return a finished group's counts, None if it is not finished."""
         if not os.path.exists(self.counts_path(group)):
             return None
@@ -65,7 +65,7 @@ def make_part(
     """Write one group's records, then its counts."""
     documents = spill.load_group(job.folder, group)
     text_bytes = spill.group_bytes(job.folder, group)
-    counts: counts_lib.Tally = {}
+    counts: counts_lib.Counts = {}
 
     def batches() -> Iterator[list[bytes]]:
         reported = 0.0

@@ -1,4 +1,10 @@
-"""Compressed files, block by block."""
+"""Compressed files, block by block.
+
+The decompressors are the libraries'. The loop over the streams of a file is our own,
+because the libraries' file objects read some damaged files without an error, and text
+would be lost silently: `zstandard` returns none of a small file that was cut in half,
+and `bz2` and `lzma` ignore everything after the first stream if the second is damaged.
+"""
 
 import bz2
 import lzma
@@ -7,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import zstandard
 
-_GZIP = 16 + zlib.MAX_WBITS  # zlib's way of saying that a gzip header is expected
-# Each makes a decompressor of one stream; a file may hold several, one after another.
+_GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect a gzip header
+# Each makes a decompressor of one stream; a file may hold several in a row.
 _DECOMPRESSORS: dict[str, Callable] = {
     ".gz": lambda: zlib.decompressobj(_GZIP),
     ".bz2": bz2.BZ2Decompressor,
@@ -16,27 +22,27 @@ _DECOMPRESSORS: dict[str, Callable] = {
     ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
 }
 SUFFIXES = tuple(_DECOMPRESSORS)
-# How much longer text is than its file, at a guess that is rather too high.
+# Text is about this many times as long as its file; the guesses are on the high side.
 _EXPANSION = {".gz": 4, ".bz2": 6, ".xz": 6, ".zst": 5}
 _ERRORS = (zlib.error, OSError, EOFError, lzma.LZMAError, zstandard.ZstdError)
 
 
 def find_suffix(path: str) -> str:
-    """Return the one of `SUFFIXES` that a path ends with, or ""."""
+    """Return which of `SUFFIXES` a path ends with, or ""."""
     return next((suffix for suffix in SUFFIXES if path.endswith(suffix)), "")
 
 
 def estimate_expansion(path: str) -> int:
-    """Return how many bytes of text a byte of the file may stand for; 1 for text."""
+    """Return how many bytes of text one byte of the file may hold; 1 for text."""
     return _EXPANSION.get(find_suffix(path), 1)
 
 
 def decompress(path: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Decompress a file by its name's ending; other files come as they are.
+    """Decompress a file according to its ending; yield other files unchanged.
 
     Args:
         path: the file's name.
-        blocks: its bytes; small blocks keep memory small where text is repetitive.
+        blocks: its bytes; small blocks keep memory small if the text is repetitive.
 
     Raises:
         ValueError: the bytes are not what the ending says, or end too early.
@@ -59,7 +65,7 @@ def _decompress(make: Callable, blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         while block:
             if decompressor is None:
-                # Behind the last stream of a gzip file zeros may fill up a sector.
+                # Zeros may follow the last stream of a gzip file, to fill a sector.
                 block = block.lstrip(b"\0")
                 if not block:
                     break

@@ -1,29 +1,32 @@
 """Text files -> documents -> sentences.
 
-A file holds one sentence a line and a blank line between documents, or, named .jsonl, a
-JSON object with one document a line; either may be compressed. Lines are split at LF
-and CRLF only: U+2028, form feeds and their like are text, so `str.splitlines` is never
-used.
+A text file holds one sentence a line and a blank line between documents. A .jsonl file
+holds one JSON object a line, each with one document. Both may be compressed. Lines end
+at LF and CRLF only: U+2028, form feeds and the like are text, so `str.splitlines` is
+never used.
 """
 
 import dataclasses
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from data_prep import storage
-from data_prep.text import compression, json_lines
+from data_prep.text import compression
 
 JSON_LINES_SUFFIX = ".jsonl"
 ON_BAD_UTF8 = ("fail", "replace")
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 4 << 20
 _PACKED_BLOCK_BYTES = 1 << 16
-# A line of nothing but white space ends a document, as google-research/bert's
-# `line.strip()` has it.
+# A line of white space alone ends a document, as with google-research/bert's
+# `line.strip()`.
 _DOCUMENT_BREAK = re.compile(r"\n(?:[^\S\n]*\n)+")
-# A longer document is cut at a line, so that a file without any blank line stays within
+# A sentence ends after these marks and the quotes and brackets that close after them.
+_SENTENCE_END = re.compile("([。！？；!?;…]+[”’」』》）】\"')]*)")
+# A longer document is cut at a line, so that a file without blank lines fits into
 # memory.
 MAX_DOCUMENT_CHARACTERS = 4 << 20
 
@@ -42,7 +45,7 @@ class InputFile:
 
     @property
     def text_bytes(self) -> int:
-        """Bytes of its text; where it is compressed, a guess that is rather high."""
+        """Bytes of its text; a guess on the high side if the file is compressed."""
         return self.bytes * compression.estimate_expansion(self.path)
 
 
@@ -51,9 +54,9 @@ class ReadingRules:
     """How files are read.
 
     Attributes:
-        text_field: what holds the document in the objects of a .jsonl file.
-        on_bad_utf8: one of `ON_BAD_UTF8`, refuse bytes that are not UTF-8 or read them
-            as U+FFFD, which the tokenizer drops as google-research/bert's does.
+        text_field: name of the field that holds the document in a .jsonl file.
+        on_bad_utf8: one of `ON_BAD_UTF8`: refuse bytes that are not UTF-8, or read them
+            as U+FFFD, which our tokenizer drops, as google-research/bert's does.
     """
 
     text_field: str = "text"
@@ -64,7 +67,7 @@ DEFAULT_RULES = ReadingRules()
 
 
 def find_files(patterns: str) -> list[InputFile]:
-    """Find the files that a comma list of paths and globs names, sorted by path.
+    """Return the files that a comma list of paths and globs names, sorted by path.
 
     Raises:
         ValueError: a pattern matches nothing, names a folder or an empty file.
@@ -76,7 +79,7 @@ def find_files(patterns: str) -> list[InputFile]:
         )
     paths: set[str] = set()
     for pattern in listed:
-        # A file's own name may hold brackets.
+        # A file's name may hold brackets, which are no glob then.
         literal = storage.exists(pattern)
         found = [pattern] if literal else storage.glob(pattern)
         if not found:
@@ -89,7 +92,7 @@ def find_files(patterns: str) -> list[InputFile]:
 
 
 def check_text_field(files: Sequence[InputFile], text_field: str) -> None:
-    """Raise ValueError if --text_field was given and no file has fields."""
+    """Raise ValueError if --text_field was given but no file is JSON lines."""
     if not any(is_json_lines(file.path) for file in files):
         raise ValueError(
             f"--text_field={text_field} is for JSON lines, and no --input_file ends in "
@@ -129,23 +132,24 @@ def read_documents(
 
     Args:
         path: a UTF-8 text file, with or without BOM, compressed or not by its ending.
-        sha256: a running hash that is fed the file's bytes, if given.
+        sha256: a running hash to update with the file's bytes, or None.
         rules: how the file is read.
 
     Yields:
-        (text, bytes of the file read so far): the document's lines joined by LF, blank
-        lines left out, otherwise as they stand in the file; of a JSON line, its text
-        split into sentences.
+        (text, bytes of the file read so far). The text is the document's lines joined
+        by LF, without blank lines and otherwise as they stand in the file. The text of
+        a JSON line has one sentence a line.
 
     Raises:
-        ValueError: the file is not UTF-8 (name and byte offset of the text), not what
-            its ending says, or holds only white space.
+        ValueError: the file is not UTF-8 (the message has the byte's offset), is not
+            what its ending says, has a JSON line without the document, or holds only
+            white space.
     """
     blocks = _Blocks(path, sha256)
     texts = _read_text(path, compression.decompress(path, blocks), rules.on_bad_utf8)
     documents = _read_paragraphs(texts)
     if is_json_lines(path):
-        documents = json_lines.read_documents(path, texts, rules.text_field)
+        documents = _read_json_lines(path, texts, rules.text_field)
     found = False
     for document in documents:
         for part in _cut_at_lines(document):
@@ -159,13 +163,22 @@ def read_documents(
 
 
 def is_json_lines(path: str) -> bool:
-    """Say whether a file's name ends as that of JSON lines, compressed or not."""
+    """Say whether a file's name ends in .jsonl, or in .jsonl and a compression's."""
     return path.removesuffix(compression.find_suffix(path)).endswith(JSON_LINES_SUFFIX)
 
 
 def split_sentences(document: str) -> list[str]:
-    """Return a document's lines."""
+    """Return a document's lines, each a sentence."""
     return document.split("\n")
+
+
+def break_into_sentences(text: str) -> str:
+    """Return a text with one sentence a line.
+
+    Line ends within the text stay; blank lines do not.
+    """
+    lines = _SENTENCE_END.sub(r"\1\n", text.replace("\r\n", "\n")).split("\n")
+    return "\n".join(line.strip() for line in lines if line.strip())
 
 
 class _Blocks:
@@ -191,9 +204,9 @@ class _Blocks:
 
 
 def _read_text(path: str, blocks: Iterable[bytes], on_bad_utf8: str) -> Iterator[str]:
-    """Yield whole lines with LF ends; the last may lack its end."""
+    """Yield whole lines that end in LF; the last one may lack it."""
     done = 0  # bytes decoded so far
-    rest: list[bytes] = []  # the begun line, in blocks
+    rest: list[bytes] = []  # the line that is not yet complete, in blocks
     for block in itertools.chain(blocks, (None,)):
         cut = block.rfind(b"\n") + 1 if block is not None else 0
         if block is not None and not cut:
@@ -209,7 +222,7 @@ def _read_text(path: str, blocks: Iterable[bytes], on_bad_utf8: str) -> Iterator
 
 
 def _read_paragraphs(texts: Iterable[str]) -> Iterator[str]:
-    """Yield documents that blank lines part."""
+    """Yield the documents between blank lines."""
     waiting = "\n"
     for text in texts:
         *complete, waiting = _DOCUMENT_BREAK.split(waiting + text)
@@ -220,13 +233,51 @@ def _read_paragraphs(texts: Iterable[str]) -> Iterator[str]:
     yield from _DOCUMENT_BREAK.split(waiting + "\n")
 
 
+def _read_json_lines(path: str, texts: Iterable[str], text_field: str) -> Iterator[str]:
+    """Yield the document of each JSON line, one sentence a line."""
+    number = 0
+    for text in texts:
+        for line in text.removesuffix("\n").split("\n"):
+            number += 1
+            if line.strip():
+                where = f"--input_file {path!r} line {number}"
+                yield break_into_sentences(_find_text(line, text_field, where))
+
+
+def _find_text(line: str, text_field: str, where: str) -> str:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{where} is no JSON ({error}): a .jsonl file holds one object a line."
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{where} is no JSON object: write each document as "
+            f'{{"{text_field}": "..."}}.'
+        )
+    if text_field not in content:
+        raise ValueError(
+            f"{where} has no field {text_field!r}, only {', '.join(sorted(content))}: "
+            "name the one that holds the document with --text_field."
+        )
+    text = content[text_field]
+    if not isinstance(text, str):
+        raise ValueError(
+            f"{where} has a {type(text).__name__} in the field {text_field!r}, not a "
+            "text: name another with --text_field."
+        )
+    # JSON may hold half of a surrogate pair, such as \ud83d, which is no character.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _cut_at_lines(document: str) -> Iterator[str]:
-    """Yield a document in parts of whole lines, none without text."""
+    """Yield a document in parts of whole lines; each part has text."""
     document = document.strip("\n")
     while len(document) > MAX_DOCUMENT_CHARACTERS:
         cut = document.rfind("\n", 0, MAX_DOCUMENT_CHARACTERS)
         if cut < 0:
-            break  # one line
+            break  # a single line
         if document[:cut].strip():
             yield document[:cut]
         document = document[cut + 1 :]

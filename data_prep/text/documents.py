@@ -26,7 +26,6 @@ from data_prep.text import (
     segmentation,
     tokenization,
     traditional,
-    unknown_characters,
     vocab,
 )
 from data_prep.text import counts as counts_lib
@@ -42,22 +41,21 @@ _CLAUSE_ENDS = frozenset("，,、：:.)）」』”】》")
 
 @dataclasses.dataclass(frozen=True)
 class TokenizedDocuments:
-    """Documents of one group, in arrays.
+    """Documents of one bucket, in arrays.
 
-    A unit is a sentence, or a part of one where the sentence alone would overflow a
-    sequence. No unit is empty, and no document is without units.
+    A segment is a sentence, or a part of a sentence that alone would overflow a
+    sequence. No segment is empty, and each document has at least one.
 
     Attributes:
         tokens: int32 [tokens].
         word_starts: bool [tokens + 1], true where a whole word begins; the last entry
             closes the last word.
-        segment_starts: int64 [units + 1], token offsets.
-        document_starts: int64 [documents + 1], offsets into units.
+        segment_starts: int64 [segments + 1], offsets into tokens.
+        document_starts: int64 [documents + 1], offsets into segments.
         contents: int64 [documents], equal for documents of equal text.
-        counts: what went in: documents, sentences, characters, tokens, unknown_tokens,
-            sentences_cut, words_cut, traditional_documents, punctuation_fixed,
-            replacement_characters (U+FFFD);
-            unknown_characters by character.
+        counts: documents, sentences, characters, tokens, unknown_tokens, sentences_cut,
+            words_cut, traditional_documents, punctuation_fixed, replacement_characters
+            (U+FFFD), and unknown_characters by character.
     """
 
     tokens: np.ndarray
@@ -65,7 +63,7 @@ class TokenizedDocuments:
     segment_starts: np.ndarray
     document_starts: np.ndarray
     contents: np.ndarray
-    counts: counts_lib.Tally
+    counts: counts_lib.Counts
 
 
 class DocumentTokenizer:
@@ -75,10 +73,10 @@ class DocumentTokenizer:
         vocabulary: the WordPiece vocabulary.
         do_lower_case: as google-research/bert's flag.
         segmenter: finds the words.
-        max_segment_tokens: longer sentences are cut, at punctuation where there is some.
-        shadow: makes the simplified text that the segmenter sees; None where it sees
-            the text itself.
-        substitutes: characters to put in the place of others, before all else; see
+        max_segment_tokens: longer sentences are cut, at punctuation if they have some.
+        simplifier: makes the simplified text that the segmenter sees; None to let it
+            see the text itself.
+        substitutes: characters that replace others before anything else happens; see
             `punctuation.choose_substitutes`.
     """
 
@@ -88,50 +86,47 @@ class DocumentTokenizer:
         do_lower_case: bool,
         segmenter: segmentation.Segmenter,
         max_segment_tokens: int,
-        shadow: traditional.Shadow | None = None,
+        simplifier: traditional.Simplifier | None = None,
         substitutes: Mapping[str, str] | None = None,
     ):
-        self._shadow = shadow
+        self._simplifier = simplifier
         self._substitutes = substitutes or {}
         self._vocabulary = vocabulary
         self._do_lower_case = do_lower_case
         self._tokenizer = tokenization.Tokenizer(vocabulary, do_lower_case)
         self._segmenter = segmenter
         self._max_segment_tokens = max_segment_tokens
-        # Words longer than a quarter of the text in a sequence fall into their pieces,
-        # so that cutting at words always leaves something.
+        # A word longer than a quarter of a sequence's text falls into its pieces, so
+        # that cutting at words always leaves something.
         self._max_word_tokens = max(1, max_segment_tokens // 4)
         self._ends_sentence = _mark_tokens(vocabulary, _SENTENCE_ENDS)
         self._ends_clause = _mark_tokens(vocabulary, _SENTENCE_ENDS | _CLAUSE_ENDS)
 
     def ends_clause(self, tokens: np.ndarray) -> np.ndarray:
-        """Say of each token id whether a clause may end behind it, bool."""
+        """Say for each token id whether a clause may end after it, bool."""
         return self._ends_clause[tokens]
 
     def tokenize(self, documents: Sequence[str]) -> TokenizedDocuments:
-        """Tokenize documents; equal ones should stand side by side.
-
-        A document without any token is counted but left out.
-        """
+        """Tokenize documents; one without any token is counted but left out."""
         counts = dict.fromkeys(_COUNTS, 0)
         counts["documents"] = len(documents)
         unknown: list[str] = []
         tokens, word_starts, line_tokens, document_of = [], [], [], []
         for first, batch in _batches(documents):
-            lines, shadows = [], []
+            lines, seen_lines = [], []
             for number, document in enumerate(batch, first):
-                sentences, shadow = self._split_document(document, counts)
+                sentences, seen = self._split_document(document, counts)
                 lines += sentences
-                shadows += shadow
+                seen_lines += seen
                 document_of += [number] * len(sentences)
             counts["sentences"] += len(lines)
             counts["characters"] += sum(map(len, lines))
             result = self._tokenizer.tokenize(lines)
             tokens.append(result.ids)
             unknown += _texts_of(lines, result, result.ids == self._vocabulary.unk_id)
-            word_starts.append(self._mark_words(lines, shadows, result, counts))
+            word_starts.append(self._mark_words(lines, seen_lines, result, counts))
             line_tokens.append(np.diff(result.line_starts))
-        counts["unknown_characters"] = unknown_characters.count_unknown_characters(
+        counts["unknown_characters"] = counts_lib.count_unknown_characters(
             unknown, self._vocabulary, self._do_lower_case
         )
         if not tokens:
@@ -146,23 +141,23 @@ class DocumentTokenizer:
         )
 
     def _split_document(self, document: str, counts) -> tuple[list[str], list[str]]:
-        """Return (sentences, what the segmenter sees of each)."""
+        """Return (sentences, the text of each that the segmenter sees)."""
         counts["replacement_characters"] += document.count("\ufffd")
         document, replaced = punctuation.fix_punctuation(document, self._substitutes)
         counts["punctuation_fixed"] += replaced
         sentences = corpus.split_sentences(document)
-        if self._shadow is None or not self._shadow.applies(document):
+        if self._simplifier is None or not self._simplifier.applies(document):
             return sentences, sentences
         counts["traditional_documents"] += 1
-        return sentences, self._shadow.simplify(sentences)
+        return sentences, self._simplifier.simplify(sentences)
 
-    def _mark_words(self, lines, shadows, result, counts) -> np.ndarray:
-        """Return bool [tokens], true where a group of tokens begins.
+    def _mark_words(self, lines, seen_lines, result, counts) -> np.ndarray:
+        """Return bool [tokens], true where a whole word begins.
 
-        A token belongs to the word that holds its offset; a WordPiece word that the
-        segmenter cuts inside a piece stays together with both its words.
+        A token belongs to the word that holds its offset. If the segmenter cuts inside
+        a WordPiece piece, the two words on both sides of the cut become one.
         """
-        starts = self._segmenter("\n".join(shadows))
+        starts = self._segmenter("\n".join(seen_lines))
         word_of = np.cumsum(starts)
         lengths = np.fromiter(map(len, lines), np.int64, len(lines))
         begins = np.cumsum(lengths + 1) - lengths - 1
@@ -200,8 +195,8 @@ class DocumentTokenizer:
         if len(too_long):
             borders = np.append(segment_starts, len(tokens))
             cuts = [
-                self._cut_segment(tokens, word_starts, borders[unit], borders[unit + 1])
-                for unit in too_long.tolist()
+                self._cut_segment(tokens, word_starts, *borders[number : number + 2])
+                for number in too_long.tolist()
             ]
             segment_documents = np.insert(
                 segment_documents,
@@ -209,18 +204,18 @@ class DocumentTokenizer:
                 np.repeat(segment_documents[too_long], [len(cut) for cut in cuts]),
             )
             segment_starts = np.sort(np.concatenate([segment_starts, *cuts]))
-        kept, first_units = np.unique(segment_documents, return_index=True)
+        kept, first_segments = np.unique(segment_documents, return_index=True)
         return TokenizedDocuments(
             tokens,
             word_starts,
             np.append(segment_starts, len(tokens)).astype(np.int64),
-            np.append(first_units, len(segment_starts)).astype(np.int64),
+            np.append(first_segments, len(segment_starts)).astype(np.int64),
             contents[kept],
             counts,
         )
 
     def _cut_segment(self, tokens, word_starts, start: int, end: int) -> np.ndarray:
-        """Return where a too long sentence is cut, int64 token offsets."""
+        """Return where to cut a sentence that is too long, int64 token offsets."""
         words = start + np.flatnonzero(word_starts[start:end])
         after = tokens[words - 1]  # words[0] is never a choice: see `low` below.
         sentences = words[self._ends_sentence[after]]

@@ -1,14 +1,14 @@
 """Punctuation that a vocabulary lacks -> the nearest that it has.
 
-Google's Chinese vocabulary has none of “ ” ‘ ’ — …, so each becomes [UNK].
+Google's Chinese vocabulary lacks “ ” ‘ ’ — …, so each of them becomes [UNK].
 """
 
 from collections.abc import Mapping
 
 from data_prep.text import vocab
 
-# What may stand for each character, best first; one character each, so that offsets
-# into the text stay what they are.
+# The substitutes for each character, best first. Each is one character, so that offsets
+# into the text do not change.
 _SUBSTITUTES = {
     "“": '"＂「『',
     "”": '"＂」』',
@@ -20,7 +20,9 @@ _SUBSTITUTES = {
 
 
 def choose_substitutes(vocabulary: vocab.Vocabulary) -> dict[str, str]:
-    """Return which characters to map to which: those the vocabulary lacks and can mend.
+    """Return character -> substitute, for the characters that the vocabulary lacks.
+
+    A character without a substitute in the vocabulary is left out.
 
     Args:
         vocabulary: the WordPiece vocabulary.
@@ -34,7 +36,7 @@ def choose_substitutes(vocabulary: vocab.Vocabulary) -> dict[str, str]:
 
 
 def fix_punctuation(text: str, substitutes: Mapping[str, str]) -> tuple[str, int]:
-    """Return (the text with substitutes, how many characters were replaced)."""
+    """Return (the text with substitutes, number of replaced characters)."""
     replaced = 0
     for char, substitute in substitutes.items():
         count = text.count(char)

@@ -15,14 +15,17 @@ import numpy as np
 
 from data_prep import storage
 
-# Text in, bool [characters] out: true where a word begins. The text is many lines
-# joined by LF; no word reaches over one.
+# Text in, bool [characters] out: true where a word begins. The text may be many lines
+# joined by LF; no word crosses an LF.
 Segmenter = Callable[[str], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class UserWord:
-    """One line of a user dictionary; no frequency means what makes it a word."""
+    """One line of a user dictionary.
+
+    Without a frequency jieba chooses one that keeps the word whole.
+    """
 
     word: str
     frequency: int | None = None
@@ -30,24 +33,26 @@ class UserWord:
 
 
 def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
-    """Read a dictionary in jieba's format: a word, its frequency, its tag, a line each.
+    """Read a dictionary in jieba's format: each line a word, its frequency, its tag.
 
-    Frequency and tag may be left out.
+    Frequency and tag are optional.
 
     Returns:
         (the words, sha256 of the file in hexadecimal).
 
     Raises:
-        ValueError: the file cannot be read, or a line is not of that format.
+        ValueError: the file cannot be read, or a line has another format.
     """
     try:
         data = storage.read_bytes(path)
         text = data.decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise ValueError(f"--user_dict={path} cannot be read: check it.") from error
+        raise ValueError(
+            f"--user_dict={path} cannot be read: check the path."
+        ) from error
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"--user_dict={path} is not UTF-8 at byte {error.start}: convert it."
+            f"--user_dict={path} is not UTF-8 at byte {error.start}: convert the file."
         ) from error
     words = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -64,8 +69,8 @@ def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
         if len(rest) > 1 or (rest and not rest[0].isascii()):
             raise ValueError(
                 f"--user_dict={path} has {line.strip()!r} on line {number}: a line is "
-                "a word, and where needed its frequency and its tag behind it, such as "
-                "'全词掩码 3 n'."
+                "a word, then its frequency and its tag if you want to give them, such "
+                "as '全词掩码 3 n'."
             )
         words.append(UserWord(word, frequency, rest[0] if rest else None))
     if not words:
@@ -77,8 +82,8 @@ def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Segmenter
     """Return the segmenter of one of `SEGMENTERS`.
 
     Args:
-        name: of the segmenter.
-        user_words: that the dictionary is to know as well.
+        name: one of `SEGMENTERS`.
+        user_words: words to add to its dictionary.
 
     Raises:
         ValueError: no such segmenter.
@@ -99,7 +104,7 @@ def _build_rjieba(user_words: Sequence[UserWord]) -> Segmenter:
     segmenter = rjieba.Jieba() if user_words else rjieba
     for entry in user_words:
         segmenter.add_word(entry.word, entry.frequency, entry.tag)
-    # With HMM: without it names and new words fall into single characters.
+    # True is HMM; without it names and new words fall into single characters.
     return lambda text: _mark_starts(segmenter.cut(text, True), len(text))
 
 
@@ -120,7 +125,7 @@ def _build_whitespace() -> Segmenter:
 
 
 def _build_none() -> Segmenter:
-    # Every character on its own: what is left of words are WordPiece's own, as in
+    # Every character is a word, so only WordPiece's own words remain, as in
     # google-research/bert.
     return lambda text: np.ones(len(text), bool)
 
@@ -146,7 +151,7 @@ def _mark_starts(words: Iterable[str], num_characters: int) -> np.ndarray:
 
 
 def _mark_after_spaces(text: str) -> np.ndarray:
-    # White space begins words of its own; it never becomes a token.
+    # Each white space is a word; it never becomes a token.
     spaces = np.fromiter(map(str.isspace, text), bool, len(text))
     starts = spaces.copy()
     starts[:1] = True

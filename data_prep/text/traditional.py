@@ -1,7 +1,7 @@
-"""Traditional Chinese -> a simplified shadow of equal length, for the segmenter alone.
+"""Traditional Chinese -> simplified text of equal length, for the segmenter alone.
 
-jieba's dictionary is simplified. Words found in the shadow lie at the same characters
-of the original, so the original is what is tokenized and masked.
+jieba's dictionary is simplified. A word of the simplified text has the same offsets in
+the original, so the original text is tokenized and masked.
 """
 
 import functools
@@ -11,24 +11,24 @@ import numpy as np
 import opencc
 
 CHOICES = ("auto", "yes", "no")
-# Where traditional and simplified forms differ: Han characters up to extension B.
+# Traditional and simplified forms differ within these: Han characters to extension B.
 _HAN_CODES = (*range(0x3400, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x2A6E0))
 _CODE_POINTS = 0x110000
 
 
-class Shadow:
-    """Makes shadows of documents.
+class Simplifier:
+    """Makes the simplified text of documents.
 
     Args:
-        choice: one of `CHOICES`: "auto" makes them of documents that
-            `is_traditional` says so of.
+        choice: one of `CHOICES`; "auto" simplifies the documents that `is_traditional`
+            finds.
     """
 
     def __init__(self, choice: str):
         self._choice = choice
 
     def applies(self, document: str) -> bool:
-        """Say whether a document gets a shadow."""
+        """Say whether a document is to be simplified."""
         if self._choice == "auto":
             return is_traditional(document)
         return self._choice == "yes"
@@ -36,8 +36,8 @@ class Shadow:
     def simplify(self, lines: Sequence[str]) -> list[str]:
         """Return simplified lines, each as long as its original.
 
-        OpenCC converts by phrases; a line that this makes longer or shorter, which
-        it did to none of 15,921 lines of DRCD, is converted character by character.
+        OpenCC converts by phrases. If that makes a line longer or shorter, the line is
+        converted character by character; none of 15,921 lines of DRCD needed that.
         """
         found = _converter("t2s").convert("\n".join(lines)).split("\n")
         if len(found) != len(lines):
@@ -51,8 +51,8 @@ class Shadow:
 def is_traditional(text: str) -> bool:
     """Say whether a text is traditional.
 
-    It is if it has more characters that simplification changes than characters that
-    the way back would change.
+    A text is traditional if it has more characters that conversion to simplified would
+    change than characters that conversion to traditional would change.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     return int(_leanings()[codes].sum(dtype=np.int64)) > 0
@@ -65,7 +65,7 @@ def _converter(direction: str) -> opencc.OpenCC:
 
 @functools.cache
 def _character_map(direction: str) -> dict[int, int]:
-    """Code of each Han character that changes -> code it becomes."""
+    """Return code -> converted code, of each Han character that changes."""
     converted = _converter(direction).convert("\n".join(map(chr, _HAN_CODES)))
     pairs = zip(_HAN_CODES, converted.split("\n"), strict=True)
     return {code: ord(new) for code, new in pairs if len(new) == 1 and ord(new) != code}
@@ -73,7 +73,7 @@ def _character_map(direction: str) -> dict[int, int]:
 
 @functools.cache
 def _leanings() -> np.ndarray:
-    """1 for traditional characters, -1 for simplified ones, else 0; int8."""
+    """Return int8 [code points]: 1 traditional, -1 simplified, 0 neither."""
     leanings = np.zeros(_CODE_POINTS, np.int8)
     leanings[list(_character_map("t2s"))] += 1
     leanings[list(_character_map("s2t"))] -= 1

@@ -1,4 +1,4 @@
-"""Load and check a vocabulary; say which ids may replace a masked token."""
+"""Load and check a vocabulary; list the ids that may replace a masked token."""
 
 import dataclasses
 import functools
@@ -11,12 +11,12 @@ from data_prep import storage
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 REQUIRED_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-# The seed's own vocabularies add these two behind Google's five.
-SEED_TOKENS = ("<S>", "<T>")
+# The vocabularies of the reference collection add these two after Google's five.
+REFERENCE_TOKENS = ("<S>", "<T>")
 CONTINUATION_PREFIX = "##"
 
-# (first, last) code points of what google-research/bert's `_is_chinese_char` counts as
-# Chinese: CJK unified ideographs, extensions A to E and the compatibility blocks.
+# (first, last) code points of `_is_chinese_char` in google-research/bert:
+# CJK unified ideographs, extensions A to E and the compatibility blocks.
 _HAN_RANGES = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -36,7 +36,10 @@ def is_han(char: str) -> bool:
 
 
 def is_punctuation(char: str) -> bool:
-    """As google-research/bert: all ASCII that is no letter or digit, or Unicode P*."""
+    """Say whether one character is ASCII but no letter or digit, or Unicode P*.
+
+    google-research/bert defines it so.
+    """
     if "!" <= char <= "~":
         return not char.isalnum()
     return unicodedata.category(char).startswith("P")
@@ -61,7 +64,7 @@ class Vocabulary:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Of the file's bytes, in hexadecimal."""
+        """Sha256 of the file's bytes, in hexadecimal."""
         return hashlib.sha256(self.data).hexdigest()
 
     @functools.cached_property
@@ -96,11 +99,11 @@ class Vocabulary:
 
     @functools.cached_property
     def replacement_ids(self) -> np.ndarray:
-        """Ids that may stand in for a masked token, int32 [number of live ids].
+        """Ids that may replace a masked token, int32 [number of live ids].
 
-        Left out: special tokens, `[unusedN]`, white space, and tokens that hold a Han
-        character or punctuation beside anything else, `##` included, which no tokenizer
-        ever produces since each of these is a word of its own.
+        Special tokens, `[unusedN]` and white space are left out. So are tokens that
+        hold a Han character or punctuation together with anything else, `##` included:
+        no tokenizer produces them, because each such character is a word.
         """
         return np.array(
             [index for index, token in enumerate(self.tokens) if _is_live(token)],
@@ -109,8 +112,8 @@ class Vocabulary:
 
 
 def _is_live(token: str) -> bool:
-    if token in SEED_TOKENS or (token.startswith("[") and token.endswith("]")):
-        # "[" and "]" themselves are ordinary punctuation.
+    if token in REFERENCE_TOKENS or (token.startswith("[") and token.endswith("]")):
+        # "[" and "]" alone are ordinary punctuation.
         return token in ("[", "]")
     is_part = token.startswith(CONTINUATION_PREFIX) and len(token) > 2
     text = token.removeprefix(CONTINUATION_PREFIX) if is_part else token
@@ -130,8 +133,8 @@ def load_vocabulary(path: str) -> Vocabulary:
         The checked `Vocabulary`.
 
     Raises:
-        ValueError: the file is missing, not UTF-8, lacks one of [PAD] [UNK] [CLS] [SEP]
-            [MASK], or holds a token twice.
+        ValueError: the file is missing, is not UTF-8, lacks one of [PAD] [UNK] [CLS]
+            [SEP] [MASK], or holds a token twice.
     """
     if not path:
         raise ValueError("--vocab_file is empty: name a vocab.txt, one token a line.")
@@ -150,8 +153,8 @@ def load_vocabulary(path: str) -> Vocabulary:
         ) from error
     if text.startswith("\ufeff"):
         raise ValueError(
-            f"Vocabulary {path!r} begins with a byte order mark, which would be a part "
-            "of its first token: save it as UTF-8 without BOM."
+            f"Vocabulary {path!r} begins with a byte order mark, which would become "
+            "part of its first token: save it as UTF-8 without BOM."
         )
     # Not splitlines(): Google's Chinese vocabulary has U+2028 as a token.
     lines = text.split("\n")
@@ -169,11 +172,11 @@ def _check_tokens(tokens: tuple[str, ...], path: str) -> None:
             f"Vocabulary {path!r} ({len(tokens)} tokens) lacks {' '.join(missing)}: "
             "add the missing token on a line of its own, or name another --vocab_file."
         )
-    first_line: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for number, token in enumerate(tokens, 1):
-        if token in first_line:
+        if token in line_of:
             raise ValueError(
-                f"Vocabulary {path!r} holds {token!r} on lines {first_line[token]} and "
+                f"Vocabulary {path!r} holds {token!r} on lines {line_of[token]} and "
                 f"{number}: each token needs one id, so remove one of the two lines."
             )
-        first_line[token] = number
+        line_of[token] = number

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from data_prep import storage
 from data_prep.text import corpus, vocab
 
-SPECIAL_TOKENS = (*vocab.REQUIRED_TOKENS, *vocab.SEED_TOKENS)
-# At most this share of the vocabulary is single characters, the most frequent ones; the
-# rest is for longer pieces. The library's own limit, 1,000 characters, would leave one
-# Chinese character in ten unknown.
+SPECIAL_TOKENS = (*vocab.REQUIRED_TOKENS, *vocab.REFERENCE_TOKENS)
+# Single characters, the most frequent ones, take at most this share of the vocabulary;
+# longer pieces take the rest. The library's own limit of 1,000 characters would leave
+# one Chinese character in ten unknown.
 _ALPHABET_SHARE = 0.75
 
 
 def check_output(path: str, overwrite: bool) -> None:
-    """Raise ValueError if a vocabulary would be lost."""
+    """Raise ValueError if the output exists and is not to be overwritten."""
     if storage.exists(path) and not overwrite:
         raise ValueError(
             f"--output_file {path!r} exists: name another, or pass --overwrite."
@@ -34,20 +34,20 @@ def train_vocabulary(
 
     Args:
         files: the corpus.
-        vocab_size: most tokens, special tokens included.
-        min_frequency: least occurrences of a pair that is joined.
+        vocab_size: largest number of tokens, special tokens included.
+        min_frequency: join a pair of pieces only if it occurs at least this often.
         do_lower_case: lower-case and strip accents first.
         rules: how the files are read.
 
     Returns:
         The tokens in the order of their ids: `SPECIAL_TOKENS`, characters, characters
-        inside words, then longer pieces as they were learned. The same text always
-        gives the same list.
+        inside words, then longer pieces in the order in which they were learned. The
+        same text always gives the same list.
 
     Raises:
         ValueError: vocab_size is too small for the special tokens.
     """
-    import tokenizers  # Late: this is the only command that needs it.
+    import tokenizers  # Here, because no other command needs it.
 
     _check_sizes(vocab_size, min_frequency)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -61,9 +61,9 @@ def train_vocabulary(
     ranked = _rank_characters(words)
     limit = int(_ALPHABET_SHARE * vocab_size)
     alphabet = set(ranked[:limit])
-    # The library numbers "##x" tokens in the order of a hash table that differs from
-    # run to run, and breaks ties by those numbers. Named beforehand, their numbers are
-    # fixed. The alphabet too is chosen here for the sake of ties.
+    # The library numbers "##x" tokens in the order of a hash table, which differs from
+    # run to run, and breaks ties by these numbers. Special tokens have fixed numbers,
+    # so we pass "##x" tokens as such. The alphabet is chosen here for the same reason.
     inside = sorted(
         {vocab.CONTINUATION_PREFIX + c for w in words for c in w[1:] if c in alphabet}
     )
@@ -80,19 +80,17 @@ def train_vocabulary(
     learned = sorted(
         set(ids) - {*SPECIAL_TOKENS, *inside, *alphabet}, key=ids.__getitem__
     )
-    # Where the text has too few pieces to fill the vocabulary, rare characters do.
+    # If the text has too few pieces to fill the vocabulary, rare characters fill it.
     tokens = [*SPECIAL_TOKENS, *sorted(alphabet), *inside, *learned, *ranked[limit:]]
     return tokens[:vocab_size]
 
 
 def write_vocabulary(tokens: list[str], path: str) -> None:
-    """Write a vocab.txt, one token a line: temporary name, then rename."""
+    """Write a vocab.txt, one token a line, and the folder above it if needed."""
     folder = os.path.dirname(path)
     if folder:
         storage.makedirs(folder)
-    with storage.open(path + ".partial", "wb") as file:
-        file.write("".join(token + "\n" for token in tokens).encode("utf-8"))
-    storage.rename(path + ".partial", path, overwrite=True)
+    storage.write_whole(path, "".join(token + "\n" for token in tokens))
 
 
 def _check_sizes(vocab_size: int, min_frequency: int) -> None:
@@ -110,7 +108,7 @@ def _check_sizes(vocab_size: int, min_frequency: int) -> None:
 def _count_words(
     files: list[corpus.InputFile], rules: corpus.ReadingRules, trainer
 ) -> Counter[str]:
-    """Count the words that WordPiece will cut, as the library finds them."""
+    """Count the words that WordPiece will cut, found by the library."""
     words: Counter[str] = Counter()
     for line in _lines(files, rules):
         text = trainer.normalizer.normalize_str(line)
@@ -119,7 +117,7 @@ def _count_words(
 
 
 def _rank_characters(words: Counter[str]) -> list[str]:
-    """Return all characters, frequent ones first, equals in the order of Unicode."""
+    """Return all characters, frequent ones first, ties in the order of Unicode."""
     characters: Counter[str] = Counter()
     for word, count in words.items():
         for char in word:

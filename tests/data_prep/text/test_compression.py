@@ -48,12 +48,18 @@ def test_truncated_file_is_refused(tmp_path, suffix):
             read(tmp_path / f"a.txt{suffix}", data[:cut])
 
 
+def test_damaged_second_stream_is_refused(tmp_path, suffix):
+    data = PACK[suffix]("甲\n\n".encode()) + b"x" + PACK[suffix]("乙\n".encode())[1:]
+    with pytest.raises(ValueError, match=r"a\.txt.* cannot be decompressed"):
+        read(tmp_path / f"a.txt{suffix}", data)
+
+
 def test_file_that_is_not_what_its_name_says_is_refused(tmp_path, suffix):
     with pytest.raises(ValueError, match=f"is whole and is what '{suffix}' says"):
         read(tmp_path / f"a.txt{suffix}", TEXT.encode())
 
 
-def test_zeros_behind_a_gzip_stream_are_padding(tmp_path):
+def test_zeros_after_a_gzip_stream_are_padding(tmp_path):
     data = gzip.compress("甲".encode()) + b"\0" * 100
     assert read(tmp_path / "a.gz", data) == ["甲"]
 

@@ -18,7 +18,10 @@ def tokenize(make_vocabulary):
     def run(texts, tokens, segmenter="rjieba", max_segment_tokens=100):
         vocabulary = make_vocabulary(*tokens)
         tokenizer = documents_lib.DocumentTokenizer(
-            vocabulary, True, segmentation.build_segmenter(segmenter), max_segment_tokens
+            vocabulary,
+            True,
+            segmentation.build_segmenter(segmenter),
+            max_segment_tokens,
         )
         return vocabulary, tokenizer.tokenize(texts)
 
@@ -78,7 +81,13 @@ def test_batches_do_not_change_the_result(tokenize, monkeypatch):
     _, whole = tokenize(texts, ["模", "型"])
     monkeypatch.setattr(documents_lib, "_BATCH_CHARACTERS", 4)
     _, pieces = tokenize(texts, ["模", "型"])
-    for name in ("tokens", "word_starts", "segment_starts", "document_starts", "contents"):
+    for name in (
+        "tokens",
+        "word_starts",
+        "segment_starts",
+        "document_starts",
+        "contents",
+    ):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
 
 

@@ -23,7 +23,7 @@ def test_text_is_what_most_of_its_telling_characters_are(text, expected):
 
 def test_choice_decides_which_documents_have_shadows():
     old, new = "語言", "语言"
-    applies = {c: traditional.Shadow(c).applies for c in traditional.CHOICES}
+    applies = {c: traditional.Simplifier(c).applies for c in traditional.CHOICES}
     assert [applies["auto"](old), applies["auto"](new)] == [True, False]
     assert [applies["yes"](old), applies["yes"](new)] == [True, True]
     assert [applies["no"](old), applies["no"](new)] == [False, False]
@@ -31,7 +31,7 @@ def test_choice_decides_which_documents_have_shadows():
 
 def test_shadow_is_simplified_line_by_line():
     lines = ["使用語言模型", "", "皇后說乾坤 OK", "頭髮發"]
-    shadow = traditional.Shadow("yes").simplify(lines)
+    shadow = traditional.Simplifier("yes").simplify(lines)
     assert shadow == ["使用语言模型", "", "皇后说乾坤 OK", "头发发"]
 
 
@@ -42,7 +42,7 @@ def test_line_that_opencc_makes_longer_is_converted_by_characters(monkeypatch):
 
     traditional._character_map("t2s")  # made by OpenCC itself, before it is replaced
     monkeypatch.setattr(traditional, "_converter", lambda direction: Longer())
-    shadow = traditional.Shadow("yes").simplify(["語言說", "天"])
+    shadow = traditional.Simplifier("yes").simplify(["語言說", "天"])
     assert shadow == ["语言说", "天"]
 
 
@@ -71,7 +71,7 @@ def test_encyclopedias_are_told_apart_and_keep_their_lengths(shared_folder):
 def test_words_of_traditional_text_lie_where_its_shadows_do():
     segment = segmentation.build_segmenter("rjieba")
     line = "使用語言模型來預測"
-    (shadow,) = traditional.Shadow("yes").simplify([line])
+    (shadow,) = traditional.Simplifier("yes").simplify([line])
     starts = segment(shadow)
     places = [*np.flatnonzero(starts).tolist(), len(line)]
     words = [line[a:b] for a, b in zip(places, places[1:], strict=False)]
