@@ -3,9 +3,6 @@ import resource
 import subprocess
 import sys
 
-import tensorflow as tf
-
-from data_prep import command_line
 from data_prep.records.settings import Settings
 from data_prep.runner import local, outputs
 from data_prep.text import corpus, vocab
@@ -60,19 +57,3 @@ def test_finished_shards_stay_good_where_the_next_cannot_be_written(
     local.run(job, 1, False)
     found = [pathlib.Path(path).read_bytes() for path in job.outputs.shards]
     assert found == contents
-
-
-def test_full_disk_is_named_with_what_to_do():
-    error = OSError(28, "No space left on device", "out/a.tfrecord.partial")
-    assert command_line.describe_error(error) == (
-        "'out/a.tfrecord.partial': No space left on device; free some space and run "
-        "the same command again."
-    )
-    # What TensorFlow's file layer raises.
-    error = tf.errors.ResourceExhaustedError(
-        None, None, "out/a.tfrecord.partial; No space left on device"
-    )
-    assert command_line.describe_error(error) == (
-        "out/a.tfrecord.partial; No space left on device: free some space and run the "
-        "same command again."
-    )

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from data_prep import storage
@@ -37,3 +39,13 @@ def test_write_whole_keeps_the_earlier_file_when_it_fails(tmp_path, monkeypatch)
     with pytest.raises(OSError, match="No space left"):
         storage.write_whole(str(path), "after")
     assert path.read_text() == "before"
+
+
+@pytest.mark.parametrize("folder", ["local", "ram://storage_hash_test"])
+def test_hash_is_that_of_all_bytes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_HASH_BYTES", 4)
+    folder = str(tmp_path) if folder == "local" else folder
+    storage.makedirs(folder)
+    storage.write_whole(f"{folder}/a", "abcdefghi")
+    expected = hashlib.sha256(b"abcdefghi").hexdigest()
+    assert storage.hash_file(f"{folder}/a") == expected
