@@ -51,6 +51,7 @@ def build_ours(size, precision: str):
     import tensorflow as tf
 
     from bert_cn.model import config as config_lib
+    from bert_cn.model import fused_ops
     from bert_cn.pretraining import step_settings
     from bert_cn.training import optimization
     from data_prep.records import schema
@@ -68,7 +69,7 @@ def build_ours(size, precision: str):
             "bert_adamw",
             optimization.WarmupPolynomialDecay(1e-4, 100_000, 10_000),
             precision="mixed_bfloat16" if precision == "bfloat16" else "float32",
-            fuse=True,
+            training_ops=fused_ops.CPU,
         ),
         tf.distribute.get_strategy(),
     )

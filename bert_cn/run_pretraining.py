@@ -16,6 +16,7 @@ import tensorflow as tf
 from absl import flags
 
 from bert_cn.model import config as config_lib
+from bert_cn.model import fused_ops
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import (
     evaluation,
@@ -32,6 +33,7 @@ from bert_cn.pretraining import (
 from bert_cn.pretraining import fingerprint as fingerprint_lib
 from bert_cn.training import (
     batch_checks,
+    environment,
     hosts,
     optimization,
     reporting,
@@ -279,6 +281,8 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
 
 def _build_trainer(config, files, schedule, strategy) -> train_step.Trainer:
     keras.utils.set_random_seed(_RANDOM_SEED.value)
+    is_on_cpu = not (_TPU.value or tf.config.list_physical_devices("GPU"))
+    compiles_for_cpu = is_on_cpu and environment.has_compiler_for_cpu()
     settings = step_settings.StepSettings(
         config,
         _OPTIMIZER.value,
@@ -287,7 +291,7 @@ def _build_trainer(config, files, schedule, strategy) -> train_step.Trainer:
         _PRECISION.value,
         _GRADIENT_ACCUMULATION_STEPS.value,
         _RECOMPUTE_LAYERS.value,
-        fuse=not (_TPU.value or tf.config.list_physical_devices("GPU")),
+        training_ops=fused_ops.CPU if compiles_for_cpu else fused_ops.XLA,
         sentence_task=record_checks.find_sentence_task(files),
         jit_compile=_JIT_COMPILE.value,
     )

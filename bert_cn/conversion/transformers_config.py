@@ -31,11 +31,6 @@ _REQUIRED_VALUES = {
 }
 
 
-def is_transformers_config(values: dict) -> bool:
-    """Say whether a parsed config.json is one of transformers."""
-    return "model_type" in values or "architectures" in values
-
-
 def read_config(path: str) -> config_lib.BertConfig:
     """Read a config.json of transformers.
 

@@ -29,7 +29,7 @@ class Dropout(keras.layers.Layer):
         if not training:
             return x
         seed = dropout.next_seed(self._seeds)
-        return fused_ops.dropout(x, seed, self.rate, fuse=False)
+        return fused_ops.XLA.dropout(x, seed, self.rate)
 
     def compute_output_spec(self, x, training=None):
         """Return the symbolic output; `call` wants tensors."""

@@ -1,9 +1,9 @@
-"""BertConfig: what a bert_config.json says, read strictly."""
+"""The sizes of a model: a bert_config.json, read strictly."""
 
 import dataclasses
 import json
 
-import tensorflow as tf
+from data_prep import storage
 
 # What `hidden_act` means in a bert_config.json. google-research/bert computes "gelu" by
 # the tanh approximation (its modeling.py), so "gelu" keeps that meaning here;
@@ -28,8 +28,9 @@ _IGNORED_KEYS = frozenset(
         "pad_token_id",
     }
 )
-# And one that changes nothing if it has this value, which Google's code has fixed.
-_LAYER_NORM_EPS = 1e-12
+# google-research/bert's modeling.py has this epsilon in every LayerNorm. A config.json
+# of transformers may name it; another value is refused.
+LAYER_NORM_EPSILON = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +108,10 @@ def parse_config(values: dict, path: str) -> BertConfig:
         ValueError: vocab_size is missing, a key is unknown, or a value is out of range.
     """
     known = {field.name for field in dataclasses.fields(BertConfig)}
-    epsilon = values.get("layer_norm_eps", _LAYER_NORM_EPS)
-    if epsilon != _LAYER_NORM_EPS:
+    epsilon = values.get("layer_norm_eps", LAYER_NORM_EPSILON)
+    if epsilon != LAYER_NORM_EPSILON:
         raise ValueError(
-            f"{path}: layer_norm_eps is {epsilon}, and only {_LAYER_NORM_EPS} is "
+            f"{path}: layer_norm_eps is {epsilon}, and only {LAYER_NORM_EPSILON} is "
             "computed here, as by google-research/bert: take another checkpoint."
         )
     unknown = sorted(set(values) - known - _IGNORED_KEYS - {"layer_norm_eps"})
@@ -131,7 +132,7 @@ def parse_config(values: dict, path: str) -> BertConfig:
 
 
 def load_config(path: str) -> BertConfig:
-    """Read a bert_config.json from any path `tf.io.gfile` opens.
+    """Read a bert_config.json, local or remote.
 
     Raises:
         ValueError: the file is missing or no JSON object, or `parse_config` refuses it.
@@ -142,9 +143,8 @@ def load_config(path: str) -> BertConfig:
             "configs/models/bert_tiny_cn.json."
         )
     try:
-        with tf.io.gfile.GFile(path, "r") as file:
-            values = json.loads(file.read())
-    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
+        values = json.loads(storage.read_bytes(path).decode("utf-8"))
+    except OSError as error:
         raise ValueError(
             f"Model configuration {path!r} cannot be read: check --bert_config_file."
         ) from error

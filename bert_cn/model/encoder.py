@@ -1,9 +1,10 @@
 """BERT's encoder: KerasHub's weights, our own forward and backward pass.
 
 Devlin et al., 2018 (https://arxiv.org/abs/1810.04805). `BertEncoder` has the layers and
-variables of KerasHub's BertBackbone and computes the same function. What differs is
-how: see `fused_ops`. It can also forget the activations inside its layers and compute
-them again in the backward pass, with the same dropout masks: see `recomputation`.
+variables of KerasHub's BertBackbone and computes the same function, with the faster
+operations of `fused_ops`. It can also forget the activations inside its layers and
+compute them again in the backward pass, with the same dropout masks: see
+`recomputation`.
 """
 
 import functools
@@ -17,18 +18,23 @@ from bert_cn.model import attention, fused_ops, recomputation
 from bert_cn.model import config as config_lib
 from bert_cn.model import dropout as dropout_lib
 
-# Added to the scores of padding; finite in bfloat16 too, so that a row of nothing but
-# padding has a softmax.
+# Added to the attention scores of padding; finite in bfloat16 too, so that a sequence
+# that is all padding has a softmax.
 _MASKED_SCORE = -1e9
-# Dropouts in one forward pass that can have seeds of their own.
+# One forward pass has at most this many dropouts, each with a seed of its own.
 _SEEDS_PER_PASS = 4096
+# Attention weights, attention output, layer output.
 _SEEDS_PER_LAYER = 3
 
 
 class _LayerWeights(typing.NamedTuple):
-    """Tensors of one layer: kernels [in, out] in the compute dtype, others float32."""
+    """Tensors of one layer: kernels [in, out] in the compute dtype, others float32.
 
-    projection_kernel: tf.Tensor  # Of query, key and value, side by side.
+    The projection is that of query, key and value, side by side. They are one flat
+    tuple, since `recomputation.recompute` takes tensors alone.
+    """
+
+    projection_kernel: tf.Tensor
     projection_bias: tf.Tensor
     attention_kernel: tf.Tensor
     attention_bias: tf.Tensor
@@ -54,8 +60,8 @@ class BertEncoder(keras_hub.models.BertBackbone):
         config: sizes, activation and dropout rates.
         recompute_layers: keep only each layer's input for the backward pass, and
             compute the rest of the layer again there.
-        fuse: compile the elementwise pieces of training with XLA, one by one; for
-            CPUs. See `fused_ops`.
+        training_ops: what training computes with, `fused_ops.CPU` or `fused_ops.XLA`;
+            inference always uses XLA's.
         **kwargs: of `keras.Model`.
     """
 
@@ -63,7 +69,7 @@ class BertEncoder(keras_hub.models.BertBackbone):
         self,
         config: config_lib.BertConfig,
         recompute_layers: bool = False,
-        fuse: bool = False,
+        training_ops: fused_ops.Ops = fused_ops.XLA,
         **kwargs,
     ):
         super().__init__(
@@ -80,12 +86,12 @@ class BertEncoder(keras_hub.models.BertBackbone):
         )
         self._config = config
         self._recompute_layers = recompute_layers
-        self._fuse = fuse
+        self._training_ops = training_ops
         self.dropout_seeds = keras.random.SeedGenerator()
 
     @property
     def config(self) -> config_lib.BertConfig:
-        """What the encoder was built from."""
+        """The sizes that the encoder was built with."""
         return self._config
 
     def call(self, inputs, training=None, mask=None):
@@ -93,45 +99,46 @@ class BertEncoder(keras_hub.models.BertBackbone):
         seeds = None
         if training:
             seeds = dropout_lib.next_seed(self.dropout_seeds, _SEEDS_PER_PASS)
-        fuse = self._fuse and bool(training)
-        x = self._embed(inputs["token_ids"], inputs["segment_ids"], seeds, fuse)
+        ops = self._training_ops if training else fused_ops.XLA
+        x = self._embed(ops, inputs["token_ids"], inputs["segment_ids"], seeds)
         padding = tf.cast(inputs["padding_mask"] == 0, self.compute_dtype)
-        mask = padding * tf.cast(_MASKED_SCORE, padding.dtype)
+        mask = padding * tf.cast(_MASKED_SCORE, padding.dtype)  # [batch, length]
+        compute = functools.partial(
+            _compute_layer, ops=ops, config=self._config, mask=mask
+        )
+        if self._recompute_layers and training:
+            compute = functools.partial(recomputation.recompute, compute)
         for number, layer in enumerate(self.transformer_layers):
-            compute = functools.partial(
-                _compute_layer, mask=mask, config=self._config, fuse=fuse
-            )
-            if self._recompute_layers and training:
-                compute = functools.partial(recomputation.recompute, compute)
             weights = _layer_weights(layer, self.compute_dtype)
             x = compute(x, _layer_seeds(seeds, number), *weights)
         batch, length = tf.unstack(tf.shape(inputs["token_ids"]))
-        x = tf.reshape(x, (batch, length, self.hidden_dim))
-        return {"sequence_output": x, "pooled_output": self.pooled_dense(x[:, 0])}
+        x = tf.reshape(x, (batch, length, self.hidden_dim))  # [batch, length, hidden]
+        pooled = self.pooled_dense(x[:, 0])  # [CLS]: [batch, hidden]
+        return {"sequence_output": x, "pooled_output": pooled}
 
-    def _embed(self, token_ids, segment_ids, seeds, fuse):
+    def _embed(self, ops: fused_ops.Ops, token_ids, segment_ids, seeds):
         """Return compute dtype [batch * length, hidden]."""
         config = self._config
-        size = (-1, config.hidden_size)
-        tokens = tf.gather(self.token_embedding.embeddings._value, token_ids)
-        length = tf.shape(token_ids)[1]
-        positions = self.position_embedding.position_embeddings._value[:length]
+        # `_value` because `value` is cast to the compute dtype inside a call.
+        table = self.token_embedding.embeddings._value
+        tokens = tf.gather(table, token_ids)  # [batch, length, hidden]
+        table = self.position_embedding.position_embeddings._value
+        positions = table[: tf.shape(token_ids)[1]]  # [length, hidden]
         segments = tf.one_hot(segment_ids, config.type_vocab_size)
         segments = tf.reshape(segments, (-1, config.type_vocab_size))
-        segments = tf.matmul(segments, self.segment_embedding.embeddings._value)
-        x = tf.reshape(tokens + positions, size)
+        table = self.segment_embedding.embeddings._value
+        segments = tf.matmul(segments, table)  # [batch * length, hidden]
+        x = tf.reshape(tokens + positions, (-1, config.hidden_size))
         norm = self.embeddings_layer_norm
-        x = fused_ops.add_layer_norm(
+        x = ops.add_layer_norm(
             tf.cast(x, self.compute_dtype),
             tf.zeros([config.hidden_size]),
             tf.cast(segments, self.compute_dtype),
-            norm.gamma._value,
-            norm.beta._value,
-            None,
-            0.0,
-            fuse,
+            fused_ops.NormWeights(norm.gamma._value, norm.beta._value),
+            seed=None,
+            rate=0.0,
         )
-        return fused_ops.dropout(x, seeds, config.hidden_dropout_prob, fuse)
+        return ops.dropout(x, seeds, config.hidden_dropout_prob)
 
 
 def _layer_seeds(seeds, number: int):
@@ -162,13 +169,13 @@ def _layer_weights(layer: keras.layers.Layer, dtype: str) -> _LayerWeights:
     # `_value` because `value` is cast to the compute dtype inside a call.
     for name, parts in denses.items():
         # Heads are an axis of their own in KerasHub's attention weights.
-        biases = [tf.reshape(part.bias._value, [-1]) for part in parts]
+        biases = [tf.reshape(part.bias._value, [-1]) for part in parts]  # [out] each
         kernels = [
             tf.reshape(tf.cast(part.kernel._value, dtype), (-1, bias.shape[0]))
             for part, bias in zip(parts, biases, strict=True)
-        ]
-        weights[f"{name}_kernel"] = tf.concat(kernels, axis=1)
-        weights[f"{name}_bias"] = tf.concat(biases, axis=0)
+        ]  # [in, out] each
+        weights[f"{name}_kernel"] = tf.concat(kernels, axis=1)  # [in, parts * out]
+        weights[f"{name}_bias"] = tf.concat(biases, axis=0)  # [parts * out]
     for name, norm in norms.items():
         weights[f"{name}_gamma"] = norm.gamma._value
         weights[f"{name}_beta"] = norm.beta._value
@@ -179,45 +186,40 @@ def _compute_layer(
     x: tf.Tensor,
     seeds: tuple[tf.Tensor | None, ...],
     *weights: tf.Tensor,
-    mask: tf.Tensor,
+    ops: fused_ops.Ops,
     config: config_lib.BertConfig,
-    fuse: bool,
+    mask: tf.Tensor,
 ) -> tf.Tensor:
-    """Compute one layer on [batch * length, hidden]."""
+    """Compute one layer on [batch * length, hidden]; `weights` are `_LayerWeights`."""
     w = _LayerWeights(*weights)
-    output = attention.attend(
+    output = ops.attend(
         x,
-        (w.projection_kernel, w.projection_bias),
-        w.attention_kernel,
+        attention.AttentionWeights(
+            w.projection_kernel, w.projection_bias, w.attention_kernel
+        ),
         mask,
         config.num_attention_heads,
         seeds[0],
         config.attention_probs_dropout_prob,
-        fuse,
     )
-    attended = fused_ops.add_layer_norm(
+    attended = ops.add_layer_norm(
         output,
         w.attention_bias,
         x,
-        w.attention_gamma,
-        w.attention_beta,
+        fused_ops.NormWeights(w.attention_gamma, w.attention_beta),
         seeds[1],
         config.hidden_dropout_prob,
-        fuse,
     )
-    inner = fused_ops.bias_gelu(
-        tf.matmul(attended, w.intermediate_kernel),
+    inner = ops.bias_gelu(
+        tf.matmul(attended, w.intermediate_kernel),  # [batch * length, intermediate]
         w.intermediate_bias,
-        config.hidden_act == config_lib.GELU_TANH,
-        fuse,
+        approximate=config.hidden_act == config_lib.GELU_TANH,
     )
-    return fused_ops.add_layer_norm(
-        tf.matmul(inner, w.output_kernel),
+    return ops.add_layer_norm(
+        tf.matmul(inner, w.output_kernel),  # [batch * length, hidden]
         w.output_bias,
         attended,
-        w.output_gamma,
-        w.output_beta,
+        fused_ops.NormWeights(w.output_gamma, w.output_beta),
         seeds[2],
         config.hidden_dropout_prob,
-        fuse,
     )

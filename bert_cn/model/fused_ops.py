@@ -1,119 +1,62 @@
 """The encoder's elementwise work, each piece with its gradient written out.
 
 TensorFlow's automatic gradient of, say, dropout + residual + LayerNorm keeps a handful
-of intermediate arrays alive and makes a pass over memory for each of its some twenty
-ops. Here each piece keeps what its gradient really needs and nothing else:
+of intermediate arrays alive and passes over memory for each of its some twenty ops.
+Here each piece keeps only what its gradient needs:
 
 - GELU keeps its input;
 - LayerNorm keeps the sum that it normalizes, in the compute dtype;
-- the masked-LM loss keeps the softmax of the logits and not the logits.
+- the masked-LM loss keeps the softmax of the logits instead of the logits.
 
-With `fuse=True` the pieces are compiled by XLA one by one, which makes one loop of
-each, while matrix products stay TensorFlow's own (oneDNN's on a CPU, where XLA's
-bfloat16 product has less than half their rate). Inside a program that XLA compiles as
-a whole, as on a TPU, `fuse` has no use.
+`Ops` has two implementations, and the model is built with one of them:
+
+- `XLA`, for a program that XLA compiles as a whole, as on a TPU, and for TensorFlow's
+  own kernels.
+- `CPU`: XLA compiles the pieces one by one, each into one loop, while matrix products
+  stay TensorFlow's own (oneDNN's, which have more than twice the rate of XLA's in
+  bfloat16).
 
 Statistics, losses and gradients of parameters are float32 whatever the compute dtype.
-A `seed` is an integer tensor [2]; where it is None, nothing is dropped.
+A `seed` is an integer tensor [2]; if it is None, nothing is dropped.
 """
 
 import math
+import typing
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from bert_cn.model import dropout as dropout_lib
-from bert_cn.training import environment
+from bert_cn.model import attention
+from bert_cn.model.config import LAYER_NORM_EPSILON
+from bert_cn.model.dropout import apply_mask, draw_mask
+from bert_cn.model.numerics import column_sum, compile_loop, float32, row_mean
 
-LAYER_NORM_EPSILON = 1e-12
 _SMALLEST_FLOAT32 = np.finfo(np.float32).tiny
 
-# XLA keeps the order of a sum, so that one long row is a chain of dependent additions;
-# as many sums side by side fill a vector register.
-_LANES = 16
+
+class NormWeights(typing.NamedTuple):
+    """Scale and offset of a LayerNorm, float32 [hidden] each."""
+
+    gamma: tf.Tensor
+    beta: tf.Tensor
 
 
-class Piece:
-    """A function of tensors that XLA may compile into one loop."""
-
-    def __init__(self, function):
-        self._function = function
-        self._compiled = function
-        # The TensorFlow of a TPU VM compiles for the TPU alone, which needs no `fuse`.
-        if environment.has_compiler_for_cpu():
-            self._compiled = tf.function(function, jit_compile=True, autograph=False)
-
-    def __call__(self, *arguments, fuse: bool):
-        """Compute, by one compiled loop if `fuse`."""
-        return (self._compiled if fuse else self._function)(*arguments)
-
-
-def row_sum(x):
-    """Return sums over the last axis, kept as an axis of size 1."""
-    if x.shape.is_fully_defined() and x.shape[-1] % _LANES == 0:
-        x = tf.reduce_sum(tf.reshape(x, (*x.shape[:-1], -1, _LANES)), axis=-2)
-    return tf.reduce_sum(x, axis=-1, keepdims=True)
-
-
-def _row_mean(x):
-    return row_sum(x) / x.shape[-1]
-
-
-def _column_sum(x):
-    return tf.reduce_sum(x, axis=list(range(x.shape.rank - 1)))
-
-
-def float32(x):
-    """Return x as float32."""
-    return tf.cast(x, tf.float32)
-
-
-def drop(x, keeps, rate: float):
-    """Zero what is not kept and scale up the rest; keeps None drops nothing."""
-    if keeps is None:
-        return x
-    scale = tf.cast(1.0 / (1.0 - rate), x.dtype)
-    return tf.where(keeps, x * scale, tf.zeros_like(x))
-
-
-def draw_mask(x, seed, rate: float):
-    """Return which entries of x are kept, bool, or None without a seed."""
-    return None if seed is None else dropout_lib.draw(x, seed, rate)
-
-
-@Piece
 def _dropout(x, seed, rate):
-    return drop(x, draw_mask(x, seed, rate), rate)
+    return apply_mask(x, draw_mask(x, seed, rate), rate)
 
 
-def dropout(x: tf.Tensor, seed: tf.Tensor | None, rate: float, fuse: bool) -> tf.Tensor:
-    """Drop entries of x, of any shape (Srivastava et al., 2014)."""
-    if seed is None or rate == 0:
-        return x
-
-    @tf.custom_gradient
-    def apply(x):
-        # The same mask once more, from the same seed.
-        return _dropout(x, seed, rate, fuse=fuse), lambda dy: _dropout(
-            dy, seed, rate, fuse=fuse
-        )
-
-    return apply(x)
-
-
-@Piece
-def _add_norm_forward(x, bias, residual, gamma, beta, seed, rate):
+def _add_norm_forward(x, bias, residual, norm, seed, rate):
     keeps = draw_mask(x, seed, rate)
-    total = float32(residual) + drop(float32(x) + bias, keeps, rate)
-    mean = _row_mean(total)
-    variance = tf.maximum(_row_mean(total * total) - mean * mean, 0.0)
+    total = float32(residual) + apply_mask(float32(x) + bias, keeps, rate)
+    mean = row_mean(total)  # [..., 1]
+    variance = tf.maximum(row_mean(total * total) - mean * mean, 0.0)  # [..., 1]
     inverse = tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
     total = tf.cast(total, x.dtype)
-    y = (float32(total) - mean) * inverse * gamma + beta
+    y = (float32(total) - mean) * inverse * norm.gamma + norm.beta
     return tf.cast(y, x.dtype), (total, mean, inverse, keeps)
 
 
-@Piece
 def _add_norm_backward(dy, kept, gamma, rate):
     total, mean, inverse, keeps = kept
     dtype = dy.dtype
@@ -121,60 +64,17 @@ def _add_norm_backward(dy, kept, gamma, rate):
     dnormalized = dy * gamma
     dtotal = inverse * (
         dnormalized
-        - _row_mean(dnormalized)
-        - normalized * _row_mean(dnormalized * normalized)
+        - row_mean(dnormalized)
+        - normalized * row_mean(dnormalized * normalized)
     )
-    dx = drop(dtotal, keeps, rate)
+    dx = apply_mask(dtotal, keeps, rate)
     return (
         tf.cast(dx, dtype),
-        _column_sum(dx),
+        column_sum(dx),  # [hidden]
         tf.cast(dtotal, dtype),
-        _column_sum(dy * normalized),
-        _column_sum(dy),
+        column_sum(dy * normalized),  # [hidden]
+        column_sum(dy),  # [hidden]
     )
-
-
-def add_layer_norm(
-    x: tf.Tensor,
-    bias: tf.Tensor,
-    residual: tf.Tensor,
-    gamma: tf.Tensor,
-    beta: tf.Tensor,
-    seed: tf.Tensor | None,
-    rate: float,
-    fuse: bool,
-) -> tf.Tensor:
-    """Return LayerNorm(residual + dropout(x + bias)).
-
-    LayerNorm: Ba et al., 2016 (https://arxiv.org/abs/1607.06450).
-
-    Args:
-        x: compute dtype [..., hidden].
-        bias: float32 [hidden].
-        residual: like x.
-        gamma: float32 [hidden], scale of LayerNorm.
-        beta: float32 [hidden], offset of LayerNorm.
-        seed: of the dropout, or None.
-        rate: share that is dropped.
-        fuse: see the module.
-
-    Returns:
-        Like x.
-    """
-    seed = seed if rate else None
-
-    @tf.custom_gradient
-    def apply(x, bias, residual, gamma, beta):
-        y, kept = _add_norm_forward(
-            x, bias, residual, gamma, beta, seed, rate, fuse=fuse
-        )
-
-        def grad(dy):
-            return _add_norm_backward(dy, kept, gamma, rate, fuse=fuse)
-
-        return y, grad
-
-    return apply(x, bias, residual, gamma, beta)
 
 
 _TANH_SCALE = math.sqrt(2.0 / math.pi)
@@ -200,116 +100,205 @@ def _gelu_exact_slope(x):
     return 0.5 * (1.0 + tf.math.erf(x / math.sqrt(2.0))) + x * density
 
 
-@Piece
 def _bias_gelu_forward(x, bias, approximate):
     gelu = _gelu_tanh if approximate else _gelu_exact
     return tf.cast(gelu(float32(x) + bias), x.dtype)
 
 
-@Piece
 def _bias_gelu_backward(dy, x, bias, approximate):
     slope = _gelu_tanh_slope if approximate else _gelu_exact_slope
     dx = float32(dy) * slope(float32(x) + bias)
-    return tf.cast(dx, dy.dtype), _column_sum(dx)
+    return tf.cast(dx, dy.dtype), column_sum(dx)  # dx's shape, [size]
 
 
-def bias_gelu(
-    x: tf.Tensor, bias: tf.Tensor, approximate: bool, fuse: bool
-) -> tf.Tensor:
-    """Return GELU(x + bias) (Hendrycks and Gimpel, 2016, arXiv 1606.08415).
-
-    Args:
-        x: compute dtype [..., size].
-        bias: float32 [size].
-        approximate: whether by the tanh approximation, else by the error function.
-        fuse: see the module.
-    """
-
-    @tf.custom_gradient
-    def apply(x, bias):
-        def grad(dy):
-            return _bias_gelu_backward(dy, x, bias, approximate, fuse=fuse)
-
-        return _bias_gelu_forward(x, bias, approximate, fuse=fuse), grad
-
-    return apply(x, bias)
-
-
-def _prediction_errors(probabilities, labels, label_probabilities, dtype, fuse):
-    """Return softmax - one_hot, the gradient of the loss by the logits."""
-    label_errors = tf.cast(label_probabilities - 1.0, dtype)
-    if fuse:
-        # On a CPU a few entries are changed in place, once they have been read.
-        with tf.control_dependencies([label_errors]):
-            errors = tf.cast(tf.identity(probabilities), dtype)
-        rows = tf.range(tf.shape(labels)[0], dtype=labels.dtype)
-        index = tf.stack([rows, labels], axis=1)
-        return tf.tensor_scatter_nd_update(errors, index, label_errors)
-    vocabulary = tf.range(probabilities.shape[-1], dtype=labels.dtype)
-    hits = vocabulary[tf.newaxis] == labels[:, tf.newaxis]
-    return tf.cast(probabilities - tf.cast(hits, tf.float32), dtype)
-
-
-@Piece
 def _add_bias(logits, bias):
     return float32(logits) + bias
 
 
-def sum_masked_lm(
-    hidden: tf.Tensor,
-    table: tf.Tensor,
-    bias: tf.Tensor,
-    labels: tf.Tensor,
-    weights: tf.Tensor,
-    fuse: bool,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Add up the cross entropy and the right predictions of masked tokens.
-
-    The gradient of the logits is never scaled by the weights, but the hidden states
-    are, which are a hundred times smaller.
+def _subtract_labels_cpu(probabilities, labels, label_probs, dtype):
+    """Return softmax - one_hot, the gradient of the loss by the logits.
 
     Args:
-        hidden: compute dtype [tokens, hidden], after the head's transformation.
-        table: compute dtype [vocabulary, hidden], the token embeddings.
-        bias: float32 [vocabulary].
+        probabilities: float32 [tokens, vocabulary].
         labels: int32 [tokens].
-        weights: float32 [tokens].
-        fuse: see the module.
+        label_probs: float32 [tokens], the probabilities of the labels.
+        dtype: of the result.
+    """
+    label_errors = tf.cast(label_probs - 1.0, dtype)
+    # A few entries are changed in place, after they have been read.
+    with tf.control_dependencies([label_errors]):
+        errors = tf.cast(tf.identity(probabilities), dtype)
+    rows = tf.range(tf.shape(labels)[0], dtype=labels.dtype)  # [tokens]
+    index = tf.stack([rows, labels], axis=1)  # [tokens, 2]
+    return tf.tensor_scatter_nd_update(errors, index, label_errors)
 
-    Returns:
-        float32 scalars: sum of weights * cross entropy, and sum of the weights where
-        no token's logit is above the label's; only the first has a gradient.
+
+def _subtract_labels_xla(probabilities, labels, _, dtype):
+    """Return what `_subtract_labels_cpu` returns, without a scatter."""
+    vocabulary = tf.range(probabilities.shape[-1], dtype=labels.dtype)  # [vocabulary]
+    hits = vocabulary[tf.newaxis] == labels[:, tf.newaxis]  # [tokens, vocabulary]
+    return tf.cast(probabilities - tf.cast(hits, tf.float32), dtype)
+
+
+class Ops:
+    """The model's parts that are computed in another way on another device.
+
+    Args:
+        attend: `attention.attend_cpu` or `attention.attend_xla`.
+        compile_piece: turns an elementwise function into the one that is called.
+        subtract_labels: `_subtract_labels_cpu` or `_subtract_labels_xla`.
     """
 
-    @tf.custom_gradient
-    def apply(hidden, table, bias):
-        logits = tf.matmul(hidden, table, transpose_b=True)
-        probabilities = tf.nn.softmax(_add_bias(logits, bias, fuse=fuse))
-        highest = tf.reduce_max(probabilities, axis=-1)
-        label_probabilities = tf.gather(probabilities, labels, batch_dims=1)
-        right = float32(label_probabilities >= highest)
-        # A probability too small for float32 counts as the smallest there is, so that
-        # such a loss is 87 and not infinite; its gradient is exact either way.
-        losses = -tf.math.log(
-            tf.where(label_probabilities == 0, _SMALLEST_FLOAT32, label_probabilities)
-        )
-        with tf.control_dependencies([right]):
-            errors = _prediction_errors(
-                probabilities, labels, label_probabilities, hidden.dtype, fuse
+    def __init__(
+        self,
+        attend: Callable[..., tf.Tensor],
+        compile_piece: Callable[[Callable], Callable],
+        subtract_labels: Callable[..., tf.Tensor],
+    ):
+        self.attend = attend
+        self._subtract_labels = subtract_labels
+        self._dropout = compile_piece(_dropout)
+        self._add_norm_forward = compile_piece(_add_norm_forward)
+        self._add_norm_backward = compile_piece(_add_norm_backward)
+        self._bias_gelu_forward = compile_piece(_bias_gelu_forward)
+        self._bias_gelu_backward = compile_piece(_bias_gelu_backward)
+        self._add_bias = compile_piece(_add_bias)
+
+    def dropout(self, x: tf.Tensor, seed: tf.Tensor | None, rate: float) -> tf.Tensor:
+        """Return x, of any shape, with entries dropped, see `dropout.draw_mask`."""
+        if seed is None or rate == 0:
+            return x
+
+        @tf.custom_gradient
+        def apply(x):
+            # The backward pass draws the same mask again, from the same seed.
+            return self._dropout(x, seed, rate), lambda dy: self._dropout(
+                dy, seed, rate
             )
 
-        def grad(dloss, _):
-            factors = (dloss * weights)[:, tf.newaxis]
-            weighted = tf.cast(float32(hidden) * factors, hidden.dtype)
-            dhidden = float32(tf.matmul(errors, table)) * factors
-            dbias = tf.matmul(errors, tf.cast(factors, errors.dtype), transpose_a=True)
-            return (
-                tf.cast(dhidden, hidden.dtype),
-                tf.matmul(errors, weighted, transpose_a=True),
-                float32(dbias[:, 0]),
+        return apply(x)
+
+    def add_layer_norm(
+        self,
+        x: tf.Tensor,
+        bias: tf.Tensor,
+        residual: tf.Tensor,
+        norm: NormWeights,
+        seed: tf.Tensor | None,
+        rate: float,
+    ) -> tf.Tensor:
+        """Return LayerNorm(residual + dropout(x + bias)).
+
+        LayerNorm: Ba et al., 2016 (https://arxiv.org/abs/1607.06450).
+
+        Args:
+            x: compute dtype [..., hidden].
+            bias: float32 [hidden].
+            residual: like x.
+            norm: weights of the LayerNorm.
+            seed: seed of the dropout, or None for no dropout.
+            rate: share that is dropped.
+
+        Returns:
+            Like x.
+        """
+        seed = seed if rate else None
+
+        @tf.custom_gradient
+        def apply(x, bias, residual, gamma, beta):
+            y, kept = self._add_norm_forward(
+                x, bias, residual, NormWeights(gamma, beta), seed, rate
             )
 
-        sums = tf.reduce_sum(losses * weights), tf.reduce_sum(right * weights)
-        return sums, grad
+            def grad(dy):
+                return self._add_norm_backward(dy, kept, gamma, rate)
 
-    return apply(hidden, table, bias)
+            return y, grad
+
+        return apply(x, bias, residual, *norm)
+
+    def bias_gelu(self, x: tf.Tensor, bias: tf.Tensor, approximate: bool) -> tf.Tensor:
+        """Return GELU(x + bias).
+
+        Hendrycks and Gimpel, 2016 (https://arxiv.org/abs/1606.08415).
+
+        Args:
+            x: compute dtype [..., size].
+            bias: float32 [size].
+            approximate: by the tanh approximation, else by the error function.
+
+        Returns:
+            Like x.
+        """
+
+        @tf.custom_gradient
+        def apply(x, bias):
+            def grad(dy):
+                return self._bias_gelu_backward(dy, x, bias, approximate)
+
+            return self._bias_gelu_forward(x, bias, approximate), grad
+
+        return apply(x, bias)
+
+    def sum_masked_lm(
+        self,
+        hidden: tf.Tensor,
+        table: tf.Tensor,
+        bias: tf.Tensor,
+        labels: tf.Tensor,
+        weights: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Add up the cross entropy and the right predictions of masked tokens.
+
+        The weights never scale the gradient of the logits; they scale the hidden
+        states, which are a hundred times smaller.
+
+        Args:
+            hidden: compute dtype [tokens, hidden], after the head's transformation.
+            table: compute dtype [vocabulary, hidden], the token embeddings.
+            bias: float32 [vocabulary].
+            labels: int32 [tokens].
+            weights: float32 [tokens].
+
+        Returns:
+            float32 scalars: sum of weights * cross entropy, and sum of the weights
+            where no token's logit is above the label's; only the first has a gradient.
+        """
+
+        @tf.custom_gradient
+        def apply(hidden, table, bias):
+            logits = tf.matmul(hidden, table, transpose_b=True)  # [tokens, vocabulary]
+            probabilities = tf.nn.softmax(self._add_bias(logits, bias))
+            highest = tf.reduce_max(probabilities, axis=-1)  # [tokens]
+            label_probs = tf.gather(probabilities, labels, batch_dims=1)  # [tokens]
+            right = float32(label_probs >= highest)
+            # A probability too small for float32 counts as the smallest float32, so
+            # that such a loss is 87 and not infinite; its gradient is exact either way.
+            losses = -tf.math.log(
+                tf.where(label_probs == 0, _SMALLEST_FLOAT32, label_probs)
+            )
+            with tf.control_dependencies([right]):
+                errors = self._subtract_labels(
+                    probabilities, labels, label_probs, hidden.dtype
+                )  # Like logits.
+
+            def grad(dloss, _):
+                factors = (dloss * weights)[:, tf.newaxis]  # [tokens, 1]
+                weighted = tf.cast(float32(hidden) * factors, hidden.dtype)
+                dhidden = float32(tf.matmul(errors, table)) * factors  # Like hidden.
+                factors = tf.cast(factors, errors.dtype)
+                dbias = tf.matmul(errors, factors, transpose_a=True)  # [vocabulary, 1]
+                return (
+                    tf.cast(dhidden, hidden.dtype),
+                    tf.matmul(errors, weighted, transpose_a=True),  # Like table.
+                    float32(dbias[:, 0]),  # [vocabulary]
+                )
+
+            sums = tf.reduce_sum(losses * weights), tf.reduce_sum(right * weights)
+            return sums, grad
+
+        return apply(hidden, table, bias)
+
+
+CPU = Ops(attention.attend_cpu, compile_loop, _subtract_labels_cpu)
+XLA = Ops(attention.attend_xla, lambda piece: piece, _subtract_labels_xla)

@@ -1,4 +1,4 @@
-"""The model: the encoder with our masked-LM and next-sentence heads.
+"""The pretraining model: the encoder with masked-LM and next-sentence heads.
 
 Devlin et al., 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding" (https://arxiv.org/abs/1810.04805).
@@ -39,22 +39,31 @@ ACTIVATIONS = {config_lib.GELU_TANH: gelu_tanh, config_lib.GELU_EXACT: gelu_exac
 
 
 class MaskedLmHead(keras.layers.Layer):
-    """Predicts the token at each masked position.
+    """Predicts the token at each masked position, and computes only those.
 
-    Only the masked positions are computed. The output matrix is the token embedding
-    table (tied), and the logits are float32 whatever the compute dtype, because
-    bfloat16 logits over 21,128 tokens spoil the loss.
+    The layer returns hidden states. Training calls `sum_losses` with them, which keeps
+    no logits; evaluation calls `compute_logits`.
+
+    The output matrix is the token embedding table (tied; Press and Wolf, 2016,
+    https://arxiv.org/abs/1608.05859), and the logits are float32 whatever the compute
+    dtype, because bfloat16 logits over 21,128 tokens spoil the loss.
+
+    Args:
+        config: sizes and activation.
+        token_embedding: the encoder's, whose table is the output matrix.
+        training_ops: `fused_ops.CPU` or `fused_ops.XLA`, for `sum_losses`.
+        **kwargs: of `keras.layers.Layer`.
     """
 
     def __init__(
         self,
         config: config_lib.BertConfig,
         token_embedding: keras.layers.Embedding,
-        fuse: bool = False,
+        training_ops: fused_ops.Ops = fused_ops.XLA,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self._fuse = fuse
+        self._training_ops = training_ops
         self.vocab_size = config.vocab_size
         self.token_embedding = token_embedding
         self.dense = keras.layers.Dense(
@@ -65,7 +74,7 @@ class MaskedLmHead(keras.layers.Layer):
             name="dense",
         )
         self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=fused_ops.LAYER_NORM_EPSILON,
+            epsilon=config_lib.LAYER_NORM_EPSILON,
             dtype=self.dtype_policy,
             name="layer_norm",
         )
@@ -83,50 +92,52 @@ class MaskedLmHead(keras.layers.Layer):
         )
 
     def call(self, sequence_output, positions):
-        """Return what the logits are computed from, and the logits.
+        """Return the hidden state of each masked position.
 
         Args:
-            sequence_output: float [batch, length, hidden].
+            sequence_output: compute dtype [batch, length, hidden].
             positions: int32 [batch, predictions], indices into length.
 
         Returns:
-            Compute dtype [batch, predictions, hidden], and float32
-            [batch, predictions, vocabulary].
+            Compute dtype [batch, predictions, hidden].
         """
         # keras.ops.take_along_axis would compute int64 indices of every number.
         gathered = tf.gather(sequence_output, positions, axis=1, batch_dims=1)
-        hidden = self.layer_norm(self.dense(gathered))
-        table = keras.ops.cast(self.token_embedding.embeddings, hidden.dtype)
-        logits = keras.ops.matmul(hidden, keras.ops.transpose(table))
-        return hidden, keras.ops.cast(logits, "float32") + self.bias
+        return self.layer_norm(self.dense(gathered))
 
     def compute_output_spec(self, sequence_output, positions):
-        """Return the symbolic outputs; logits are float32 under any dtype policy."""
-        size = sequence_output.shape[-1]
-        return (
-            keras.KerasTensor((*positions.shape, size), self.compute_dtype),
-            keras.KerasTensor((*positions.shape, self.vocab_size), "float32"),
-        )
+        """Return the symbolic output; `call` wants tensors."""
+        shape = (*positions.shape, sequence_output.shape[-1])
+        return keras.KerasTensor(shape, self.compute_dtype)
 
-    def sum_losses(self, hidden, labels, weights, training: bool):
-        """Add up losses and right predictions without keeping the logits.
+    def compute_logits(self, hidden):
+        """Return float32 logits [batch, predictions, vocabulary] for evaluation.
 
         Args:
-            hidden: the first output of the layer.
+            hidden: the layer's output.
+        """
+        table = keras.ops.cast(self.token_embedding.embeddings, hidden.dtype)
+        table = keras.ops.transpose(table)  # [hidden, vocabulary]
+        logits = keras.ops.matmul(hidden, table)  # [batch, predictions, vocabulary]
+        return keras.ops.cast(logits, "float32") + self.bias
+
+    def sum_losses(self, hidden, labels, weights):
+        """Add up losses and right predictions for training, keeping no logits.
+
+        Args:
+            hidden: the layer's output.
             labels: int32 [batch, predictions], the true tokens.
             weights: float32 [batch, predictions], 0 where nothing is masked.
-            training: whether a gradient will be asked for.
 
         Returns:
             Two float32 scalars: sum of the losses, number of right predictions.
         """
-        return fused_ops.sum_masked_lm(
-            tf.reshape(hidden, (-1, hidden.shape[-1])),
+        return self._training_ops.sum_masked_lm(
+            tf.reshape(hidden, (-1, hidden.shape[-1])),  # [batch * predictions, hidden]
             tf.cast(self.token_embedding.embeddings.value, hidden.dtype),
             self.bias.value,
-            tf.reshape(labels, [-1]),
-            tf.reshape(weights, [-1]),
-            self._fuse and training,
+            tf.reshape(labels, [-1]),  # [batch * predictions]
+            tf.reshape(weights, [-1]),  # [batch * predictions]
         )
 
 
@@ -135,13 +146,17 @@ def _initializer(config: config_lib.BertConfig) -> keras.initializers.Initialize
 
 
 def build_encoder(
-    config: config_lib.BertConfig, recompute_layers: bool = False, fuse: bool = False
+    config: config_lib.BertConfig,
+    recompute_layers: bool = False,
+    training_ops: fused_ops.Ops = fused_ops.XLA,
 ) -> encoder_lib.BertEncoder:
     """Build the encoder, inputs token_ids, segment_ids and padding_mask.
 
     The arguments are `BertEncoder`'s.
     """
-    encoder = encoder_lib.BertEncoder(config, recompute_layers, fuse, name="bert")
+    encoder = encoder_lib.BertEncoder(
+        config, recompute_layers, training_ops, name="bert"
+    )
     if config.initializer_range != _KERAS_HUB_INITIALIZER_RANGE:
         scale = config.initializer_range / _KERAS_HUB_INITIALIZER_RANGE
         for variable in encoder.trainable_variables:
@@ -151,26 +166,28 @@ def build_encoder(
 
 
 def build_pretraining_model(
-    config: config_lib.BertConfig, recompute_layers: bool = False, fuse: bool = False
+    config: config_lib.BertConfig,
+    recompute_layers: bool = False,
+    training_ops: fused_ops.Ops = fused_ops.XLA,
 ) -> keras.Model:
     """Build encoder and heads as one functional model.
 
-    `recompute_layers` and `fuse` are `BertEncoder`'s.
+    The arguments are `BertEncoder`'s.
 
     Inputs, all int32: `input_ids`, `input_mask`, `segment_ids` [batch, length] and
     `masked_lm_positions` [batch, predictions].
 
     Outputs: `sequence_output` [batch, length, hidden] and `pooled_output`
-    [batch, hidden] in the compute dtype; `mlm_hidden` [batch, predictions, hidden], for
-    `MaskedLmHead.sum_losses`; `mlm_logits` [batch, predictions, vocabulary] and
-    `nsp_logits` [batch, 2] in float32 (class 1: the second part is a random one).
-    The encoder is `model.get_layer("bert")`.
+    [batch, hidden] and `mlm_hidden` [batch, predictions, hidden], for the methods of
+    `MaskedLmHead`, in the compute dtype; `nsp_logits` [batch, 2] in float32 (class 1:
+    the second part is a random one). The layers are `model.get_layer(...)` of "bert"
+    (the encoder), `MLM_HEAD` and `NSP_HEAD`.
     """
     inputs = {
         name: keras.Input((None,), dtype="int32", name=name)
         for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
     }
-    encoder = build_encoder(config, recompute_layers, fuse)
+    encoder = build_encoder(config, recompute_layers, training_ops)
     outputs = encoder(
         {
             "token_ids": inputs[schema.INPUT_IDS],
@@ -178,8 +195,8 @@ def build_pretraining_model(
             "padding_mask": inputs[schema.INPUT_MASK],
         }
     )
-    mlm_hidden, mlm_logits = MaskedLmHead(
-        config, encoder.token_embedding, fuse, name=MLM_HEAD
+    mlm_hidden = MaskedLmHead(
+        config, encoder.token_embedding, training_ops, name=MLM_HEAD
     )(outputs["sequence_output"], inputs[schema.MASKED_LM_POSITIONS])
     nsp_logits = keras.layers.Dense(
         2, kernel_initializer=_initializer(config), dtype="float32", name=NSP_HEAD
@@ -190,19 +207,32 @@ def build_pretraining_model(
             SEQUENCE_OUTPUT: outputs["sequence_output"],
             POOLED_OUTPUT: outputs["pooled_output"],
             MLM_HIDDEN: mlm_hidden,
-            MLM_LOGITS: mlm_logits,
             NSP_LOGITS: nsp_logits,
         },
         name="bert_pretraining",
     )
 
 
+def predict(model: keras.Model, inputs: dict) -> dict:
+    """Return the outputs for evaluation: dropout off, and the logits of masked tokens.
+
+    Args:
+        model: from `build_pretraining_model`.
+        inputs: the model's inputs.
+
+    Returns:
+        The model's outputs and `mlm_logits`, float32 [batch, predictions, vocabulary].
+    """
+    outputs = model(inputs, training=False)
+    head = model.get_layer(MLM_HEAD)
+    return outputs | {MLM_LOGITS: head.compute_logits(outputs[MLM_HIDDEN])}
+
+
 def freeze_sentence_head(model: keras.Model) -> None:
     """Take the pooler and the next-sentence head out of training.
 
     For the masked-LM loss alone, which reaches neither: with no gradient, weight decay
-    would slowly wipe out what a checkpoint brought along. Call it before the optimizer
-    is built.
+    would slowly wipe out a checkpoint's weights. Call it before the optimizer is built.
     """
     model.get_layer("bert").pooled_dense.trainable = False
     model.get_layer(NSP_HEAD).trainable = False

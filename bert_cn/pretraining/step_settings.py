@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from bert_cn.model import config as config_lib
-from bert_cn.model import pretraining_model
+from bert_cn.model import fused_ops, pretraining_model
 from bert_cn.pretraining import train_step
 from bert_cn.training import optimization
 
@@ -27,7 +27,7 @@ class StepSettings:
         precision: "float32" or "mixed_bfloat16".
         accumulation_steps: parts that a replica's batch is worked through in.
         recompute_layers: whether layers are computed again in the backward pass.
-        fuse: whether pieces of the model are compiled for a CPU (`model.fused_ops`).
+        training_ops: `fused_ops.CPU` or `fused_ops.XLA`, what training computes with.
         sentence_task: "nsp", "sop", or "none" for the masked-LM loss alone.
         jit_compile: whether XLA compiles the step as a whole; not under a strategy.
     """
@@ -39,7 +39,7 @@ class StepSettings:
     precision: str = "float32"
     accumulation_steps: int = 1
     recompute_layers: bool = False
-    fuse: bool = False
+    training_ops: fused_ops.Ops = fused_ops.XLA
     sentence_task: str = "nsp"
     jit_compile: bool = False
 
@@ -54,7 +54,7 @@ def build_trainer(
     keras.config.set_dtype_policy(settings.precision)
     with strategy.scope():
         model = pretraining_model.build_pretraining_model(
-            settings.config, settings.recompute_layers, settings.fuse
+            settings.config, settings.recompute_layers, settings.training_ops
         )
         if settings.sentence_task == "none":
             pretraining_model.freeze_sentence_head(model)

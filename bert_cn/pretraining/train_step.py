@@ -95,7 +95,6 @@ class Trainer:
             outputs[pretraining_model.MLM_HIDDEN],
             features[schema.MASKED_LM_IDS],
             tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32),
-            training=True,
         )
         return losses.compute_sums(outputs, features, masked_lm_sums)
 
@@ -205,7 +204,9 @@ class Trainer:
         """
 
         def measure(features):
-            outputs = self.model(self._select_inputs(features), training=False)
+            outputs = pretraining_model.predict(
+                self.model, self._select_inputs(features)
+            )
             return (
                 losses.compute_sums(outputs, features),
                 eval_metrics.compute_sums(outputs, features),
@@ -221,7 +222,9 @@ class Trainer:
         """Return the likeliest tokens, int32 [batch of a replica, predictions] each."""
 
         def predict(features):
-            outputs = self.model(self._select_inputs(features), training=False)
+            outputs = pretraining_model.predict(
+                self.model, self._select_inputs(features)
+            )
             return tf.argmax(outputs[pretraining_model.MLM_LOGITS], -1, tf.int32)
 
         return self.strategy.run(predict, args=(features,))

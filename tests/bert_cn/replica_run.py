@@ -152,7 +152,11 @@ def predict_numbers(strategy) -> list[int]:
     batch, predicted = trainer.predict_batch(next(iter(dataset)))
     whole = {name: tf.constant(value) for name, value in batch.items()}
     run = tf.function(
-        lambda: strategy.run(lambda: model(whole)[pretraining_model.MLM_LOGITS])
+        lambda: strategy.run(
+            lambda: pretraining_model.predict(model, whole)[
+                pretraining_model.MLM_LOGITS
+            ]
+        )
     )
     expected = strategy.experimental_local_results(run())[0].numpy().argmax(-1)
     np.testing.assert_array_equal(predicted, expected)

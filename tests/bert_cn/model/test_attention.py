@@ -1,4 +1,4 @@
-"""Both ways of computing attention against TensorFlow's own ops and their gradient."""
+"""Both implementations of attention against TensorFlow's own ops and their gradient."""
 
 import math
 
@@ -25,9 +25,12 @@ def attend_plainly(x, kernel, bias, output_kernel, factors):
     return tf.reshape(context, (-1, HIDDEN)) @ output_kernel
 
 
-@pytest.mark.parametrize("fuse", [False, True], ids=["any layout", "in order"])
+@pytest.mark.usefixtures("xla_for_cpus")
+@pytest.mark.parametrize(
+    "attend", [attention.attend_cpu, attention.attend_xla], ids=["cpu", "xla"]
+)
 @pytest.mark.parametrize("seed", [SEED, None], ids=["dropout", "no dropout"])
-def test_attend_and_its_gradient_equal_tensorflow(seed, fuse):
+def test_attend_and_its_gradient_equal_tensorflow(seed, attend):
     rng = np.random.default_rng(0)
     shapes = [
         (BATCH * LENGTH, HIDDEN),
@@ -38,19 +41,19 @@ def test_attend_and_its_gradient_equal_tensorflow(seed, fuse):
     tensors = [tf.constant(rng.normal(0, 0.4, shape), tf.float32) for shape in shapes]
     factors = 1.0
     if seed is not None:
-        mask = dropout_lib.draw(tf.zeros([BATCH, HEADS, LENGTH, LENGTH]), SEED, RATE)
+        scores = tf.zeros([BATCH, HEADS, LENGTH, LENGTH])
+        mask = dropout_lib.draw_mask(scores, SEED, RATE)
         factors = tf.cast(mask, tf.float32) / (1 - RATE)
-        if not fuse:  # Entries are numbered in another order.
+        if attend is attention.attend_xla:  # Entries are numbered in another order.
             factors = tf.transpose(factors, (0, 1, 3, 2))
     outer = tf.constant(rng.normal(size=shapes[0]), tf.float32)
 
-    def attend(x, kernel, bias, output_kernel):
-        return attention.attend(
-            x, (kernel, bias), output_kernel, MASK, HEADS, seed, RATE, fuse
-        )
+    def run_attend(x, *weights):
+        weights = attention.AttentionWeights(*weights)
+        return attend(x, weights, MASK, HEADS, seed, RATE)
 
     results = []
-    for compute in (attend, lambda *tensors: attend_plainly(*tensors, factors)):
+    for compute in (run_attend, lambda *tensors: attend_plainly(*tensors, factors)):
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             y = compute(*tensors)

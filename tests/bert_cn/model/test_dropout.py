@@ -12,7 +12,7 @@ TOLERANCE = 5 / 1000
 
 
 def draw(*seed, rate=0.5, shape=SHAPE):
-    mask = dropout.draw(tf.zeros(shape), tf.constant(seed), rate)
+    mask = dropout.draw_mask(tf.zeros(shape), tf.constant(seed), rate)
     return mask.numpy()
 
 
@@ -49,7 +49,7 @@ def test_mask_is_the_same_compiled_and_of_unknown_shape():
     expected = draw(3, 4, shape=(7, 3, 5))
     for signature in ([7, 3, 5], [None, 3, None]):
         compiled = tf.function(
-            lambda x: dropout.draw(x, seed, 0.5),
+            lambda x: dropout.draw_mask(x, seed, 0.5),
             input_signature=[tf.TensorSpec(signature)],
             jit_compile=None not in signature,
         )

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bert_cn.model import config as config_lib
 from bert_cn.model import dropout as dropout_lib
 from bert_cn.model import fused_ops
 
-FUSE = pytest.mark.parametrize("fuse", [False, True], ids=["plain", "fused"])
+BOTH_OPS = pytest.mark.parametrize(
+    "ops", [fused_ops.XLA, fused_ops.CPU], ids=["xla", "cpu"]
+)
+pytestmark = pytest.mark.usefixtures("xla_for_cpus")
 SEED = tf.constant([3, 4])
 RATE = 0.25
 
@@ -21,7 +25,7 @@ def normal(*shape, seed=0):
 
 def keeps(shape):
     """Return 1 / (1 - RATE) where SEED keeps an entry, else 0."""
-    mask = dropout_lib.draw(tf.zeros(shape), SEED, RATE)
+    mask = dropout_lib.draw_mask(tf.zeros(shape), SEED, RATE)
     return tf.cast(mask, tf.float32) / (1 - RATE)
 
 
@@ -44,30 +48,32 @@ def assert_same(function, reference, *tensors):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)
 
 
-@FUSE
+@BOTH_OPS
 @pytest.mark.parametrize("approximate", [False, True], ids=["exact", "tanh"])
-def test_bias_gelu_equals_tensorflow(approximate, fuse):
+def test_bias_gelu_equals_tensorflow(approximate, ops):
     assert_same(
-        lambda x, b: fused_ops.bias_gelu(x, b, approximate, fuse),
+        lambda x, b: ops.bias_gelu(x, b, approximate),
         lambda x, b: tf.nn.gelu(x + b, approximate),
         3 * normal(6, 10),
         normal(10, seed=1),
     )
 
 
-@FUSE
+@BOTH_OPS
 @pytest.mark.parametrize("size", [32, 10], ids=["in lanes", "not in lanes"])
 @pytest.mark.parametrize("seed", [SEED, None], ids=["dropout", "no dropout"])
-def test_add_layer_norm_equals_tensorflow(size, seed, fuse):
+def test_add_layer_norm_equals_tensorflow(size, seed, ops):
     def reference(x, bias, residual, gamma, beta):
         x = (x + bias) * (1.0 if seed is None else keeps(x.shape))
         mean, variance = tf.nn.moments(x + residual, [-1], keepdims=True)
         return tf.nn.batch_normalization(
-            x + residual, mean, variance, beta, gamma, fused_ops.LAYER_NORM_EPSILON
+            x + residual, mean, variance, beta, gamma, config_lib.LAYER_NORM_EPSILON
         )
 
     assert_same(
-        lambda *tensors: fused_ops.add_layer_norm(*tensors, seed, RATE, fuse),
+        lambda x, bias, residual, *norm: ops.add_layer_norm(
+            x, bias, residual, fused_ops.NormWeights(*norm), seed, RATE
+        ),
         reference,
         normal(6, size),
         *(normal(*s, seed=i) for i, s in enumerate([(size,), (6, size)], 1)),
@@ -75,17 +81,17 @@ def test_add_layer_norm_equals_tensorflow(size, seed, fuse):
     )
 
 
-@FUSE
-def test_dropout_drops_the_same_units_in_both_directions(fuse):
+@BOTH_OPS
+def test_dropout_drops_the_same_entries_in_both_directions(ops):
     assert_same(
-        lambda x: fused_ops.dropout(x, SEED, RATE, fuse),
+        lambda x: ops.dropout(x, SEED, RATE),
         lambda x: x * keeps(x.shape),
         normal(50, 20),
     )
 
 
-@FUSE
-def test_sum_masked_lm_equals_tensorflow(fuse):
+@BOTH_OPS
+def test_sum_masked_lm_equals_tensorflow(ops):
     labels = tf.constant([3, 0, 29, 3])
     weights = tf.constant([1.0, 1.0, 0.0, 0.5])
 
@@ -95,9 +101,7 @@ def test_sum_masked_lm_equals_tensorflow(fuse):
         return tf.reduce_sum(losses * weights)[None]
 
     assert_same(
-        lambda *tensors: fused_ops.sum_masked_lm(*tensors, labels, weights, fuse)[0][
-            None
-        ],
+        lambda *tensors: ops.sum_masked_lm(*tensors, labels, weights)[0][None],
         reference,
         normal(4, 8),
         normal(30, 8, seed=1),
@@ -107,25 +111,23 @@ def test_sum_masked_lm_equals_tensorflow(fuse):
 
 def test_sum_masked_lm_counts_right_predictions_by_weight():
     # One-hot hidden states against the identity: token i is predicted for row i.
-    _, right = fused_ops.sum_masked_lm(
+    _, right = fused_ops.XLA.sum_masked_lm(
         tf.eye(4),
         tf.eye(4),
         tf.zeros(4),
         tf.constant([0, 1, 0, 3]),
         tf.constant([1.0, 0.0, 1.0, 1.0]),
-        False,
     )
     assert right == 2
 
 
 def test_impossible_prediction_has_a_finite_loss_and_nan_stays_nan():
     for value, expected in ((1e4, 87.3), (math.nan, math.nan)):
-        loss, _ = fused_ops.sum_masked_lm(
+        loss, _ = fused_ops.XLA.sum_masked_lm(
             tf.constant([[value, 0.0]]),
             tf.eye(2),
             tf.zeros(2),
             tf.constant([1]),
             tf.ones(1),
-            False,
         )
         np.testing.assert_allclose(loss, expected, atol=0.1)
