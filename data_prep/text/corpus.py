@@ -20,7 +20,7 @@ JSON_LINES_SUFFIX = ".jsonl"
 ON_BAD_UTF8 = ("fail", "replace")
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 4 << 20
-_PACKED_BLOCK_BYTES = 1 << 16
+_COMPRESSED_BLOCK_BYTES = 1 << 16
 # A line of white space alone ends a document, as with google-research/bert's
 # `line.strip()`.
 _DOCUMENT_BREAK = re.compile(r"\n(?:[^\S\n]*\n)+")
@@ -79,7 +79,7 @@ def find_files(patterns: str) -> list[InputFile]:
         )
     paths: set[str] = set()
     for pattern in listed:
-        # A file's name may hold brackets, which are no glob then.
+        # Brackets in the name of an existing file are not a glob.
         literal = storage.exists(pattern)
         found = [pattern] if literal else storage.glob(pattern)
         if not found:
@@ -88,7 +88,7 @@ def find_files(patterns: str) -> list[InputFile]:
                 "globs."
             )
         paths.update(found)
-    return [_look_at(path) for path in sorted(paths)]
+    return [_check_file(path) for path in sorted(paths)]
 
 
 def check_text_field(files: Sequence[InputFile], text_field: str) -> None:
@@ -100,7 +100,7 @@ def check_text_field(files: Sequence[InputFile], text_field: str) -> None:
         )
 
 
-def _look_at(path: str) -> InputFile:
+def _check_file(path: str) -> InputFile:
     try:
         path.encode()
     except UnicodeEncodeError as error:
@@ -163,7 +163,7 @@ def read_documents(
 
 
 def is_json_lines(path: str) -> bool:
-    """Say whether a file's name ends in .jsonl, or in .jsonl and a compression's."""
+    """Say whether a file's name ends in .jsonl, such as a.jsonl or a.jsonl.gz."""
     return path.removesuffix(compression.find_suffix(path)).endswith(JSON_LINES_SUFFIX)
 
 
@@ -193,8 +193,8 @@ class _Blocks:
         self.done = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        packed = compression.find_suffix(self._path)
-        size = _PACKED_BLOCK_BYTES if packed else _BLOCK_BYTES
+        compressed = compression.find_suffix(self._path)
+        size = _COMPRESSED_BLOCK_BYTES if compressed else _BLOCK_BYTES
         with storage.open(self._path, "rb") as file:
             while block := file.read(size):
                 if self._sha256 is not None:
@@ -249,23 +249,23 @@ def _find_text(line: str, text_field: str, where: str) -> str:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{where} is no JSON ({error}): a .jsonl file holds one object a line."
+            f"{where} is not JSON ({error}): a .jsonl file holds one object a line."
         ) from error
     if not isinstance(content, dict):
         raise ValueError(
-            f"{where} is no JSON object: write each document as "
+            f"{where} is not a JSON object: write each document as "
             f'{{"{text_field}": "..."}}.'
         )
     if text_field not in content:
         raise ValueError(
             f"{where} has no field {text_field!r}, only {', '.join(sorted(content))}: "
-            "name the one that holds the document with --text_field."
+            "name the field that holds the document with --text_field."
         )
     text = content[text_field]
     if not isinstance(text, str):
         raise ValueError(
-            f"{where} has a {type(text).__name__} in the field {text_field!r}, not a "
-            "text: name another with --text_field."
+            f"{where} has no text but {type(text).__name__} in the field "
+            f"{text_field!r}: name another field with --text_field."
         )
     # JSON may hold half of a surrogate pair, such as \ud83d, which is no character.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -295,9 +295,9 @@ def _decode(data: bytes, path: str, offset: int, on_bad_utf8: str) -> str:
         hint = ""
         if offset == 0 and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             hint = " (it begins as UTF-16 does)"
-        packed = " of its text" if compression.find_suffix(path) else ""
+        of_text = " of its text" if compression.find_suffix(path) else ""
         raise ValueError(
-            f"--input_file {path!r} is not UTF-8 at byte {where}{packed}: found "
+            f"--input_file {path!r} is not UTF-8 at byte {where}{of_text}: found "
             f"0x{data[error.start]:02x}{hint}; convert the file, for instance with "
             "iconv -f GB18030 -t UTF-8, or pass --on_bad_utf8=replace."
         ) from error

@@ -51,7 +51,7 @@ class Vocabulary:
 
     Attributes:
         tokens: the tokens in the order of their ids.
-        path: where it was read from, for messages.
+        path: the file that it was read from, for messages.
         data: the file's bytes.
     """
 

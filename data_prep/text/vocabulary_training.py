@@ -96,7 +96,7 @@ def write_vocabulary(tokens: list[str], path: str) -> None:
 def _check_sizes(vocab_size: int, min_frequency: int) -> None:
     if vocab_size <= len(SPECIAL_TOKENS):
         raise ValueError(
-            f"--vocab_size={vocab_size} leaves no room beside the "
+            f"--vocab_size={vocab_size} leaves no room after the "
             f"{len(SPECIAL_TOKENS)} special tokens: ask for more, such as 21128."
         )
     if min_frequency < 0:

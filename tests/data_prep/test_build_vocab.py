@@ -42,7 +42,7 @@ def train(tmp_path):
     return run
 
 
-def test_pieces_are_learned_behind_characters(train):
+def test_pieces_are_learned_after_characters(train):
     tokens = train("aba aba 好\n")
     assert tokens[7:] == ["a", "b", "好", "##a", "##b", "##ba", "aba"]
 
@@ -54,12 +54,12 @@ def test_case_is_kept_unless_asked(train):
     assert "e" in lower
 
 
-def test_frequent_characters_come_first_where_room_is_short(train):
+def test_frequent_characters_come_first_if_room_is_short(train):
     tokens = train("好好好天天气\n", vocab_size=9)
     assert tokens[7:] == ["天", "好"]
 
 
-def test_nothing_fits_beside_the_special_tokens(train):
+def test_vocabulary_without_room_for_text_is_refused(train):
     with pytest.raises(ValueError, match="--vocab_size=7 leaves no room"):
         train("a\n", vocab_size=7)
 

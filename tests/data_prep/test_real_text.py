@@ -1,4 +1,4 @@
-"""What whole-word masking promises, checked on real text from the records alone."""
+"""The promises of whole-word masking, checked on real text from the records alone."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from data_prep.text import corpus, segmentation, tokenization, vocab
 pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 
 LENGTH, PREDICTIONS = 128, 20
-# Token ids as characters, so that `str.find` finds where a sequence comes from.
+# Token ids become characters, so that `str.find` finds the source of a sequence.
 _FIRST_CHARACTER = 0x4000
 
 
@@ -30,7 +30,7 @@ def texts(shared_folder):
 
 @pytest.fixture(scope="module")
 def words_of_text(texts, vocabulary):
-    """All text as one string of ids, and of each token its word (rjieba's, per line).
+    """All text as one string of ids, and each token's word (rjieba's, per line).
 
     Each line ends with [PAD], which no text yields.
     """
@@ -88,7 +88,7 @@ def test_segments_begin_and_end_with_words_that_are_masked_whole(
             place = text.find(segment)
             while place >= 0 and not (begins[place] and begins[place + end - start]):
                 place = text.find(segment, place + 1)
-            # Some place of the text where it begins and ends with a word.
+            # The segment occurs in the text where it begins and ends with a word.
             assert place >= 0, (row, start)
             segments += 1
             number = words[place : place + end - start]

@@ -31,7 +31,7 @@ def test_documents_are_those_of_the_text(tmp_path, suffix, monkeypatch):
     data = PACK[suffix](TEXT.encode())
     sha256 = hashlib.sha256()
     path = tmp_path / f"a.txt{suffix}"
-    monkeypatch.setattr(corpus, "_PACKED_BLOCK_BYTES", 7)
+    monkeypatch.setattr(corpus, "_COMPRESSED_BLOCK_BYTES", 7)
     assert read(path, data, sha256) == ["甲乙\n丙", *["丁\n甲乙\n丙"] * 4, "丁"]
     assert sha256.hexdigest() == hashlib.sha256(data).hexdigest()
 

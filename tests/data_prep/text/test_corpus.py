@@ -178,9 +178,9 @@ def test_text_field_names_the_document(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"text": ', r"a.jsonl' line 2 is no JSON \(Expecting value"),
-        ('["甲"]', r"line 2 is no JSON object: write each document as"),
-        ('{"text": 3}', "line 2 has a int in the field 'text', not a text"),
+        ('{"text": ', r"a.jsonl' line 2 is not JSON \(Expecting value"),
+        ('["甲"]', r"line 2 is not a JSON object: write each document as"),
+        ('{"text": 3}', "line 2 has no text but int in the field 'text': name"),
     ],
 )
 def test_bad_json_line_is_refused(tmp_path, line, message):
@@ -191,7 +191,7 @@ def test_bad_json_line_is_refused(tmp_path, line, message):
 def test_json_line_nested_too_deeply_is_refused(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": ' + "[" * 100_000 + "\n")
-    with pytest.raises(ValueError, match=r"a.jsonl' line 1 is no JSON \("):
+    with pytest.raises(ValueError, match=r"a.jsonl' line 1 is not JSON \("):
         list(corpus.read_documents(str(path)))
 
 

@@ -7,7 +7,7 @@ from data_prep.text import segmentation, tokenization, vocab
 GOLDEN = "使用语言模型来预测下一个词的probability。"
 
 
-def groups_of(vocabulary, tokenized) -> list[str]:
+def words_of(vocabulary, tokenized) -> list[str]:
     tokens = [vocabulary.tokens[i] for i in tokenized.tokens]
     places = np.flatnonzero(tokenized.word_starts).tolist()
     return ["+".join(tokens[a:b]) for a, b in zip(places, places[1:], strict=False)]
@@ -31,7 +31,7 @@ def tokenize(make_vocabulary):
 def test_golden_sentence_gives_whole_words(tokenize):
     tokens = [*"使用语言模型来预测下一个词的。", "pro", "##ba", "##bility"]
     vocabulary, tokenized = tokenize([GOLDEN], tokens)
-    assert groups_of(vocabulary, tokenized) == [
+    assert words_of(vocabulary, tokenized) == [
         "使+用",
         "语+言",
         "模+型",
@@ -46,21 +46,21 @@ def test_golden_sentence_gives_whole_words(tokenize):
     ]
 
 
-def test_mixed_word_is_one_group(tokenize):
+def test_mixed_word_is_one_word(tokenize):
     tokens = [*"卡拉打印好", "ok", "3d"]
     vocabulary, tokenized = tokenize(["卡拉OK 3D打印 好"], tokens, "whitespace")
-    assert groups_of(vocabulary, tokenized) == ["卡+拉+ok", "3d+打+印", "好"]
+    assert words_of(vocabulary, tokenized) == ["卡+拉+ok", "3d+打+印", "好"]
 
 
-def test_word_cut_inside_a_piece_stays_one_group(tokenize):
+def test_word_cut_inside_a_piece_stays_one_word(tokenize):
     # A segmenter that cuts after every second character: ab|cd|e.
     vocabulary, tokenized = tokenize(["abcde 模"], ["abc", "##de", "模"], "none")
-    assert groups_of(vocabulary, tokenized) == ["abc+##de", "模"]
+    assert words_of(vocabulary, tokenized) == ["abc+##de", "模"]
 
 
 def test_segmenter_none_leaves_wordpiece_words(tokenize):
     vocabulary, tokenized = tokenize(["模型ab"], ["模", "型", "a", "##b"], "none")
-    assert groups_of(vocabulary, tokenized) == ["模", "型", "a+##b"]
+    assert words_of(vocabulary, tokenized) == ["模", "型", "a+##b"]
 
 
 def test_documents_sentences_and_copies_are_marked(tokenize):
@@ -109,7 +109,7 @@ def test_long_word_falls_into_pieces(tokenize):
     vocabulary, tokenized = tokenize(
         ["甲甲甲甲 ab乙"], ["甲", "a", "##b", "乙"], "whitespace", max_segment_tokens=8
     )
-    assert groups_of(vocabulary, tokenized) == ["甲", "甲", "甲", "甲", "a+##b", "乙"]
+    assert words_of(vocabulary, tokenized) == ["甲", "甲", "甲", "甲", "a+##b", "乙"]
     assert tokenized.counts["words_cut"] == 2
 
 
@@ -121,7 +121,7 @@ def test_no_documents_give_empty_arrays(tokenize):
 
 @pytest.mark.shared_data
 @pytest.mark.slow
-def test_every_word_of_real_text_is_one_group(shared_folder):
+def test_every_word_of_real_text_stays_whole(shared_folder):
     vocabulary = vocab.load_vocabulary(
         str(shared_folder / "data/vocab/chinese_L-12_H-768_A-12/vocab.txt")
     )
@@ -133,7 +133,7 @@ def test_every_word_of_real_text_is_one_group(shared_folder):
         vocabulary, True, segmenter, 10_000
     ).tokenize(documents)
     offsets = tokenization.Tokenizer(vocabulary, True).tokenize(documents)
-    group = np.cumsum(tokenized.word_starts[:-1])
+    marked = np.cumsum(tokenized.word_starts[:-1])
     words = whole = 0
     for number, document in enumerate(documents):
         first, last = offsets.line_starts[number : number + 2]
@@ -143,6 +143,6 @@ def test_every_word_of_real_text_is_one_group(shared_folder):
             ids = offsets.ids[first + begin : first + end]
             if end - begin > 1 and vocabulary.unk_id not in ids:
                 words += 1
-                whole += len(set(group[first + begin : first + end].tolist())) == 1
+                whole += len(set(marked[first + begin : first + end].tolist())) == 1
     assert words > 390_000
     assert whole == words

@@ -37,7 +37,7 @@ def test_golden_sentence_gives_pieces_and_offsets(make_vocabulary):
     ]
     singles = [(i, i + 1) for i in range(14)]
     assert spans_of(result) == [*singles, (14, 17), (17, 19), (19, 25), (25, 26)]
-    # Only ##ba and ##bility go on with a word.
+    # Only ##ba and ##bility continue a word.
     assert np.flatnonzero(~result.word_starts).tolist() == [15, 16]
 
 

@@ -17,11 +17,11 @@ from data_prep.text import corpus, segmentation, traditional
         ("皇后說話", True),
     ],
 )
-def test_text_is_what_most_of_its_telling_characters_are(text, expected):
+def test_text_is_traditional_if_most_characters_that_differ_are(text, expected):
     assert traditional.is_traditional(text) is expected
 
 
-def test_choice_decides_which_documents_have_shadows():
+def test_choice_decides_which_documents_are_simplified():
     old, new = "語言", "语言"
     applies = {c: traditional.Simplifier(c).applies for c in traditional.CHOICES}
     assert [applies["auto"](old), applies["auto"](new)] == [True, False]
@@ -29,10 +29,10 @@ def test_choice_decides_which_documents_have_shadows():
     assert [applies["no"](old), applies["no"](new)] == [False, False]
 
 
-def test_shadow_is_simplified_line_by_line():
+def test_lines_are_simplified_one_by_one():
     lines = ["使用語言模型", "", "皇后說乾坤 OK", "頭髮發"]
-    shadow = traditional.Simplifier("yes").simplify(lines)
-    assert shadow == ["使用语言模型", "", "皇后说乾坤 OK", "头发发"]
+    simplified = traditional.Simplifier("yes").simplify(lines)
+    assert simplified == ["使用语言模型", "", "皇后说乾坤 OK", "头发发"]
 
 
 def test_line_that_opencc_makes_longer_is_converted_by_characters(monkeypatch):
@@ -42,12 +42,12 @@ def test_line_that_opencc_makes_longer_is_converted_by_characters(monkeypatch):
 
     traditional._character_map("t2s")  # made by OpenCC itself, before it is replaced
     monkeypatch.setattr(traditional, "_converter", lambda direction: Longer())
-    shadow = traditional.Simplifier("yes").simplify(["語言說", "天"])
-    assert shadow == ["语言说", "天"]
+    simplified = traditional.Simplifier("yes").simplify(["語言說", "天"])
+    assert simplified == ["语言说", "天"]
 
 
 @pytest.mark.shared_data
-def test_encyclopedias_are_told_apart_and_keep_their_lengths(shared_folder):
+def test_encyclopedias_are_recognized_and_keep_their_lengths(shared_folder):
     found = {}
     for name in (
         "zh_wiki_traditional/drcd_dev_test.txt",
@@ -68,11 +68,11 @@ def test_encyclopedias_are_told_apart_and_keep_their_lengths(shared_folder):
     assert found["zh_wiki_simp"] < 0.001
 
 
-def test_words_of_traditional_text_lie_where_its_shadows_do():
+def test_words_of_traditional_text_are_those_of_its_simplified_text():
     segment = segmentation.build_segmenter("rjieba")
     line = "使用語言模型來預測"
-    (shadow,) = traditional.Simplifier("yes").simplify([line])
-    starts = segment(shadow)
+    (simplified,) = traditional.Simplifier("yes").simplify([line])
+    starts = segment(simplified)
     places = [*np.flatnonzero(starts).tolist(), len(line)]
     words = [line[a:b] for a, b in zip(places, places[1:], strict=False)]
     assert words == ["使用", "語言", "模型", "來", "預測"]
