@@ -22,6 +22,7 @@ from bert_cn.pretraining import (
     evaluation,
     failure_report,
     input_pipeline,
+    losses,
     record_checks,
     run_folder,
     step_settings,
@@ -272,7 +273,7 @@ def _run(strategy: tf.distribute.Strategy, output_dir: str) -> None:
                 print(f"Weights alone: {weights}", flush=True)
         if _DO_EVAL.value and finished:
             finished = evaluate()
-    reporting.draw_run(output_dir)
+    reporting.draw_run(output_dir, losses.PANELS)
     if not finished:
         again = command_line.command_again()
         print(f"Stopped at step {trainer.step}. Go on with:\n  {again}", flush=True)
@@ -336,7 +337,9 @@ def _build_reporter(
     output_dir: str, schedule: optimization.WarmupPolynomialDecay, step: int
 ) -> reporting.StepReporter:
     log_dir = reporting.log_dir(output_dir, "train")
-    return reporting.StepReporter(log_dir, schedule, _TRAIN_BATCH_SIZE.value, step)
+    return reporting.StepReporter(
+        log_dir, schedule, _TRAIN_BATCH_SIZE.value, step, losses.LINE_METRICS
+    )
 
 
 def _check_flags() -> None:

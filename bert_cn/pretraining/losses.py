@@ -18,6 +18,9 @@ LOSS = "loss"
 _SENTENCE = "next_sentence"
 _SENTENCE_ORDER = "sentence_order"
 SENTENCE_ACCURACIES = (NEXT_SENTENCE_ACCURACY, f"{_SENTENCE_ORDER}_accuracy")
+# What the step line shows, and the panels of loss_curve.png (see `training.reporting`).
+LINE_METRICS = (LOSS, MASKED_LM_ACCURACY, *SENTENCE_ACCURACIES)
+PANELS = ((LOSS,), (MASKED_LM_ACCURACY,), SENTENCE_ACCURACIES, ("learning_rate",))
 
 # Order of the entries of the vector that `compute_sums` returns.
 _SUMS = (

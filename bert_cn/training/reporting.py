@@ -1,4 +1,4 @@
-"""What a run tells: the step line, TensorBoard, curves and eval_results.txt."""
+"""Reports of a run: the step line, TensorBoard, curves and eval_results.txt."""
 
 import collections
 import contextlib
@@ -7,31 +7,18 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from bert_cn.pretraining import losses
+from data_prep import storage
 
 CURVES_FILE = "loss_curve.png"
 EVAL_RESULTS_FILE = "eval_results.txt"
 SAMPLES_FILE = "eval_samples.md"
-# Training waits for input where more than this share of the time goes there.
-_MOST_INPUT_SHARE = 0.2
-_LINE_METRICS = (
-    losses.LOSS,
-    losses.MASKED_LM_ACCURACY,
-    *losses.SENTENCE_ACCURACIES,
-)
-# The panels of the curves: tags of the training and evaluation scalars, of which the
-# first that a run has is drawn and gives the title.
-_PANELS = (
-    (losses.LOSS,),
-    (losses.MASKED_LM_ACCURACY,),
-    losses.SENTENCE_ACCURACIES,
-    ("learning_rate",),
-)
+# A run that waits for input for more than this share of its time gets a warning.
+_MAX_INPUT_SHARE = 0.2
 
 
 class StepReporter:
@@ -42,20 +29,30 @@ class StepReporter:
         schedule: `optimization.WarmupPolynomialDecay` of the run.
         batch_size: records per update over all replicas.
         step: updates made before this run began.
+        line_metrics: names of the metrics that the line shows, if a run has them;
+            TensorBoard gets all metrics.
     """
 
-    def __init__(self, log_dir: str, schedule, batch_size: int, step: int):
+    def __init__(
+        self,
+        log_dir: str,
+        schedule,
+        batch_size: int,
+        step: int,
+        line_metrics: Sequence[str],
+    ):
         self._writer = tf.summary.create_file_writer(log_dir)
         self._schedule = schedule
         self._num_train_steps = schedule.num_train_steps
         self._batch_size = batch_size
+        self._line_metrics = line_metrics
         self._last_step = step
         self._last_time = time.monotonic()
         self._reported, self._waits = False, False
 
     @property
     def seconds_since_report(self) -> float:
-        """Seconds since the last line or the start, without those of `stop_clock`."""
+        """Seconds since the last line or the start, those in `stop_clock` left out."""
         return time.monotonic() - self._last_time
 
     def report(
@@ -65,18 +62,20 @@ class StepReporter:
 
         Args:
             step: updates made so far.
-            metrics: from `losses.summarize`.
-            input_seconds: since the last report, spent waiting for input; not a number
-                if unknown.
+            metrics: name -> mean over those steps.
+            input_seconds: seconds spent waiting for input since the last report; NaN if
+                unknown.
         """
-        # That of the last update, before which step - 1 had been made.
+        # The last update had this rate: step - 1 updates had been made before it.
         learning_rate = float(self._schedule(step - 1))
         seconds = max(self.seconds_since_report, 1e-9)
         steps = step - self._last_step
         rate = steps / seconds * self._batch_size
         left = (self._num_train_steps - step) * seconds / steps
         shown = "".join(
-            f"  {name} {metrics[name]:.4f}" for name in _LINE_METRICS if name in metrics
+            f"  {name} {metrics[name]:.4f}"
+            for name in self._line_metrics
+            if name in metrics
         )
         scalars = {
             **metrics,
@@ -100,8 +99,8 @@ class StepReporter:
         self._last_step, self._last_time = step, time.monotonic()
 
     def _warn_of_waiting(self, step: int, share: float) -> None:
-        """Warn where it begins; the first interval fills buffers and is left out."""
-        waits = share > _MOST_INPUT_SHARE and self._reported
+        """Warn when waiting begins, but not of the first interval: it fills buffers."""
+        waits = share > _MAX_INPUT_SHARE and self._reported
         if waits and not self._waits:
             print(
                 f"warning: from step {self._last_step} to {step} training waited for "
@@ -113,9 +112,9 @@ class StepReporter:
 
     @contextlib.contextmanager
     def stop_clock(self) -> Iterator[None]:
-        """Leave the time of what is done inside, such as an evaluation, out of rates.
+        """Leave the time inside, such as an evaluation's, out of the reported rates.
 
-        The steps since the last report, and their time, still count.
+        The steps since the last report and their own time still count.
         """
         begin = time.monotonic()
         yield
@@ -149,32 +148,30 @@ def write_eval_results(output_dir: str, metrics: dict[str, float], step: int) ->
     """Write eval_results.txt with Google BERT's keys; returns its path."""
     path = os.path.join(output_dir, EVAL_RESULTS_FILE)
     values = {**metrics, "global_step": step}
-    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
-        for name in sorted(values):
-            file.write(f"{name} = {values[name]}\n")
-    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+    lines = [f"{name} = {values[name]}\n" for name in sorted(values)]
+    storage.write_whole(path, "".join(lines))
     return path
 
 
 def read_eval_results(output_dir: str) -> dict[str, float]:
-    """Return what `write_eval_results` wrote; nothing if there is no such file."""
+    """Return the values of eval_results.txt by name; {} if there is no such file."""
     path = os.path.join(output_dir, EVAL_RESULTS_FILE)
-    if not tf.io.gfile.exists(path):
+    if not storage.exists(path):
         return {}
-    with tf.io.gfile.GFile(path, "r") as file:
-        pairs = (line.rstrip().split(" = ") for line in file)
-        return {name: float(value) for name, value in pairs}
+    lines = storage.read_bytes(path).decode("utf-8").splitlines()
+    pairs = (line.rstrip().split(" = ") for line in lines)
+    return {name: float(value) for name, value in pairs}
 
 
 def remove_eval_results(output_dir: str) -> None:
-    """Remove what `write_eval_results` wrote, if it did."""
+    """Remove eval_results.txt, if it is there."""
     path = os.path.join(output_dir, EVAL_RESULTS_FILE)
-    if tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)
+    if storage.exists(path):
+        storage.remove(path)
 
 
 def read_evaluated_step(output_dir: str) -> int | None:
-    """Return the step of the last evaluation that came to its end, or None."""
+    """Return the step of the last evaluation that was completed, or None."""
     values = read_eval_results(output_dir)
     return int(values["global_step"]) if values else None
 
@@ -184,37 +181,46 @@ def log_dir(output_dir: str, name: str) -> str:
     return os.path.join(output_dir, "tensorboard", name)
 
 
-def draw_run(output_dir: str) -> None:
-    """Draw the curves of a run into its folder and say where they are."""
+def draw_run(output_dir: str, panels: Sequence[Sequence[str]]) -> None:
+    """Draw the curves of a run into its folder and say where they are.
+
+    Args:
+        output_dir: the run's folder.
+        panels: see `draw_curves`.
+    """
     path = os.path.join(output_dir, CURVES_FILE)
     log_dirs = {name: log_dir(output_dir, name) for name in ("train", "eval")}
-    if draw_curves(log_dirs, path):
+    if draw_curves(log_dirs, path, panels):
         print(f"Curves: {path}")
         print(f"TensorBoard: tensorboard --logdir={log_dir(output_dir, '')}")
 
 
-def draw_curves(log_dirs: dict[str, str], path: str) -> bool:
-    """Draw the curves of a run, all its resumptions included, from TensorBoard files.
+def draw_curves(
+    log_dirs: dict[str, str], path: str, panels: Sequence[Sequence[str]]
+) -> bool:
+    """Draw the curves of a run, including its resumed parts, from TensorBoard files.
 
     Args:
         log_dirs: label -> folder with event files, such as {"train": ..., "eval": ...}.
         path: where the PNG goes.
+        panels: tags of scalars for each of four panels. A panel draws the first of its
+            tags that the run has, and takes it as its title.
 
     Returns:
         False if there was nothing to draw yet.
     """
-    # Here, because it takes a second to import and a step line needs none of it.
+    # Imported here because it takes a second and a step line does not need it.
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    curves = {label: _read_scalars(folder) for label, folder in log_dirs.items()}
+    curves = {label: read_scalars(folder) for label, folder in log_dirs.items()}
     if not any(curves.values()):
         return False
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), constrained_layout=True)
     known = {tag for scalars in curves.values() for tag in scalars}
-    for axis, tags in zip(axes.flat, _PANELS, strict=True):
+    for axis, tags in zip(axes.flat, panels, strict=True):
         tag = next((tag for tag in tags if tag in known), tags[0])
         for label, scalars in curves.items():
             if points := scalars.get(tag):
@@ -231,8 +237,8 @@ def draw_curves(log_dirs: dict[str, str], path: str) -> bool:
     return True
 
 
-def _read_scalars(folder: str) -> dict[str, dict[int, float]]:
-    """Return tag -> {step: value}; what a resumed run wrote again wins."""
+def read_scalars(folder: str) -> dict[str, dict[int, float]]:
+    """Return tag -> {step: value}; a value that a resumed run wrote again wins."""
     if not tf.io.gfile.exists(folder):
         return {}
     events = event_accumulator.EventAccumulator(

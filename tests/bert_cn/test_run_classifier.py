@@ -86,7 +86,7 @@ def test_training_leaves_results_predictions_and_a_model(trained, folder):
 
 def test_curves_show_training_and_dev(trained, folder):
     log_dir = functools.partial(reporting.log_dir, str(folder / "out"))
-    train, dev = (reporting._read_scalars(log_dir(name)) for name in ("train", "eval"))
+    train, dev = (reporting.read_scalars(log_dir(name)) for name in ("train", "eval"))
     # 40 examples in batches of 8 are 5 updates an epoch, of which 4 warm up.
     epochs = range(5, 41, 5)
     rates = {step: 0.01 * (1 - (step - 1) / 40) for step in epochs}

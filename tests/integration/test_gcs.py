@@ -272,7 +272,7 @@ def read_results(folder: pathlib.Path) -> dict[str, object]:
             value = reader.get_tensor(name)
             found[f"{prefix}/{name}"] = getattr(value, "tobytes", lambda v=value: v)()
     for part in ("train", "eval"):
-        scalars = reporting._read_scalars(reporting.log_dir(str(folder / "run"), part))
+        scalars = reporting.read_scalars(reporting.log_dir(str(folder / "run"), part))
         for name, points in scalars.items():
             measured = name.startswith(("input_wait", "sequences_per_second"))
             found[f"{part}/{name}"] = set(points) if measured else points

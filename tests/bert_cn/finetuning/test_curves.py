@@ -3,7 +3,7 @@ from bert_cn.training import reporting
 
 
 def read(folder, name):
-    return reporting._read_scalars(reporting.log_dir(str(folder), name))
+    return reporting.read_scalars(reporting.log_dir(str(folder), name))
 
 
 def test_curves_of_an_earlier_run_stay_or_are_replaced(tmp_path):

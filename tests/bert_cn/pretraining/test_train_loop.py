@@ -47,7 +47,11 @@ class Run:
             files, 8, seed=5, skip_records=8 * self.trainer.step
         )
         self.reporter = reporting.StepReporter(
-            str(folder / "log"), schedule, 8, self.trainer.step
+            str(folder / "log"),
+            schedule,
+            8,
+            self.trainer.step,
+            losses.LINE_METRICS,
         )
         self.cadence = train_loop.Cadence(num_steps, 4, 5, 6)
         self.eval_files = files

@@ -13,13 +13,20 @@ METRICS = {
     "next_sentence_loss": 0.5,
     "next_sentence_accuracy": 0.75,
 }
+LINE_METRICS = ("loss", "masked_lm_accuracy", "next_sentence_accuracy")
+ACCURACIES = ("next_sentence_accuracy", "sentence_order_accuracy")
+PANELS = (("loss",), ("masked_lm_accuracy",), ("learning_rate",), ACCURACIES)
+
+
+def build_reporter(folder, schedule, step):
+    return reporting.StepReporter(str(folder), schedule, 32, step, LINE_METRICS)
 
 
 def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
     schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
-    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=10)
+    reporter = build_reporter(tmp_path, schedule, step=10)
     now[0] = 110.0
     reporter.report(30, METRICS, input_seconds=0.4)
     assert capsys.readouterr().out == (
@@ -27,7 +34,7 @@ def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
         "  next_sentence_accuracy 0.7500  learning_rate 7.100e-04"
         "  64.0 sequences/s  input wait 20.0 ms/step  ETA 0:00:35\n"
     )
-    scalars = reporting._read_scalars(str(tmp_path))
+    scalars = reporting.read_scalars(str(tmp_path))
     assert scalars["input_wait_ms_per_step"] == pytest.approx({30: 20.0})
     assert scalars["input_wait_share"] == pytest.approx({30: 0.04})
 
@@ -38,7 +45,7 @@ def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
     now = [0.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
     schedule = optimization.WarmupPolynomialDecay(1e-3, 400, 10)
-    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=0)
+    reporter = build_reporter(tmp_path, schedule, step=0)
     now[0] += 100.0
     reporter.report(100, METRICS, input_seconds=0.0)
     now[0] += 95.0
@@ -52,7 +59,7 @@ def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
         "  32.0 sequences/s  input wait 100.0 ms/step  ETA 0:03:20"
     )
     assert captured.err == ""  # A tenth of the time is no reason to warn.
-    scalars = reporting._read_scalars(str(tmp_path))
+    scalars = reporting.read_scalars(str(tmp_path))
     assert scalars["input_wait_share"] == pytest.approx({100: 0.0, 200: 0.1})
 
 
@@ -60,7 +67,7 @@ def test_waiting_for_input_is_warned_of_where_it_begins(tmp_path, capsys, monkey
     now = [0.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
     schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
-    reporter = reporting.StepReporter(str(tmp_path), schedule, batch_size=32, step=0)
+    reporter = build_reporter(tmp_path, schedule, step=0)
     warned = []
     # The first batch takes long to come; a TPU's waits are not known.
     for step, waited in ((1, 9.0), (2, 1.9), (3, 2.1), (4, 5.0), (5, 0), (6, math.nan)):
@@ -99,10 +106,10 @@ def write_losses(folder, losses: dict[int, float]) -> None:
 def test_curves_follow_a_run_over_its_resumption(tmp_path):
     write_losses(tmp_path / "train", {1: 9.0, 2: 8.0, 3: 7.0})
     write_losses(tmp_path / "train", {3: 6.0, 4: 5.0})
-    scalars = reporting._read_scalars(str(tmp_path / "train"))
+    scalars = reporting.read_scalars(str(tmp_path / "train"))
     assert scalars["loss"] == pytest.approx({1: 9.0, 2: 8.0, 3: 6.0, 4: 5.0})
     png = tmp_path / "curves.png"
-    assert reporting.draw_curves({"train": str(tmp_path / "train")}, str(png))
+    assert reporting.draw_curves({"train": str(tmp_path / "train")}, str(png), PANELS)
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
@@ -112,16 +119,20 @@ def test_samples_are_text_beside_the_scalars(tmp_path):
     path = reporting.write_samples(writer, str(tmp_path), "| a |\n|---|", 3)
     with open(path, encoding="utf-8") as file:
         assert file.read() == "Step 3\n\n| a |\n|---|\n"
-    scalars = reporting._read_scalars(str(tmp_path))
+    scalars = reporting.read_scalars(str(tmp_path))
     assert scalars == {"sentence_order_accuracy": {3: 0.5}}
     events = event_accumulator.EventAccumulator(str(tmp_path))
     events.Reload()
     (text,) = events.Tensors("sample_fillings")
     assert tf.make_ndarray(text.tensor_proto) == b"| a |\n|---|"
-    assert reporting.draw_curves({"eval": str(tmp_path)}, str(tmp_path / "a.png"))
+    assert reporting.draw_curves(
+        {"eval": str(tmp_path)}, str(tmp_path / "a.png"), PANELS
+    )
 
 
 def test_nothing_to_draw_writes_no_picture(tmp_path):
     png = tmp_path / "curves.png"
-    assert not reporting.draw_curves({"train": str(tmp_path / "none")}, str(png))
+    assert not reporting.draw_curves(
+        {"train": str(tmp_path / "none")}, str(png), PANELS
+    )
     assert not png.exists()
