@@ -17,6 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
+from tests import warm_python
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
@@ -34,11 +36,19 @@ def shared_folder() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def run_command():
-    """Run `python -m module arguments...` as a user would; returns CompletedProcess."""
+    """Run `python -m module arguments...` as a user would; returns CompletedProcess.
 
-    def run(module: str, *arguments: str, timeout: float = 600):
+    Commands that need TensorFlow run in forks of a process that has imported it (see
+    `tests.warm_python`), the others, and all with `cold`, in a Python of their own.
+    """
+    warm = warm_python.WarmPython(REPOSITORY)
+
+    def run(module: str, *arguments: str, timeout: float = 600, cold: bool = False):
+        arguments = list(map(str, arguments))
+        if module.startswith(("bert_cn.", "tpu.preflight")) and not cold:
+            return warm.run(module, arguments, timeout)
         return subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
+            [sys.executable, "-m", module, *arguments],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
@@ -46,7 +56,8 @@ def run_command():
             check=False,
         )
 
-    return run
+    yield run
+    warm.close()
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def measure(run_command):
 
     def run(module: str, flag: str):
         before = used()
-        done = run_command(module, flag)
+        done = run_command(module, flag, cold=True)
         return done, used() - before
 
     return run
