@@ -42,7 +42,7 @@ import shutil, sys
 import tensorflow as tf
 from bert_cn.model import config, pretraining_model
 config_file, vocab_file, folder = sys.argv[1:]
-model = modeling.build_pretraining_model(config.load_config(config_file))
+model = pretraining_model.build_pretraining_model(config.load_config(config_file))
 checkpoint = tf.train.Checkpoint(model=model)
 tf.train.CheckpointManager(checkpoint, folder, 1, checkpoint_name="ckpt").save(1)
 shutil.copy(config_file, folder + "/bert_config.json")
@@ -104,9 +104,6 @@ def convert(folder: str, source: str, target: str) -> tuple[float, int]:
         output += "_again"
     command = [sys.executable, "-m", "bert_cn.convert_checkpoint", "--overwrite"]
     command += [f"--input={os.path.join(folder, source)}", f"--output_dir={output}"]
-    if target == "model_garden":
-        command.append("--tf2_layout=model_garden")
-    target = "tf2" if target == "model_garden" else target
     command += [f"--output_format={target}", "--do_lower_case"]
     log = os.path.join(folder, "log.txt")
     started = time.monotonic()

@@ -11,13 +11,11 @@ counted once.
 import math
 import os
 
-import tensorflow as tf
 from absl import flags
 
-from bert_cn import parameter_count
-from bert_cn.conversion import formats, weight_map
+from bert_cn.conversion import weight_map
 from bert_cn.model import config as config_lib
-from data_prep import command_line
+from data_prep import command_line, storage
 
 _BERT_CONFIG_FILES = flags.DEFINE_string(
     "bert_config_files", "configs/models/*.json", "The bert_config.json files: a glob."
@@ -41,14 +39,14 @@ def main(arguments: list[str]) -> None:
 
 def print_configs(pattern: str) -> None:
     """Print one line for each configuration, the smallest first."""
-    paths = tf.io.gfile.glob(pattern)
+    paths = storage.glob(pattern)
     if not paths:
         raise ValueError(
             f"--bert_config_files={pattern!r} matches no file: run the command in the "
             "repository's folder, or name bert_config.json files."
         )
-    configs = [(_name(path), config_lib.load_config(path)) for path in paths]
-    configs.sort(key=lambda pair: parameter_count.count_parameters(pair[1]))
+    configs = [(_name(path), config_lib.load_config(path)) for path in sorted(paths)]
+    configs.sort(key=lambda pair: weight_map.count_parameters(pair[1]))
     print("Parameters in M.")
     print(
         _ROW.format(
@@ -57,8 +55,8 @@ def print_configs(pattern: str) -> None:
         )
     )
     for name, config in configs:
-        encoder = parameter_count.count_parameters(config)
-        whole = parameter_count.count_parameters(config, weight_map.ALL_PARTS)
+        encoder = weight_map.count_parameters(config)
+        whole = weight_map.count_parameters(config, weight_map.ALL_PARTS)
         print(
             _ROW.format(
                 name,
@@ -80,6 +78,9 @@ def _name(path: str) -> str:
 
 def print_checkpoint(path: str) -> None:
     """Print the parameters of each part of a checkpoint, counted on its own weights."""
+    # Imports TensorFlow, which takes seconds; the table of configurations needs none.
+    from bert_cn.conversion import formats
+
     bert = formats.read_checkpoint(path)
     counts = dict.fromkeys(bert.parts, 0)
     for weight in weight_map.list_weights(bert.config, bert.parts):
@@ -91,7 +92,7 @@ def print_checkpoint(path: str) -> None:
     )
     for part, count in counts.items():
         print(f"{part:<20}{count:>13,}")
-    encoder = sum(counts.get(part, 0) for part in parameter_count.ENCODER_PARTS)
+    encoder = sum(counts.get(part, 0) for part in weight_map.ENCODER_PARTS)
     print(f"{'encoder and pooler':<20}{encoder:>13,}  ({encoder / 1e6:.1f} M)")
     print(f"{'all':<20}{sum(counts.values()):>13,}")
 

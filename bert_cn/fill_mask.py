@@ -5,11 +5,10 @@
 The checkpoint is of any format that convert_checkpoint reads.
 """
 
-import numpy as np
+import dataclasses
+
 from absl import flags
 
-from bert_cn import mask_filling
-from bert_cn.conversion import formats, pretrained
 from data_prep import command_line
 from data_prep.text import vocab as vocab_lib
 
@@ -21,38 +20,67 @@ _CHECKPOINT = flags.DEFINE_string(
 )
 _TOP_K = flags.DEFINE_integer("top_k", 5, "Fillers for each [MASK].", lower_bound=1)
 _VOCAB_FILE = flags.DEFINE_string(
-    "vocab_file", "", "The vocab.txt, where the checkpoint has none."
+    "vocab_file", "", "The vocab.txt, if the checkpoint has none."
 )
 _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case",
     None,
-    "Whether to lower-case; without the flag, what the checkpoint says.",
+    "Whether to lower-case; without the flag, as the checkpoint says.",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class FillMaskArgs:
+    """Which texts to fill in, and by which checkpoint."""
+
+    texts: tuple[str, ...]
+    """With one [MASK] or more each."""
+
+    checkpoint: str
+    """Anything that convert_checkpoint reads."""
+
+    top_k: int
+    """Fillers for each [MASK]."""
+
+    vocab_file: str
+    """For a checkpoint without a vocabulary; "" for its own."""
+
+    do_lower_case: bool | None
+    """None for what the checkpoint says."""
 
 
 def main(arguments: list[str]) -> None:
     """Read the checkpoint, fill in each text, print."""
-    texts = arguments[1:]
-    _check_flags(texts)
-    bert = formats.read_checkpoint(_CHECKPOINT.value)
-    if _VOCAB_FILE.value:
-        bert.set_vocabulary(vocab_lib.load_vocabulary(_VOCAB_FILE.value))
-    if _DO_LOWER_CASE.value is not None:
-        bert.do_lower_case = _DO_LOWER_CASE.value
+    args = read_args(arguments[1:])
+
+    # These import TensorFlow, which takes seconds: --help and wrong flags do not wait.
+    from bert_cn.conversion import formats, mask_filling
+
+    bert = formats.read_checkpoint(args.checkpoint)
+    if args.vocab_file:
+        bert.set_vocabulary(vocab_lib.load_vocabulary(args.vocab_file))
+    if args.do_lower_case is not None:
+        bert.do_lower_case = args.do_lower_case
     mask_filling.check_checkpoint(bert)
-    encoded = [mask_filling.encode_text(text, bert) for text in texts]
+    encoded = [mask_filling.encode_text(text, bert) for text in args.texts]
+
     model = mask_filling.build_model(bert)
-    for text, token_ids in zip(texts, encoded, strict=True):
-        fillers = mask_filling.fill(model, token_ids, bert, _TOP_K.value)
-        print_fillers(text, token_ids, fillers, bert)
+    for text, token_ids in zip(args.texts, encoded, strict=True):
+        fillers = mask_filling.fill(model, token_ids, bert, args.top_k)
+        print_fillers(text, len(token_ids), fillers, bert.vocabulary.tokens)
 
 
-def _check_flags(texts: list[str]) -> None:
+def read_args(texts: list[str]) -> FillMaskArgs:
+    """Return the values of the flags and the texts.
+
+    Raises:
+        ValueError: there is no checkpoint or no text, or a text has no [MASK].
+    """
     if not _CHECKPOINT.value:
         raise ValueError("--checkpoint is empty: name the folder of a checkpoint.")
     if not texts:
         raise ValueError(
-            f"No text is given: write one with {vocab_lib.MASK} in quotes behind the "
+            f"No text is given: write one with {vocab_lib.MASK} in quotes after the "
             "flags."
         )
     for text in texts:
@@ -61,17 +89,30 @@ def _check_flags(texts: list[str]) -> None:
                 f"No {vocab_lib.MASK} in {text!r}: write {vocab_lib.MASK} for each "
                 "token to be filled in."
             )
+    return FillMaskArgs(
+        tuple(texts),
+        _CHECKPOINT.value,
+        _TOP_K.value,
+        _VOCAB_FILE.value,
+        _DO_LOWER_CASE.value,
+    )
 
 
 def print_fillers(
     text: str,
-    token_ids: np.ndarray,
+    num_tokens: int,
     fillers: list[list[tuple[int, float]]],
-    bert: pretrained.PretrainedBert,
+    tokens: tuple[str, ...],
 ) -> None:
-    """Print the fillers of each [MASK] and the text with the likeliest ones."""
-    tokens = bert.vocabulary.tokens
-    print(f"{text}  ({len(token_ids)} tokens)")
+    """Print the fillers of each [MASK] and the text with the likeliest ones.
+
+    Args:
+        text: with [MASK].
+        num_tokens: of the text, with [CLS] and [SEP].
+        fillers: for each [MASK], (token id, probability), the likeliest first.
+        tokens: of the vocabulary.
+    """
+    print(f"{text}  ({num_tokens} tokens)")
     filled, *rest = text.split(vocab_lib.MASK)
     for number, candidates in enumerate(fillers, 1):
         name = f"{vocab_lib.MASK} {number}" if len(fillers) > 1 else vocab_lib.MASK

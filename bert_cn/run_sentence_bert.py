@@ -16,7 +16,7 @@ test_results.tsv.
 import tensorflow as tf
 from absl import flags
 
-from bert_cn.conversion import sentence_transformer
+from bert_cn.conversion import format_names, sentence_transformer
 from bert_cn.finetuning import command
 from bert_cn.finetuning import flags as flags_lib
 from bert_cn.finetuning.classification import data as classification_data
@@ -100,7 +100,7 @@ _RANKING_SCALE = flags.DEFINE_float(
 _POOLING = flags.DEFINE_enum(
     "pooling",
     None,
-    list(sentence_transformer.POOLINGS),
+    list(format_names.POOLINGS),
     "How token states become an embedding; without the flag, what the checkpoint's "
     "folder says, or mean.",
 )
@@ -241,7 +241,7 @@ def _read_scored(
 
 def _find_embedding(checkpoint: str) -> sentence_transformer.Embedding:
     """Return how to pool: as the flags say, or else as the checkpoint's folder does."""
-    known = sentence_transformer.POOLINGS
+    known = format_names.POOLINGS
     found = sentence_transformer.Embedding(known[0], False)
     if checkpoint and sentence_transformer.is_sentence_transformer(checkpoint):
         found = sentence_transformer.read_embedding(checkpoint)

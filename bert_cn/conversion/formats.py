@@ -1,6 +1,5 @@
 """The formats by name: recognise, read and write a checkpoint of any of them."""
 
-import contextlib
 import dataclasses
 import fnmatch
 import os
@@ -10,6 +9,7 @@ import tensorflow as tf
 
 from bert_cn.conversion import (
     folders,
+    format_names,
     google_tf1,
     keras_preset,
     model_card,
@@ -23,9 +23,12 @@ from bert_cn.conversion import (
     transformers_tf2,
 )
 
-AUTO = "auto"
 Reader = Callable[[str, pretrained.ReadOptions], pretrained.PretrainedBert]
 Writer = Callable[[pretrained.PretrainedBert, str, pretrained.WriteOptions], None]
+
+
+def _describe_nothing(_: pretrained.PretrainedBert) -> list[str]:
+    return []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,97 +36,100 @@ class Format:
     """One checkpoint format.
 
     Attributes:
-        name: as in --input_format and --output_format.
         description: in words, for messages.
         read: path, options -> PretrainedBert; raises ValueError; None for a format that
             is only written.
-        write: writes into an empty local folder; None for a format that is only read,
-            or written as a layout of another one.
+        write: writes into an empty local folder; None for a format that is only read.
         files: names that `write` makes, `*` for anything.
+        describe_losses: says what the format's own software computes otherwise, a
+            sentence each.
     """
 
-    name: str
     description: str
-    read: Reader | None
+    read: Reader | None = None
     write: Writer | None = None
     files: tuple[str, ...] = ()
+    describe_losses: Callable[[pretrained.PretrainedBert], list[str]] = (
+        _describe_nothing
+    )
 
 
-_FORMATS = (
-    Format("training", "training output folder of bert_cn", training_output.read),
-    Format(
-        "tf1",
+FORMATS = {
+    format_names.TRAINING: Format(
+        "training output folder of bert_cn", training_output.read
+    ),
+    format_names.TF1: Format(
         "TF1 checkpoint of google-research/bert",
         google_tf1.read,
         google_tf1.write,
         google_tf1.FILES,
+        google_tf1.describe_losses,
     ),
-    Format(
-        "tf2",
+    format_names.TF2: Format(
         "transformers folder with tf_model.h5",
         transformers_tf2.read,
         transformers_tf2.write,
         transformers_tf2.FILES,
     ),
-    Format(
-        "keras",
+    format_names.KERAS: Format(
         "KerasHub preset",
         keras_preset.read,
         keras_preset.write,
         keras_preset.FILES,
+        keras_preset.describe_losses,
     ),
-    Format(
-        "pt",
+    format_names.PT: Format(
         "transformers folder with PyTorch weights",
         transformers_pt.read,
         transformers_pt.write,
         transformers_pt.FILES,
+        transformers_pt.describe_losses,
     ),
-    Format(
-        "sentence_transformers",
+    format_names.SENTENCE_TRANSFORMERS: Format(
         "sentence-transformers folder with mean pooling",
         sentence_transformer.read,
         sentence_transformer.write,
         sentence_transformer.FILES,
+        sentence_transformer.describe_losses,
     ),
-    Format(
-        model_garden.LAYOUT,
+    format_names.MODEL_GARDEN: Format(
         "TF2 checkpoint of TF Model Garden",
         model_garden.read,
-        files=model_garden.FILES,
+        model_garden.write,
+        model_garden.FILES,
+        model_garden.describe_losses,
     ),
-    Format("onnx", "ONNX model", None, onnx_model.write, onnx_model.FILES),
-)
-FORMATS = {entry.name: entry for entry in _FORMATS}
-INPUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.read)
+    format_names.ONNX: Format(
+        "ONNX model", write=onnx_model.write, files=onnx_model.FILES
+    ),
+}
 # Folders of these may lack their configuration.
-WITHOUT_CONFIG = ("tf1", model_garden.LAYOUT)
-OUTPUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.write)
+WITHOUT_CONFIG = (format_names.TF1, format_names.MODEL_GARDEN)
 
 
-def recognise_format(path: str) -> Format:
-    """Say which format lies at a path, by its files' names and their content.
+def recognise_format(path: str) -> str:
+    """Return the name of the format at a path, by its files' names and their content.
 
     Raises:
         ValueError: there is nothing, or nothing that is known.
     """
     if model_garden.find_prefix(path):
-        return FORMATS[model_garden.LAYOUT]
+        return format_names.MODEL_GARDEN
     if training_output.find_prefix(path):
-        return FORMATS["training"]
+        return format_names.TRAINING
     if sentence_transformer.is_sentence_transformer(path):
-        return FORMATS["sentence_transformers"]
+        return format_names.SENTENCE_TRANSFORMERS
     config_path = folders.join(path, transformers_config.CONFIG_FILE)
     if folders.exists(config_path):
         values = folders.read_json(config_path)
         if keras_preset.is_preset_config(values):
-            return FORMATS["keras"]
+            return format_names.KERAS
         if any(folders.exists(path, name) for name in transformers_pt.WEIGHT_FILES):
-            return FORMATS["pt"]
+            return format_names.PT
         if folders.exists(path, transformers_tf2.WEIGHTS_FILE):
-            return FORMATS["tf2"]
+            return format_names.TF2
     if google_tf1.find_prefix(path) is not None:
-        return FORMATS["tf1"]
+        return format_names.TF1
     raise ValueError(_unknown(path))
 
 
@@ -143,45 +149,49 @@ def _unknown(path: str) -> str:
     )
 
 
-def find_format(path: str, input_format: str = AUTO) -> Format:
-    """Return the format of a checkpoint, recognised if input_format is "auto".
+def find_format(path: str, input_format: str = format_names.AUTO) -> str:
+    """Return the name of a checkpoint's format, recognised if input_format is "auto".
 
     Raises:
         ValueError: nothing is recognised there, or the format's name is unknown.
     """
-    if input_format == AUTO:
+    if input_format == format_names.AUTO:
         return recognise_format(path)
-    if input_format not in INPUT_FORMATS:
+    if input_format not in format_names.INPUT_FORMATS:
         raise ValueError(
-            f"The format of a checkpoint must be one of {', '.join(INPUT_FORMATS)} or "
-            f"{AUTO}. Received: {input_format!r}."
+            "The format of a checkpoint must be one of "
+            f"{', '.join(format_names.INPUT_FORMATS)} or {format_names.AUTO}. "
+            f"Received: {input_format!r}."
         )
-    return FORMATS[input_format]
+    return input_format
 
 
 def read_checkpoint(
     path: str,
-    input_format: str = AUTO,
+    input_format: str = format_names.AUTO,
     options: pretrained.ReadOptions | None = None,
 ) -> pretrained.PretrainedBert:
     """Read a checkpoint of any format.
 
+    The configuration and the vocabulary are read now, each weight when it is asked
+    for: whoever needs one and then the other hands the result on and reads once.
+
     Args:
         path: a folder, or for TF1 also a prefix; local or any that `tf.io.gfile` opens.
-        input_format: one of `INPUT_FORMATS`, or "auto" to recognise it.
+        input_format: one of `format_names.INPUT_FORMATS`, or "auto" to recognise it.
         options: see `ReadOptions`.
 
     Raises:
         ValueError: nothing is recognised there, or its reader refuses it.
     """
     options = options or pretrained.ReadOptions()
-    entry = find_format(path, input_format)
-    if options.bert_config_file and entry.name not in WITHOUT_CONFIG:
+    name = find_format(path, input_format)
+    if options.bert_config_file and name not in WITHOUT_CONFIG:
         raise ValueError(
             f"--bert_config_file is for checkpoints without one, and {path!r} is a "
-            f"{entry.description}, which has its own: leave the flag out."
+            f"{FORMATS[name].description}, which has its own: leave the flag out."
         )
-    bert = entry.read(path, options)
+    bert = FORMATS[name].read(path, options)
     if not options.any_vocabulary:
         bert.check_vocabulary()
     if not bert.training_notes:
@@ -201,7 +211,7 @@ def write_checkpoint(
 
     Args:
         bert: what to write.
-        output_format: one of `OUTPUT_FORMATS`.
+        output_format: one of `format_names.OUTPUT_FORMATS`.
         output_dir: the folder to make; local or any that `tf.io.gfile` opens.
         overwrite: replace the folder if it holds an older conversion.
         options: see `WriteOptions`.
@@ -210,37 +220,33 @@ def write_checkpoint(
         ValueError: the format is unknown or cannot hold the model, or the folder is not
             empty.
     """
-    entry = _writer(output_format)
+    _check_output_format(output_format)
+    entry = FORMATS[output_format]
     options = options or pretrained.WriteOptions()
 
     def write(folder: str) -> None:
         entry.write(bert, folder, options)
-        losses = describe_losses(bert, output_format, options)
-        layout = find_layout(output_format, options)
-        model_card.write(bert, layout, losses, folder)
+        model_card.write(bert, output_format, entry.describe_losses(bert), folder)
 
     folders.write_folder(output_dir, write, overwrite, _is_ours)
 
 
 def check_output(output_format: str, output_dir: str, overwrite: bool) -> None:
     """Refuse early what `write_checkpoint` would refuse after minutes of reading."""
-    _writer(output_format)
-    if output_format == "onnx":
+    _check_output_format(output_format)
+    if output_format == format_names.ONNX:
         onnx_model.check_installed()
     if not output_dir:
         raise ValueError("--output_dir is empty: name the folder to write.")
     folders.check_output_folder(output_dir, overwrite, _is_ours)
 
 
-def _writer(output_format: str) -> Format:
-    with contextlib.suppress(KeyError):
-        entry = FORMATS[output_format]
-        if entry.write:
-            return entry
-    raise ValueError(
-        f"--output_format must be one of {', '.join(OUTPUT_FORMATS)}. Received: "
-        f"{output_format!r}."
-    )
+def _check_output_format(output_format: str) -> None:
+    if output_format not in format_names.OUTPUT_FORMATS:
+        raise ValueError(
+            f"--output_format must be one of {', '.join(format_names.OUTPUT_FORMATS)}. "
+            f"Received: {output_format!r}."
+        )
 
 
 def _is_ours(path: str) -> bool:
@@ -249,28 +255,6 @@ def _is_ours(path: str) -> bool:
         return model_card.is_our_card(path)
     return any(
         fnmatch.fnmatchcase(name, pattern)
-        for entry in _FORMATS
+        for entry in FORMATS.values()
         for pattern in entry.files
     )
-
-
-def find_layout(output_format: str, options: pretrained.WriteOptions) -> str:
-    """Return the name of the format that the options make of another one."""
-    is_garden = output_format == "tf2" and options.tf2_layout == model_garden.LAYOUT
-    return model_garden.LAYOUT if is_garden else output_format
-
-
-def describe_losses(
-    bert: pretrained.PretrainedBert,
-    output_format: str,
-    options: pretrained.WriteOptions | None = None,
-) -> list[str]:
-    """Return what the format's own software computes otherwise, a sentence each."""
-    describe = {
-        "keras": keras_preset.describe_losses,
-        model_garden.LAYOUT: model_garden.describe_losses,
-        "pt": transformers_pt.describe_losses,
-        "sentence_transformers": sentence_transformer.describe_losses,
-        "tf1": google_tf1.describe_losses,
-    }.get(find_layout(output_format, options or pretrained.WriteOptions()))
-    return describe(bert) if describe else []

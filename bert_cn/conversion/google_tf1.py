@@ -1,21 +1,21 @@
 """TF1 checkpoints of google-research/bert: bert_model.ckpt.{index,data,meta}."""
 
-import functools
 import math
 import os
 import re
 
-import numpy as np
 import tensorflow as tf
 
 from bert_cn.conversion import (
     folders,
     lazy_weights,
     pretrained,
+    tf_checkpoint,
     tokenizer_files,
     weight_map,
 )
 from bert_cn.model import config as config_lib
+from data_prep import storage
 
 CHECKPOINT_NAME = "bert_model.ckpt"
 CONFIG_FILE = "bert_config.json"
@@ -27,8 +27,8 @@ FILES = (
     tokenizer_files.VOCAB_FILE,
     tokenizer_files.TOKENIZER_CONFIG_FILE,
 )
-# What training leaves in a checkpoint beside the weights: the step, and the slots of
-# Google's AdamWeightDecayOptimizer, of TF's Adam, of LAMB.
+# Training saves more than weights: the step, and the optimizer's slots (Google's
+# AdamWeightDecayOptimizer, TF's Adam, LAMB).
 _TRAINING_STATE = re.compile(
     r"(^|/)(global_step|beta[12]_power|(adam|lamb)_[mv]|Adam(_1)?|LAMB(_1)?)$"
 )
@@ -36,61 +36,32 @@ _FLOAT32_BYTES = 4
 # TensorFlow writes one data file from tensors that are all in memory.
 _MOST_BYTES_AT_ONCE = 10**9
 _WORD_EMBEDDINGS = "embeddings/word_embeddings"
-# A variable of a trackable (TF2) checkpoint, which is none of ours here.
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# TensorFlow's reader says IndexError for a file that is too short.
-_READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 def find_prefix(path: str) -> str | None:
-    """Return the prefix of the TF1 checkpoint that a path means, or None.
+    """Return the prefix of the TF1 checkpoint that a path names, or None.
 
     Args:
-        path: a prefix, one of its files, or a folder with bert_model.ckpt.index or with
-            exactly one other `*.index`, or with Estimator's `checkpoint` file.
+        path: a prefix, one of its files, or a folder with bert_model.ckpt.index, with
+            Estimator's file `checkpoint`, or with exactly one `*.index`.
     """
-    path = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path)
-    if folders.exists(f"{path}.index"):
-        return path if is_name_based(path) else None
-    names = [name for name in folders.list_folder(path) if name.endswith(".index")]
+    prefix = tf_checkpoint.strip_suffix(path)
+    if not tf_checkpoint.exists(prefix):
+        prefix = _find_in_folder(prefix)
+    if not prefix or tf_checkpoint.CheckpointReader(prefix).is_object_based:
+        return None
+    return prefix
+
+
+def _find_in_folder(folder: str) -> str | None:
+    names = [name for name in folders.list_folder(folder) if name.endswith(".index")]
     if f"{CHECKPOINT_NAME}.index" in names:
-        prefix = folders.join(path, CHECKPOINT_NAME)
-    elif folders.exists(path, "checkpoint"):
-        prefix = tf.train.latest_checkpoint(path)
-    elif len(names) == 1:
-        prefix = folders.join(path, names[0].removesuffix(".index"))
-    else:
-        prefix = None
-    return prefix if prefix and is_name_based(prefix) else None
-
-
-def is_name_based(prefix: str) -> bool:
-    """Say whether a checkpoint is one of TF1, and not an object-based one of TF2.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    return not open_reader(prefix).has_tensor(OBJECT_GRAPH)
-
-
-def open_reader(prefix: str):
-    """Return TensorFlow's reader of a checkpoint; see `load_tensor`.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    try:
-        return tf.compat.v1.train.NewCheckpointReader(prefix)
-    except _READ_ERRORS as error:
-        raise _damaged(prefix, error) from error
-
-
-def _damaged(prefix: str, error: Exception) -> ValueError:
-    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ValueError(
-        f"Checkpoint {prefix!r} cannot be read ({first_line}): copy its .index and "
-        ".data files again."
-    )
+        return folders.join(folder, CHECKPOINT_NAME)
+    if folders.exists(folder, "checkpoint"):
+        return tf.train.latest_checkpoint(folder)
+    if len(names) == 1:
+        return folders.join(folder, tf_checkpoint.strip_suffix(names[0]))
+    return None
 
 
 def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
@@ -109,18 +80,12 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         )
     folder = os.path.dirname(prefix)
     config = config_lib.load_config(find_config(folder, options))
-    reader = open_reader(prefix)
-    _check_size(reader, prefix)
-    step = (
-        int(load_tensor(reader, "global_step", prefix))
-        if reader.has_tensor("global_step")
-        else None
-    )
+    reader = tf_checkpoint.CheckpointReader(prefix)
+    reader.check_size()
+    step = int(reader.load("global_step")) if "global_step" in reader.shapes else None
     weights = {
-        name: lazy_weights.LazyWeight(
-            tuple(shape), functools.partial(load_tensor, reader, name, prefix)
-        )
-        for name, shape in sorted(reader.get_variable_to_shape_map().items())
+        name: reader.lazy(name)
+        for name in sorted(reader.shapes)
         if not _TRAINING_STATE.search(name)
     }
     return pretrained.PretrainedBert(
@@ -131,37 +96,6 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         global_step=step,
         **tokenizer_files.read_tokenizer_files(folder),
     )
-
-
-def _check_size(reader, prefix: str) -> None:
-    """Refuse data files that are cut off, since no weight is read yet."""
-    types = reader.get_variable_to_dtype_map()
-    needed = sum(
-        math.prod(shape) * types[name].size
-        for name, shape in reader.get_variable_to_shape_map().items()
-        if types[name] != tf.string
-    )
-    folder, name = os.path.split(prefix)
-    there = sum(
-        tf.io.gfile.stat(folders.join(folder, file)).length
-        for file in folders.list_folder(folder or ".")
-        if file.startswith(f"{name}.data-")
-    )
-    if there < needed:
-        error = ValueError(f"its data files hold {there:,} bytes of {needed:,}")
-        raise _damaged(prefix, error)
-
-
-def load_tensor(reader, name: str, prefix: str) -> np.ndarray:
-    """Read one tensor of a checkpoint.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    try:
-        return reader.get_tensor(name)
-    except _READ_ERRORS as error:
-        raise _damaged(prefix, error) from error
 
 
 def find_config(folder: str, options: pretrained.ReadOptions) -> str:
@@ -243,8 +177,7 @@ def write(
             checkpoint_prefixes=parts, destination_prefix=prefix, delete_old_dirs=True
         )
     _write_meta_graph(prefix, bert, names)
-    with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
-        file.write(bert.config.to_json())
+    storage.write_whole(os.path.join(folder, CONFIG_FILE), bert.config.to_json())
     tokenizer_files.write_vocabulary(bert, folder)
 
 
@@ -265,16 +198,8 @@ def _save(prefix: str, names: list[str], bert: pretrained.PretrainedBert) -> Non
         prefix=prefix,
         tensor_names=names,
         shape_and_slices=[""] * len(names),
-        tensors=[share_memory(bert.weights[name]) for name in names],
+        tensors=[tf_checkpoint.share_memory(bert.weights[name]) for name in names],
     )
-
-
-def share_memory(array: np.ndarray) -> tf.Tensor:
-    """Return a tensor in the array's memory; tf.constant would hold a second copy."""
-    array = np.ascontiguousarray(array)
-    if not array.flags.writeable:
-        array = array.copy()  # DLPack knows no arrays that are read only.
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def _write_meta_graph(

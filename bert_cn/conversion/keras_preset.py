@@ -22,6 +22,7 @@ from bert_cn.conversion import (
 )
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
+from data_prep import command_line, storage
 from data_prep.text import vocab as vocab_lib
 
 PRESET_CONFIG_FILE = "config.json"
@@ -43,7 +44,6 @@ FILES = (
     tokenizer_files.TOKENIZER_CONFIG_FILE,
 )
 _BACKBONE_CLASS = "BertBackbone"
-_BACKBONE_PARTS = (Part.ENCODER, Part.POOLER)
 _HEAD_PARTS = (Part.MLM, Part.NSP)
 
 
@@ -70,11 +70,11 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
             backbone = keras_hub.models.BertBackbone.from_preset(local)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
-                f"KerasHub cannot load the preset {path} ({_first_line(error)}): copy "
-                "it again."
+                f"KerasHub cannot load the preset {path} "
+                f"({command_line.first_line(error)}): copy it again."
             ) from error
         config = _read_config(path, backbone)
-        weights = keras_weights.canonical_from_model(backbone, _BACKBONE_PARTS)
+        weights = keras_weights.canonical_from_model(backbone, weight_map.ENCODER_PARTS)
         weights = weights.replace(_read_heads(local, path))
     return pretrained.PretrainedBert(
         config=config,
@@ -83,10 +83,6 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         allow_partial=options.allow_partial,
         **_read_tokenizer(path),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _read_config(
@@ -112,8 +108,8 @@ def _read_heads(local: str, path: str) -> dict[str, np.ndarray]:
             file.visititems(visit)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"{folders.join(path, HEADS_FILE)} cannot be read ({_first_line(error)}): "
-            "copy it again."
+            f"{folders.join(path, HEADS_FILE)} cannot be read "
+            f"({command_line.first_line(error)}): copy it again."
         ) from error
     return heads
 
@@ -179,7 +175,7 @@ def write(
             "another --output_format."
         )
     backbone = _build_backbone(bert.config)
-    keras_weights.assign_to_model(backbone, bert.weights, _BACKBONE_PARTS)
+    keras_weights.assign_to_model(backbone, bert.weights, weight_map.ENCODER_PARTS)
     backbone.save_to_preset(folder)
     if bert.vocabulary is not None:
         lower_case = tokenizer_files.lower_case(bert)
@@ -190,8 +186,7 @@ def write(
             strip_accents=lowercase,
         ).save_to_preset(folder)
     _write_heads(bert, os.path.join(folder, HEADS_FILE))
-    with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
-        file.write(bert.config.to_json())
+    storage.write_whole(os.path.join(folder, CONFIG_FILE), bert.config.to_json())
     tokenizer_files.write_vocabulary(bert, folder)
 
 

@@ -7,7 +7,6 @@ variable. They are here those of tf-models-official 2.20: `BertEncoder` and
 them. Shapes are KerasHub's, which took them over, and stand in `weight_map`.
 """
 
-import functools
 import os
 import re
 
@@ -17,15 +16,15 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 from bert_cn.conversion import (
     folders,
     google_tf1,
-    lazy_weights,
     pretrained,
+    tf_checkpoint,
     tokenizer_files,
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
+from data_prep import storage
 
-LAYOUT = "model_garden"
 FILES = (
     f"{google_tf1.CHECKPOINT_NAME}.index",
     f"{google_tf1.CHECKPOINT_NAME}.data-*-of-*",
@@ -82,45 +81,43 @@ def _find_path(name: str) -> str:
 
 
 def find_prefix(path: str) -> str | None:
-    """Return the prefix of the Model Garden checkpoint that a path means, or None."""
-    path = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
-    prefix = path
-    if not folders.exists(f"{prefix}.index"):
-        prefix = folders.join(path, google_tf1.CHECKPOINT_NAME)
-    if not folders.exists(f"{prefix}.index") or google_tf1.is_name_based(prefix):
+    """Return the prefix of the Model Garden checkpoint that a path names, or None."""
+    prefix = tf_checkpoint.strip_suffix(path)
+    if not tf_checkpoint.exists(prefix):
+        prefix = folders.join(prefix, google_tf1.CHECKPOINT_NAME)
+    if not tf_checkpoint.exists(prefix):
+        return None
+    reader = tf_checkpoint.CheckpointReader(prefix)
+    if not reader.is_object_based:
         return None
     word_embeddings = _find_path("bert/embeddings/word_embeddings")
-    return prefix if _ObjectGraph(prefix).find_key(word_embeddings) else None
+    return prefix if _find_key(reader.read_object_graph(), word_embeddings) else None
 
 
-class _ObjectGraph:
-    """The variables of an object-based checkpoint by the attributes leading to them."""
+def _find_key(
+    graph: trackable_object_graph_pb2.TrackableObjectGraph, path: str
+) -> str | None:
+    """Return the checkpoint's key of a variable, or None if it is not there.
 
-    def __init__(self, prefix: str):
-        self.reader = google_tf1.open_reader(prefix)
-        graph = trackable_object_graph_pb2.TrackableObjectGraph()
-        graph.ParseFromString(
-            google_tf1.load_tensor(self.reader, google_tf1.OBJECT_GRAPH, prefix)
-        )
-        self._nodes = graph.nodes
-
-    def find_key(self, path: str) -> str | None:
-        """Return the checkpoint's key of a variable, or None if it is not there."""
-        root, _, rest = path.partition("/")
-        for start in _OTHER_ROOTS[root]:
-            node = self._nodes[0]
-            for attribute in f"{start}/{rest}".split("/"):
-                ids = [c.node_id for c in node.children if c.local_name == attribute]
-                if not ids:
-                    break
-                node = self._nodes[ids[0]]
-            else:
-                return node.attributes[0].checkpoint_key if node.attributes else None
-        return None
+    Args:
+        graph: of the checkpoint.
+        path: the attributes that lead to the variable, from `_find_path`.
+    """
+    root, _, rest = path.partition("/")
+    for start in _OTHER_ROOTS[root]:
+        node = graph.nodes[0]
+        for attribute in f"{start}/{rest}".split("/"):
+            ids = [c.node_id for c in node.children if c.local_name == attribute]
+            if not ids:
+                break
+            node = graph.nodes[ids[0]]
+        else:
+            return node.attributes[0].checkpoint_key if node.attributes else None
+    return None
 
 
 def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBert:
-    """Read the encoder and heads of a Model Garden checkpoint; optimizers are not read.
+    """Read the encoder and heads of a Model Garden checkpoint, and no optimizer state.
 
     Raises:
         ValueError: there is none, or its weights are not those of the
@@ -134,17 +131,14 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         )
     folder = os.path.dirname(prefix)
     config = config_lib.load_config(google_tf1.find_config(folder, options))
-    graph = _ObjectGraph(prefix)
-    shapes = graph.reader.get_variable_to_shape_map()
+    reader = tf_checkpoint.CheckpointReader(prefix)
+    graph = reader.read_object_graph()
     weights = {}
     for weight in weight_map.list_weights(config):
-        key = graph.find_key(_find_path(weight.name))
+        key = _find_key(graph, _find_path(weight.name))
         if key is not None:
-            load = functools.partial(google_tf1.load_tensor, graph.reader, key, prefix)
             weights[weight.name] = weight_map.lazy_from_layout(
-                lazy_weights.LazyWeight(tuple(shapes[key]), load),
-                weight.keras_layout,
-                weight.shape,
+                reader.lazy(key), weight.keras_layout, weight.shape
             )
     return pretrained.PretrainedBert(
         config=config,
@@ -166,14 +160,16 @@ def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
     ]
 
 
-def write(bert: pretrained.PretrainedBert, folder: str) -> None:
-    """Write bert_model.ckpt.*, bert_config.json and the vocabulary."""
+def write(
+    bert: pretrained.PretrainedBert, folder: str, _: pretrained.WriteOptions
+) -> None:
+    """Write bert_model.ckpt.*, bert_config.json and vocabulary to a local folder."""
     root = tf.train.Checkpoint()
     for weight in weight_map.list_weights(bert.config, bert.parts):
         array = weight_map.to_layout(
             bert.weights[weight.name], weight.keras_layout, weight.keras_shape
         )
-        variable = tf.Variable(google_tf1.share_memory(array), name=weight.name)
+        variable = tf.Variable(tf_checkpoint.share_memory(array), name=weight.name)
         *attributes, last = _find_path(weight.name).split("/")
         node = root
         for attribute in attributes:
@@ -192,8 +188,6 @@ def write(bert: pretrained.PretrainedBert, folder: str) -> None:
         root.next_sentence.dense = pooler
         setattr(root, "next_sentence.pooler_dense", pooler)
     root.write(os.path.join(folder, google_tf1.CHECKPOINT_NAME))
-    with open(
-        os.path.join(folder, google_tf1.CONFIG_FILE), "w", encoding="utf-8"
-    ) as file:
-        file.write(bert.config.to_json())
+    config_file = os.path.join(folder, google_tf1.CONFIG_FILE)
+    storage.write_whole(config_file, bert.config.to_json())
     tokenizer_files.write_vocabulary(bert, folder)

@@ -33,14 +33,12 @@ class WriteOptions:
 
     Attributes:
         max_shard_size: the most that one safetensors or .bin file may hold: "5GB".
-        tf2_layout: what tf2 is: "transformers" (tf_model.h5) or "model_garden".
-        pooling: of a sentence-transformers folder: "mean", "cls" or "max".
+        pooling: of a sentence-transformers folder, one of `format_names.POOLINGS`.
         normalize: whether its embeddings have length 1.
         max_seq_length: the tokens it cuts sentences to; 0 for all that the model has.
     """
 
     max_shard_size: str = "5GB"
-    tf2_layout: str = "transformers"
     pooling: str = "mean"
     normalize: bool = False
     max_seq_length: int = 0

@@ -10,8 +10,14 @@ import os
 
 import tensorflow as tf
 
-from bert_cn.conversion import folders, pretrained, transformers_config, transformers_pt
-from bert_cn.conversion.weight_map import Part
+from bert_cn.conversion import (
+    folders,
+    format_names,
+    pretrained,
+    transformers_config,
+    transformers_pt,
+    weight_map,
+)
 
 MODULES_FILE = "modules.json"
 _TRANSFORMER_FILE = "sentence_bert_config.json"
@@ -26,14 +32,12 @@ FILES = (
     _NORMALIZE_FOLDER,
 )
 _POOLING, _NORMALIZE = "Pooling", "Normalize"
-# How to pool, and the key that switches it on.
+# Each pooling of `format_names.POOLINGS` -> the key that switches it on.
 _POOLING_KEYS = {
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
 }
-POOLINGS = tuple(_POOLING_KEYS)
-_ENCODER_PARTS = (Part.ENCODER, Part.POOLER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +45,8 @@ class Embedding:
     """How a folder makes one embedding of the states of a sentence's tokens.
 
     Attributes:
-        pooling: one of `POOLINGS`, or the folder's own word for another way; several
-            that are joined into one embedding stand with a "+" between them.
+        pooling: one of `format_names.POOLINGS`, or the folder's own word for another
+            way; several that are joined into one embedding have a "+" between them.
         normalize: whether embeddings have length 1.
     """
 
@@ -65,13 +69,13 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
 
 
 def read_embedding(path: str) -> Embedding:
-    """Return what happens behind the encoder of a sentence-transformers folder.
+    """Return what follows the encoder in a sentence-transformers folder.
 
     Raises:
-        ValueError: modules.json is damaged, or more happens than pooling and
-            normalization.
+        ValueError: modules.json is damaged, or something other than pooling and
+            normalization follows.
     """
-    pooling, normalize = POOLINGS[0], False
+    pooling, normalize = format_names.POOLINGS[0], False
     for kind, folder in _list_modules(path)[1:]:
         if kind == _POOLING:
             settings = folders.read_json(
@@ -82,7 +86,7 @@ def read_embedding(path: str) -> Embedding:
             normalize = True
         else:
             raise ValueError(
-                f"{folders.join(path, MODULES_FILE)} has a module {kind} behind the "
+                f"{folders.join(path, MODULES_FILE)} has a module {kind} after the "
                 f"encoder, and only {_POOLING} and {_NORMALIZE} are known here: take "
                 "it out of the file to start from the encoder alone."
             )
@@ -142,7 +146,7 @@ def _encoder_folder(path: str) -> str:
 
 def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
     """Return what the folder will not hold."""
-    heads = [part for part in bert.parts if part not in _ENCODER_PARTS]
+    heads = [part for part in bert.parts if part not in weight_map.ENCODER_PARTS]
     if not heads:
         return []
     return [f"A sentence-transformers folder has no place for the {', '.join(heads)}."]
@@ -162,7 +166,9 @@ def write(
             "tokenizer: name the vocab.txt by --vocab_file."
         )
     encoder = dataclasses.replace(bert)
-    encoder.keep_parts(tuple(part for part in _ENCODER_PARTS if bert.has(part)))
+    encoder.keep_parts(
+        tuple(part for part in weight_map.ENCODER_PARTS if bert.has(part))
+    )
     transformers_pt.write_folder(encoder, folder, options, with_bin=False)
     _write_modules(folder, options.normalize)
     folders.write_json(

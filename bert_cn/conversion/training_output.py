@@ -1,42 +1,40 @@
 """Our own training output folders, as bert_cn.run_pretraining leaves them."""
 
-import functools
 import os
 import re
 
 import tensorflow as tf
-from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from bert_cn.conversion import (
     folders,
-    google_tf1,
     lazy_weights,
     model_card,
     pretrained,
+    tf_checkpoint,
     tokenizer_files,
     weight_map,
 )
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import checkpoints
 
-_CHECKPOINT_FILE = re.compile(r"(\.index|\.data-\d+-of-\d+)$")
-
 
 def find_prefix(path: str) -> str | None:
-    """Return the prefix of the training checkpoint that a path means, or None.
+    """Return the prefix of the training checkpoint that a path names, or None.
 
     Args:
         path: a training output folder, for its newest checkpoint; or OUTPUT_DIR/ckpt-N
             or one of its files.
     """
-    prefix = _CHECKPOINT_FILE.sub("", path)
-    if not folders.exists(f"{prefix}.index"):
+    prefix = tf_checkpoint.strip_suffix(path)
+    if not tf_checkpoint.exists(prefix):
         prefix = _find_newest(path)
-    return prefix if prefix and not google_tf1.is_name_based(prefix) else None
+    if not prefix or not tf_checkpoint.CheckpointReader(prefix).is_object_based:
+        return None
+    return prefix
 
 
 def _find_newest(folder: str) -> str | None:
-    """Return the checkpoint that training would go on from."""
+    """Return the checkpoint that training would resume from."""
     if not tf.io.gfile.isdir(folder):
         return None
     if folders.exists(folder, checkpoints.CONFIG_FILE):
@@ -89,27 +87,16 @@ def _read_weights(
     The key of a variable depends on what else was saved (under several replicas the
     weights' keys are the optimizer's), but its full name is always the variable's path.
     """
-    reader = google_tf1.open_reader(prefix)
-    graph = trackable_object_graph_pb2.TrackableObjectGraph()
-    graph.ParseFromString(reader.get_tensor(google_tf1.OBJECT_GRAPH))
+    reader = tf_checkpoint.CheckpointReader(prefix)
     keys = {
         attribute.full_name: attribute.checkpoint_key
-        for node in graph.nodes
+        for node in reader.read_object_graph().nodes
         for attribute in node.attributes
     }
-    shapes = reader.get_variable_to_shape_map()
-    table = weight_map.list_weights(config)
     return {
         weight.name: weight_map.lazy_from_layout(
-            lazy_weights.LazyWeight(
-                tuple(shapes[keys[weight.keras]]),
-                functools.partial(
-                    google_tf1.load_tensor, reader, keys[weight.keras], prefix
-                ),
-            ),
-            weight.keras_layout,
-            weight.shape,
+            reader.lazy(keys[weight.keras]), weight.keras_layout, weight.shape
         )
-        for weight in table
+        for weight in weight_map.list_weights(config)
         if weight.keras in keys
     }

@@ -22,6 +22,7 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
+from data_prep import command_line
 
 SAFETENSORS_FILE = "model.safetensors"
 SAFETENSORS_INDEX_FILE = "model.safetensors.index.json"
@@ -186,16 +187,15 @@ def _open_bin(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
             for name, tensor in tensors.items()
         }
     except Exception as error:  # torch raises many kinds for a bad file.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{shown} is no plain PyTorch state dict ({reason}): save it as "
-            f"{SAFETENSORS_FILE}, or copy it again."
+            f"{shown} is no plain PyTorch state dict "
+            f"({command_line.first_line(error)}): save it as {SAFETENSORS_FILE}, or "
+            "copy it again."
         ) from error
 
 
-def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
-    """Return what the folder will lack; `bert` decides nothing here."""
-    del bert
+def describe_losses(_: pretrained.PretrainedBert) -> list[str]:
+    """Return what the folder will lack, which no model decides."""
     if has_torch():
         return []
     return [

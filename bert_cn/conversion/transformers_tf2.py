@@ -14,7 +14,6 @@ import numpy as np
 from bert_cn.conversion import (
     folders,
     lazy_weights,
-    model_garden,
     pretrained,
     tokenizer_files,
     transformers_config,
@@ -108,15 +107,9 @@ def _damaged(shown: str, error: Exception) -> ValueError:
 
 
 def write(
-    bert: pretrained.PretrainedBert, folder: str, options: pretrained.WriteOptions
+    bert: pretrained.PretrainedBert, folder: str, _: pretrained.WriteOptions
 ) -> None:
-    """Write tf_model.h5, config.json and tokenizer files into a local folder.
-
-    With options.tf2_layout "model_garden", what `model_garden.write` writes.
-    """
-    if options.tf2_layout == model_garden.LAYOUT:
-        model_garden.write(bert, folder)
-        return
+    """Write tf_model.h5, config.json and tokenizer files into a local folder."""
     table = weight_map.list_weights(bert.config, bert.parts)
     model_name = _MODEL_NAMES[transformers_config.architecture(bert)]
     weights = {f"{model_name}/{weight.tf2}:0": weight for weight in table}

@@ -27,6 +27,8 @@ class Part(enum.StrEnum):
 
 
 ALL_PARTS = tuple(Part)
+# What transformers' BertModel holds, which is what published tables count.
+ENCODER_PARTS = (Part.ENCODER, Part.POOLER)
 
 
 class Layout(enum.Enum):
@@ -268,6 +270,13 @@ def list_weights(
     rows += [(row, 0) for row in _HEAD_ROWS]
     sizes, parts = _sizes(config), set(parts)
     return tuple(_weight(row, layer, sizes) for row, layer in rows if row.part in parts)
+
+
+def count_parameters(
+    config: config_lib.BertConfig, parts: Iterable[Part] = ENCODER_PARTS
+) -> int:
+    """Return how many parameters a model has; the tied output matrix counts once."""
+    return sum(math.prod(weight.shape) for weight in list_weights(config, parts))
 
 
 def _sizes(config: config_lib.BertConfig) -> dict[str, int]:

@@ -44,6 +44,28 @@ def test_command_says_what_it_read_and_wrote(
     assert_same_weights(back, build_bert())
 
 
+def test_tf2_layout_is_the_older_name_of_the_model_garden_format(
+    run_command, tf1_folder, tmp_path
+):
+    older = convert(
+        tf1_folder,
+        *("--output_format=tf2", "--tf2_layout=model_garden"),
+        output_dir=tmp_path / "older",
+    )
+    newer = convert(
+        tf1_folder, "--output_format=model_garden", output_dir=tmp_path / "newer"
+    )
+    done = [run_command(COMMAND, *flags) for flags in (older, newer)]
+
+    for run in done:
+        assert "(TF2 checkpoint of TF Model Garden) in " in run.stdout, run.stderr
+    names = os.listdir(tmp_path / "newer")
+    assert sorted(os.listdir(tmp_path / "older")) == sorted(names)
+    for name in names:
+        newer, older = (tmp_path / folder / name for folder in ("newer", "older"))
+        assert newer.read_bytes() == older.read_bytes(), name
+
+
 def test_unrecorded_lower_case_is_guessed_and_said(
     run_command, changed_folder, tmp_path
 ):

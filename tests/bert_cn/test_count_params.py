@@ -1,10 +1,9 @@
-"""The seed's table of sizes, by formula and by counting."""
+"""The reference collection's table of sizes, by formula and by counting."""
 
 import pathlib
 
 import pytest
 
-from bert_cn import parameter_count
 from bert_cn.conversion import formats, weight_map
 from bert_cn.model import config as config_lib
 from bert_cn.model import pretraining_model
@@ -32,7 +31,7 @@ MODELS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "models"
 def test_parameters_equal_the_published_table(name, millions):
     config = config_lib.load_config(str(MODELS / f"bert_{name}_cn.json"))
 
-    assert round(parameter_count.count_parameters(config) / 1e6, 1) == millions
+    assert round(weight_map.count_parameters(config) / 1e6, 1) == millions
 
 
 def test_formula_equals_a_built_model():
@@ -46,8 +45,8 @@ def test_formula_equals_a_built_model():
     )
     model = pretraining_model.build_pretraining_model(config)
 
-    whole = parameter_count.count_parameters(config, weight_map.ALL_PARTS)
-    encoder = parameter_count.count_parameters(config)
+    whole = weight_map.count_parameters(config, weight_map.ALL_PARTS)
+    encoder = weight_map.count_parameters(config)
 
     def count(variables):
         return sum(variable.numpy().size for variable in variables)
@@ -66,7 +65,7 @@ def test_formula_equals_transformers_bert_model():
     )
     config = config_lib.BertConfig(num_hidden_layers=2, intermediate_size=7, **sizes)
 
-    assert parameter_count.count_parameters(config) == model.num_parameters()
+    assert weight_map.count_parameters(config) == model.num_parameters()
 
 
 def test_command_prints_the_table(run_command):

@@ -61,7 +61,7 @@ def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.
     Args:
         states: float [batch, width, hidden].
         padding_mask: int32 [batch, width], 1 for tokens; at least one in each row.
-        pooling: one of `sentence_transformer.POOLINGS`.
+        pooling: one of `format_names.POOLINGS`.
 
     Returns:
         float32 [batch, hidden].

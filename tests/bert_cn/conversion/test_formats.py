@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.conversion import formats, google_tf1, weight_map
+from bert_cn.conversion import format_names, formats, google_tf1, weight_map
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
 
 WITHOUT_TORCH = ("tf1", "tf2", "keras")
+
+
+def test_flags_offer_the_formats_that_there_are():
+    readable = [name for name, entry in formats.FORMATS.items() if entry.read]
+    writable = [name for name, entry in formats.FORMATS.items() if entry.write]
+
+    assert list(format_names.INPUT_FORMATS) == readable
+    assert list(format_names.OUTPUT_FORMATS) == writable
 
 
 @pytest.fixture
@@ -29,7 +37,7 @@ def test_read_gives_back_what_was_written(
     formats.write_checkpoint(bert, output_format, str(tmp_path / "out"))
     back = formats.read_checkpoint(str(tmp_path / "out"))
 
-    assert formats.recognise_format(str(tmp_path / "out")).name == output_format
+    assert formats.recognise_format(str(tmp_path / "out")) == output_format
     assert_same_weights(back, bert)
     assert back.config == bert.config
     assert back.vocabulary.data == bert.vocabulary.data
@@ -47,7 +55,7 @@ def test_tf1_to_pt_to_keras_to_tf1_is_bit_equal(
         folder = str(tmp_path / f"to_{name}")
         formats.write_checkpoint(bert, name, folder)
         bert = formats.read_checkpoint(folder)
-        assert formats.recognise_format(folder).name == name
+        assert formats.recognise_format(folder) == name
 
     assert_same_weights(bert, first)
     assert bert.config == first.config
@@ -72,10 +80,10 @@ def test_exact_activation_is_announced_where_the_software_differs(build_bert):
     exact, tanh = build_bert(hidden_act="gelu_erf"), build_bert(hidden_act="gelu")
 
     for output_format in ("keras", "tf1"):
-        (warning,) = formats.describe_losses(exact, output_format)
+        (warning,) = formats.FORMATS[output_format].describe_losses(exact)
         assert "the tanh approximation of GELU" in warning
-        assert formats.describe_losses(tanh, output_format) == []
-    assert formats.describe_losses(exact, "pt") == []
+        assert formats.FORMATS[output_format].describe_losses(tanh) == []
+    assert formats.FORMATS["pt"].describe_losses(exact) == []
 
 
 @pytest.mark.parametrize("output_format", WITHOUT_TORCH)
@@ -155,7 +163,7 @@ def test_overwrite_replaces_an_older_conversion_only(build_bert, tmp_path):
     with pytest.raises(ValueError, match="is not empty.*--overwrite"):
         formats.write_checkpoint(bert, "tf1", str(folder))
     formats.write_checkpoint(bert, "tf1", str(folder), overwrite=True)
-    assert formats.recognise_format(str(folder)).name == "tf1"
+    assert formats.recognise_format(str(folder)) == "tf1"
     assert not (folder / "tf_model.h5").exists()
 
     (folder / "thesis.docx").write_text("mine")
@@ -236,7 +244,7 @@ def test_tf1_prefix_file_and_folder_name_the_same_checkpoint(build_bert, tmp_pat
     prefix = str(tmp_path / "out" / "bert_model.ckpt")
 
     for path in (prefix, f"{prefix}.index", str(tmp_path / "out")):
-        assert formats.recognise_format(path).name == "tf1"
+        assert formats.recognise_format(path) == "tf1"
         assert google_tf1.find_prefix(path) == prefix
 
 

@@ -1,4 +1,4 @@
-"""The tf2 folder of layout model_garden, in TF Model Garden itself."""
+"""The model_garden folder in TF Model Garden itself."""
 
 import json
 import os
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.conversion import formats, model_garden, pretrained
+from bert_cn.conversion import formats, model_garden
 from bert_cn.conversion.weight_map import Part
 
-GARDEN = pretrained.WriteOptions(tf2_layout="model_garden")
 _INTERPRETER = "BERT_CN_MODEL_GARDEN_PYTHON"
 
 # Runs with tf-models-official: restore both encoders and the pretrainer, all of whose
@@ -84,7 +83,7 @@ def test_model_garden_restores_and_gives_our_outputs(
         )
     bert = build_bert()
     folder = tmp_path / "out"
-    formats.write_checkpoint(bert, "tf2", str(folder), options=GARDEN)
+    formats.write_checkpoint(bert, "model_garden", str(folder))
     np.savez(tmp_path / "inputs.npz", **vars(model_input))
     (tmp_path / "saved").mkdir()
     saved = tmp_path / "saved" / "bert_model.ckpt"
@@ -114,11 +113,11 @@ def test_read_gives_back_what_was_written(
 ):
     bert, folder = build_bert(), folder or str(tmp_path / "out")
 
-    formats.write_checkpoint(bert, "tf2", folder, options=GARDEN)
-    formats.write_checkpoint(bert, "tf2", folder, overwrite=True, options=GARDEN)
+    formats.write_checkpoint(bert, "model_garden", folder)
+    formats.write_checkpoint(bert, "model_garden", folder, overwrite=True)
 
     for path in (folder, f"{folder}/bert_model.ckpt"):
-        assert formats.recognise_format(path).name == "model_garden"
+        assert formats.recognise_format(path) == "model_garden"
         back = formats.read_checkpoint(path)
         assert_same_weights(back, bert)
         assert back.vocabulary.data == bert.vocabulary.data
@@ -129,15 +128,14 @@ def test_read_gives_back_what_was_written(
 
 def test_encoder_alone_and_exact_activation(build_bert, tmp_path):
     bert = build_bert(parts=(Part.ENCODER, Part.POOLER), hidden_act="gelu_erf")
-    formats.write_checkpoint(bert, "tf2", str(tmp_path / "out"), options=GARDEN)
+    formats.write_checkpoint(bert, "model_garden", str(tmp_path / "out"))
 
     back = formats.read_checkpoint(str(tmp_path / "out"))
 
     assert back.parts == (Part.ENCODER, Part.POOLER)
     assert back.config.hidden_act == "gelu_erf"
-    (warning,) = formats.describe_losses(bert, "tf2", GARDEN)
+    (warning,) = formats.FORMATS["model_garden"].describe_losses(bert)
     assert "the tanh approximation of GELU unless told otherwise" in warning
-    assert formats.describe_losses(bert, "tf2") == []
 
 
 def test_other_object_based_checkpoints_are_none_of_model_garden(tmp_path):

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bert_cn import mask_filling
-from bert_cn.conversion import formats, transformers_pt
+from bert_cn.conversion import formats, mask_filling, transformers_pt
 from bert_cn.conversion.weight_map import Part
 from data_prep.text import tokenization
 

@@ -261,5 +261,5 @@ def test_ways_of_pooling_are_read_and_more_modules_refused(tmp_path):
 
     modules.append({"path": "d", "type": "sentence_transformers.models.Dense"})
     (tmp_path / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ValueError, match="has a module Dense behind the encoder, and"):
+    with pytest.raises(ValueError, match="has a module Dense after the encoder, and"):
         sentence_transformer.read_embedding(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Which tokens a pretrained model puts in place of [MASK]."""
+"""The tokens that a pretrained model puts in place of [MASK]."""
 
 import dataclasses
 
@@ -77,14 +77,14 @@ def fill(
         top_k: tokens for each [MASK].
     """
     positions = np.flatnonzero(token_ids == bert.vocabulary.mask_id).astype(np.int32)
-    outputs = model(
+    outputs = pretraining_model.predict(
+        model,
         {
             schema.INPUT_IDS: token_ids[None],
             schema.INPUT_MASK: np.ones_like(token_ids)[None],
             schema.SEGMENT_IDS: np.zeros_like(token_ids)[None],
             schema.MASKED_LM_POSITIONS: positions[None],
         },
-        training=False,
     )
     probabilities = keras.ops.softmax(outputs[pretraining_model.MLM_LOGITS][0], axis=-1)
     probabilities, ids = keras.ops.top_k(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert_cn import mask_filling
+from bert_cn.conversion import mask_filling
 from bert_cn.conversion.weight_map import Part
 
 
