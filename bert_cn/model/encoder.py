@@ -48,7 +48,6 @@ class _LayerWeights(typing.NamedTuple):
     output_beta: tf.Tensor
 
 
-@keras.saving.register_keras_serializable("bert_cn")
 class BertEncoder(keras_hub.models.BertBackbone):
     """KerasHub's BertBackbone with a forward and backward pass of our own.
 
@@ -88,11 +87,6 @@ class BertEncoder(keras_hub.models.BertBackbone):
         self._recompute_layers = recompute_layers
         self._training_ops = training_ops
         self.dropout_seeds = keras.random.SeedGenerator()
-
-    @property
-    def config(self) -> config_lib.BertConfig:
-        """The sizes that the encoder was built with."""
-        return self._config
 
     def call(self, inputs, training=None, mask=None):
         """Compute both outputs; see the class."""

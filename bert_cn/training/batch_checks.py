@@ -1,4 +1,4 @@
-"""What the flags of a training run must agree on with each other and with the model."""
+"""Checks that flags of a training run fit each other, the devices and the model."""
 
 import tensorflow as tf
 
@@ -18,14 +18,14 @@ def check_positions(max_seq_length: int, config: config_lib.BertConfig) -> None:
 def check_batch_sizes(
     sizes: dict[str, int], num_replicas: int, accumulation_steps: int = 1
 ) -> None:
-    """Raise ValueError if a batch cannot be shared out evenly.
+    """Raise ValueError if a batch cannot be divided evenly.
 
     Args:
-        sizes: flag name -> records per batch, of those that are used;
-            `train_batch_size` must also divide into `accumulation_steps` parts on each
-            replica.
+        sizes: flag name -> records per batch, for the flags that are used. A replica's
+            share of `train_batch_size` must also divide into micro-batches.
         num_replicas: devices that share each batch.
-        accumulation_steps: value of --gradient_accumulation_steps.
+        accumulation_steps: micro-batches of a replica's share, the value of
+            --gradient_accumulation_steps.
     """
     for name, size in sizes.items():
         if size % num_replicas:
@@ -33,17 +33,17 @@ def check_batch_sizes(
                 f"--{name}={size} cannot be shared by {num_replicas} replicas: "
                 f"make it a multiple of {num_replicas}."
             )
-    parts = num_replicas * accumulation_steps
-    if sizes.get("train_batch_size", 0) % parts:
+    micro_batches = num_replicas * accumulation_steps
+    if sizes.get("train_batch_size", 0) % micro_batches:
         raise ValueError(
-            f"--train_batch_size={sizes['train_batch_size']} cannot be worked through "
-            f"in --gradient_accumulation_steps={accumulation_steps} parts on "
-            f"{num_replicas} replica(s): make it a multiple of {parts}."
+            f"--train_batch_size={sizes['train_batch_size']} cannot be divided into "
+            f"--gradient_accumulation_steps={accumulation_steps} micro-batches on "
+            f"{num_replicas} replica(s): make it a multiple of {micro_batches}."
         )
 
 
 def check_jit_compile(jit_compile: bool, strategy: tf.distribute.Strategy) -> None:
-    """Raise ValueError if XLA is asked for where replicas talk to each other."""
+    """Raise ValueError if --jit_compile is set under a distribution strategy."""
     if jit_compile and strategy is not tf.distribute.get_strategy():
         raise ValueError(
             f"--jit_compile does not work under a {type(strategy).__name__}, which "

@@ -1,7 +1,8 @@
-"""What a TPU needs before TensorFlow is imported: environment and right versions.
+"""Environment variables and versions that a TPU needs before TensorFlow is imported.
 
-Imports no TensorFlow: by the time a command's flags are parsed it has been imported,
-has read its environment and loaded libtpu. So `prepare_command` looks for --tpu itself.
+TensorFlow reads its environment and loads libtpu when it is imported, which may be
+before a command's flags are parsed. So `prepare_command` looks for --tpu itself, and
+this module imports no TensorFlow.
 """
 
 import glob
@@ -15,7 +16,7 @@ from absl import flags
 from packaging import version
 
 LOCAL = "local"
-# Each of them writes the folder `tensorflow`, the last one installed over the others.
+# Each of them writes the folder `tensorflow`; the last one installed overwrites others.
 _TENSORFLOW_DISTRIBUTIONS = (
     "tensorflow",
     "tensorflow-tpu",
@@ -23,31 +24,31 @@ _TENSORFLOW_DISTRIBUTIONS = (
     "tf-nightly",
     "tf-nightly-tpu",
 )
-# tensorflow-tpu 2.20 asks for libtpu~=0.0.14, which also lets in those after 0.0.43,
-# and with them the process is aborted while TensorFlow is imported.
+# tensorflow-tpu 2.20 asks for libtpu~=0.0.14, which also allows versions after 0.0.43.
+# Those abort the process while TensorFlow is imported.
 _LIBTPU = "0.0.14"
 _NEWEST_LIBTPU = "0.0.43"
-# A TPU VM's image has one even where no wheel of it is installed.
+# A TPU VM's image has a libtpu even if no wheel of it is installed.
 _SYSTEM_LIBTPU = ("/lib/libtpu.so", "/usr/lib/libtpu.so")
-# How the kernel shows the chips: accel up to v4, vfio after that.
+# Device files of the chips: accel up to v4, vfio for later ones.
 _CHIPS = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 _INSTALL = "pip install --no-deps -r requirements-tpu.txt"
 
 
 def is_cluster(tpu: str) -> bool:
-    """Say whether --tpu names hosts that are reached over the network."""
+    """Return whether --tpu names hosts that are reached over the network."""
     return bool(tpu) and tpu != LOCAL
 
 
 def prepare_command() -> None:
-    """Set the environment that --tpu on the command line needs, if it is there.
+    """Set the environment variables that --tpu on the command line needs.
 
-    Called by the package's `__init__`, which Python imports before the command's
-    module. Does nothing unless Python was started as `python -m`; ends the process with
-    one sentence where the environment cannot carry a TPU run, or where TensorFlow for
-    TPUs cannot even be imported.
+    The package's `__init__` calls this; Python imports it before the command's module.
+    Nothing happens unless Python was started as `python -m`. The process ends with one
+    sentence if a TPU run is impossible here, or if TensorFlow for TPUs cannot even be
+    imported.
     """
-    # What Python leaves there until it has found the module that -m names.
+    # Python leaves "-m" there until it has found the module.
     if sys.argv[:1] != ["-m"]:
         return
     tpu = find_tpu_flag(sys.argv)
@@ -62,12 +63,12 @@ def prepare_command() -> None:
     except ValueError as error:
         sys.exit(f"bert_cn: error: {error}")
     for name, value in variables.items():
-        # What the user has set by hand stays.
+        # Variables that the user has set stay.
         os.environ.setdefault(name, value)
 
 
 def find_tpu_flag(arguments: Sequence[str]) -> str:
-    """Return the value of --tpu in a command line as absl would read it, or "".
+    """Return the value of --tpu in a command line as absl would parse it, or "".
 
     Args:
         arguments: the program's name, then its arguments. --flagfile is followed, and
@@ -75,13 +76,13 @@ def find_tpu_flag(arguments: Sequence[str]) -> str:
     """
     values = flags.FlagValues()
     flags.DEFINE_string("tpu", "", "", flag_values=values)
-    # The value of a flag that is unknown here, as in `--output_dir out`, looks like the
-    # end of the flags otherwise.
+    # Otherwise the value of an unknown flag, as in `--output_dir out`, would look like
+    # the end of the flags.
     values.set_gnu_getopt(True)
     try:
         values(list(arguments), known_only=True)
     except flags.Error:
-        return ""  # The command itself will say what is wrong.
+        return ""  # The command itself will report the error.
     return values.tpu
 
 
@@ -92,7 +93,7 @@ def build_variables(tpu: str) -> dict[str, str]:
         tpu: "local", a TPU's name, or grpc://address:port.
 
     Raises:
-        ValueError: --tpu=local where there is no chip or no libtpu.
+        ValueError: --tpu=local, but there is no chip or no libtpu.
     """
     if tpu == LOCAL:
         _check_chips()
@@ -101,8 +102,8 @@ def build_variables(tpu: str) -> dict[str, str]:
             "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": _find_libtpu(),
             "PJRT_DEVICE": "TPU",
         }
-    # This process only sends work to the TPU's hosts. Were it one of them, loading
-    # libtpu would take the chips away from the server that is to use them.
+    # This process only sends work to the TPU's hosts. If it runs on one of them, it must
+    # not load libtpu, which would take the chips from the server that uses them.
     variables = {"TPU_LOAD_LIBRARY": "0"}
     if "://" not in tpu:
         variables["TPU_NAME"] = tpu
@@ -110,11 +111,11 @@ def build_variables(tpu: str) -> dict[str, str]:
 
 
 def check_tensorflow() -> None:
-    """Check which TensorFlow is installed, before it is imported, in milliseconds.
+    """Check, in milliseconds, which TensorFlow is installed before it is imported.
 
     Raises:
-        ValueError: two TensorFlow distributions, or a libtpu that is too new for
-            tensorflow-tpu; with remedy.
+        ValueError: two TensorFlow distributions are installed, or a libtpu that is too
+            new for tensorflow-tpu.
     """
     found = {
         name: installed
@@ -124,7 +125,8 @@ def check_tensorflow() -> None:
     if len(found) > 1:
         both = " and ".join(f"{name} {number}" for name, number in found.items())
         raise ValueError(
-            f"{both} are installed over each other, and which one runs is chance; run "
+            f"{both} are installed over each other, and chance decides "
+            f"which one runs; run "
             f"pip uninstall -y {' '.join(found)}, then {_INSTALL}"
         )
     libtpu = installed_version("libtpu")
@@ -137,7 +139,7 @@ def check_tensorflow() -> None:
 
 
 def has_compiler_for_cpu() -> bool:
-    """Say whether XLA can compile for a CPU here: in tensorflow-tpu it cannot.
+    """Return whether XLA can compile for a CPU: tensorflow-tpu's cannot.
 
     It fails with "could not find registered transfer manager for platform Host".
     """
@@ -154,7 +156,7 @@ def installed_version(distribution: str) -> str:
 
 def check_api_client(tpu: str) -> None:
     """Raise ValueError if the packages that ask Google about a TPU are missing."""
-    # TensorFlow's resolver uses both to ask Google which hosts the name stands for.
+    # TensorFlow's resolver uses both to ask Google for the hosts of a name.
     for module in ("googleapiclient", "oauth2client"):
         if importlib.util.find_spec(module) is None:
             raise ValueError(
@@ -164,7 +166,7 @@ def check_api_client(tpu: str) -> None:
 
 
 def has_chips() -> bool:
-    """Say whether this machine has a TPU's chips, in use or not."""
+    """Return whether this machine has a TPU's chips, in use or not."""
     return any(glob.glob(pattern) for pattern in _CHIPS)
 
 
@@ -173,8 +175,8 @@ def _check_chips() -> None:
     if not has_chips():
         raise ValueError(
             f"--tpu={LOCAL}: no TPU could be reached: this machine has no chip "
-            f"({' or '.join(_CHIPS)}). Run this on a TPU VM (in a container: with its "
-            "devices), or leave --tpu out to train on GPUs or a CPU."
+            f"({' or '.join(_CHIPS)}). Run this on a TPU VM (in a container: pass its "
+            "devices on), or leave --tpu out to train on GPUs or a CPU."
         )
 
 
@@ -182,11 +184,11 @@ def _find_libtpu() -> str:
     spec = importlib.util.find_spec("libtpu")
     folders = spec.submodule_search_locations or () if spec else ()
     paths = [os.path.join(folder, "libtpu.so") for folder in folders]
-    by_hand = os.environ.get("TF_PLUGGABLE_DEVICE_LIBRARY_PATH", "")
-    for path in (by_hand, *paths, *_SYSTEM_LIBTPU):
+    set_by_user = os.environ.get("TF_PLUGGABLE_DEVICE_LIBRARY_PATH", "")
+    for path in (set_by_user, *paths, *_SYSTEM_LIBTPU):
         if os.path.exists(path):
             return path
     raise ValueError(
-        f"--tpu={LOCAL}: no libtpu.so is installed, which drives the chips; run "
+        f"--tpu={LOCAL}: libtpu.so, the driver of the chips, is not installed; run "
         f"{_INSTALL}"
     )

@@ -1,7 +1,8 @@
-"""Optimizers of BERT pretraining, their learning-rate schedule, and clipping.
+"""Optimizers, their learning-rate schedule, and the update that a training step makes.
 
-Every optimizer here takes gradients that are already summed over replicas and clipped;
-Keras's own order (clip on each replica, then sum) bounds something else.
+Every optimizer here takes gradients that are already summed over replicas and clipped,
+as `apply_gradients` gives them. Keras's own order (clip on each replica, then sum)
+bounds something else.
 """
 
 import keras
@@ -16,14 +17,19 @@ _UNDECAYED_NAMES = ("bias", "output_bias", "gamma", "beta")
 _MAX_GRADIENT_NORM = 1.0
 
 
-@keras.saving.register_keras_serializable("bert_cn")
 class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then polynomial decay to 0 at num_train_steps.
 
     The formula of google-research/bert's optimization.py: during warm-up
-    `peak * step / num_warmup_steps`, afterwards
-    `peak * (1 - step / num_train_steps) ** power`, where step counts the updates
-    already made. Power 1 is linear decay.
+    `learning_rate * step / num_warmup_steps`, after it
+    `learning_rate * (1 - step / num_train_steps) ** power`, where step counts the
+    updates already made.
+
+    Args:
+        learning_rate: the peak.
+        num_train_steps: updates of the whole run, warm-up included.
+        num_warmup_steps: updates of the warm-up; 0 starts at the peak.
+        power: 1 is linear decay.
     """
 
     def __init__(
@@ -47,18 +53,9 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
             step < self.num_warmup_steps, warming, decayed
         )
 
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {
-            "learning_rate": self.learning_rate,
-            "num_train_steps": self.num_train_steps,
-            "num_warmup_steps": self.num_warmup_steps,
-            "power": self.power,
-        }
-
 
 class AdamFamily(keras.optimizers.Optimizer):
-    """Two moments per variable and decoupled weight decay.
+    """The optimizers with two moments per variable and decoupled weight decay.
 
         m = beta_1 * m + (1 - beta_1) * g
         v = beta_2 * v + (1 - beta_2) * g^2
@@ -66,8 +63,8 @@ class AdamFamily(keras.optimizers.Optimizer):
 
         w = w - learning_rate * update
 
-    where m' and v' are m and v, divided by 1 - beta^t if `bias_correction`. Biases and
-    LayerNorm weights are not decayed.
+    where m' and v' are m and v, divided by 1 - beta^t if `bias_correction` (t counts
+    the updates from 1). Biases and LayerNorm weights are not decayed.
     """
 
     bias_correction = False
@@ -98,10 +95,10 @@ class AdamFamily(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable and its moments in place.
 
-        TensorFlow's own Adam kernel makes one pass over memory where the formula
-        written out makes a dozen. It has the learning rate and epsilon that make up for
-        what it does differently: it corrects the bias of `update` but not that under
-        epsilon (Kingma and Ba, 2014, end of section 2, arXiv 1412.6980).
+        TensorFlow's own Adam kernel makes one pass over memory; the formula written out
+        makes a dozen. The kernel corrects the bias of the whole update, not of m and v
+        (Kingma and Ba, 2014, end of section 2, https://arxiv.org/abs/1412.6980), so it
+        gets a learning rate and an epsilon that turn this into the formula above.
         """
         index = self._get_variable_index(variable)
         rate = tf.cast(learning_rate, variable.dtype)
@@ -112,7 +109,7 @@ class AdamFamily(keras.optimizers.Optimizer):
             var=variable.handle,
             m=self._m[index].value.handle,
             v=self._v[index].value.handle,
-            beta1_power=0.0,  # Its own correction is turned off.
+            beta1_power=0.0,  # The kernel's own correction is off.
             beta2_power=0.0,
             lr=rate * tf.sqrt(second) / first,
             beta1=self.beta_1,
@@ -122,27 +119,17 @@ class AdamFamily(keras.optimizers.Optimizer):
         )
 
     def _bias_corrections(self, dtype):
-        """Return what m and v are divided by in this update: scalars."""
+        """Return the divisors of m and v in this update: two scalars."""
         if not self.bias_correction:
             return tf.ones([], dtype), tf.ones([], dtype)
         step = tf.cast(self.iterations.value + 1, dtype)
         return 1.0 - tf.pow(self.beta_1, step), 1.0 - tf.pow(self.beta_2, step)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
-        # Keras would sum over replicas here, behind the clipping.
+        # Keras would sum over replicas here, after the clipping.
         return grads_and_vars
 
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return super().get_config() | {
-            "weight_decay_rate": self.weight_decay_rate,
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
 
-
-@keras.saving.register_keras_serializable("bert_cn")
 class BertAdamW(AdamFamily):
     """AdamW without bias correction: google-research/bert's AdamWeightDecayOptimizer.
 
@@ -150,16 +137,14 @@ class BertAdamW(AdamFamily):
     """
 
 
-@keras.saving.register_keras_serializable("bert_cn")
 class AdamW(AdamFamily):
     """AdamW with bias correction, as in the paper, torch and transformers."""
 
     bias_correction = True
 
 
-@keras.saving.register_keras_serializable("bert_cn")
 class Lamb(AdamFamily):
-    """LAMB, for batches of thousands: the update of AdamW, scaled layer by layer.
+    """LAMB, for batches of thousands: AdamW's update, scaled variable by variable.
 
     You et al., 2019, algorithm 2 (https://arxiv.org/abs/1904.00962): each variable's
     update is multiplied by |w| / |update|, or by 1 where either norm is 0. Variables

@@ -1,4 +1,4 @@
-"""What must be true of files before a TPU's hosts may work on them."""
+"""Checks of paths and rights before training starts, on each host of a TPU."""
 
 import uuid
 from collections.abc import Mapping
@@ -7,22 +7,17 @@ import tensorflow as tf
 
 from bert_cn.training import environment
 from bert_cn.training import strategy as strategy_lib
-
-# Says nothing of a folder or of rights.
-_NO_ANSWER = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.DeadlineExceededError,
-)
+from data_prep import command_line
 
 
 def check_paths(tpu: str, paths: Mapping[str, str]) -> None:
-    """Refuse paths that the hosts of a TPU cannot see.
+    """Refuse local paths for a TPU whose hosts are reached over the network.
+
+    Such hosts open files themselves and cannot see this machine's disk.
 
     Args:
-        tpu: value of --tpu. Anything goes unless it names hosts on the network, for
-            these open their files themselves.
-        paths: value of each flag, by the flag's name; comma lists are taken apart.
+        tpu: value of --tpu.
+        paths: name of each flag -> its value, a path or a comma-separated list.
 
     Raises:
         ValueError: a path is on this machine's disk; names it and the flag.
@@ -40,11 +35,11 @@ def check_paths(tpu: str, paths: Mapping[str, str]) -> None:
 
 
 def warn_of_few_files(hosts: int, paths: tuple[str, ...]) -> None:
-    """Print a warning where hosts must share files; it costs speed, not correctness.
+    """Print a warning if hosts must share files; it costs speed, not correctness.
 
     Args:
-        hosts: that read.
-        paths: the files of one glob with a weight, or all of them.
+        hosts: number of hosts that read.
+        paths: the input files, or those of one weighted glob.
     """
     if len(paths) >= hosts:
         return
@@ -59,21 +54,22 @@ def warn_of_few_files(hosts: int, paths: tuple[str, ...]) -> None:
 def probe_folder(strategy: tf.distribute.Strategy, flag: str, folder: str) -> None:
     """Write, read and delete a file in a folder, from every host.
 
-    Checkpoints are written by the hosts that hold the variables, and their account may
-    have other rights than this process: that comes out before the first step, not at
-    the first checkpoint.
+    The hosts that hold the variables write the checkpoints, and their account may have
+    other rights than this process. A missing right shows here before the first step,
+    instead of at the first checkpoint.
 
     Args:
-        strategy: whose hosts are tried.
+        strategy: its hosts are tried.
         flag: the folder's flag, for the message.
-        folder: made if it is not there.
+        folder: the folder; made if it does not exist.
 
     Raises:
-        ValueError: what a host could not do, and which right is wanted.
+        ValueError: a host cannot do something; names it and the right that is missing.
         tf.errors.OpError: storage or a host did not answer; another try may help.
     """
     doing, place = "make the folder", "this process"
-    # A name for each run and host: a bucket takes one write a second of one object.
+    # Each run and host has its own name: a bucket allows one write per second to an
+    # object.
     name = f".probe-{uuid.uuid4().hex}-"
     try:
         tf.io.gfile.makedirs(folder)
@@ -88,14 +84,12 @@ def probe_folder(strategy: tf.distribute.Strategy, flag: str, folder: str) -> No
                 raise OSError(f"found {found!r} instead of {place!r}")
             doing = "delete what was written"
             tf.io.gfile.remove(path)
-    except _NO_ANSWER:
+    except strategy_lib.TRANSIENT_ERRORS:
         raise
     except (tf.errors.OpError, OSError) as error:
-        message = getattr(error, "message", None) or str(error)
-        first_line = (message.splitlines() or ["no message"])[0]
+        reason = f"{type(error).__name__}: {command_line.first_line(error)}"
         raise ValueError(
-            f"--{flag}={folder}: {place} cannot {doing} ({type(error).__name__}: "
-            f"{first_line}). {_advice(folder)}"
+            f"--{flag}={folder}: {place} cannot {doing} ({reason}). {_advice(folder)}"
         ) from error
 
 
@@ -104,8 +98,8 @@ def _advice(folder: str) -> str:
         return "Check the path, its rights and free space."
     bucket = folder.removeprefix("gs://").partition("/")[0]
     return (
-        "Check that the bucket is there and spelled right, and give the TPU's service "
-        "account and yours the right to it: gcloud storage buckets "
+        "Check that the bucket exists and is spelled right, and give the TPU's service "
+        "account and yours the right to use it: gcloud storage buckets "
         f"add-iam-policy-binding gs://{bucket} --member=serviceAccount:ACCOUNT "
         "--role=roles/storage.admin"
     )

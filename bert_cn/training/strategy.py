@@ -12,9 +12,11 @@ import keras
 import tensorflow as tf
 
 from bert_cn.training import environment
+from data_prep import command_line
 
-# What may pass by itself: connections that fail, a TPU that is taken away or repaired.
-_MAY_PASS = (
+# Errors that may pass: a lost connection, a TPU that is preempted or repaired. They say
+# nothing about paths or rights.
+TRANSIENT_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.DeadlineExceededError,
@@ -34,8 +36,9 @@ def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
         MirroredStrategy over two or more GPUs; else the default strategy.
 
     Raises:
-        ValueError: `tpu` is given but cannot be reached; never a silent CPU run.
-        tf.errors.UnavailableError: the like, but it may be reached in a moment.
+        ValueError: `tpu` is given but cannot be reached. (The run never falls back to
+            the CPU silently.)
+        tf.errors.UnavailableError: `tpu` cannot be reached now, but may be soon.
     """
     if tpu:
         strategy = _connect_to_tpu(tpu)
@@ -49,11 +52,11 @@ def build_strategy(tpu: str = "") -> tf.distribute.Strategy:
 
 
 def worker_index(strategy: tf.distribute.Strategy) -> int:
-    """Return which of several hosts this process is; 0 for the chief alone.
+    """Return the number of this host: 0 for the chief, others from 1.
 
     Every host runs the same command, but only the chief writes to the output folder.
-    The chief is the one task of the job `chief` where TF_CONFIG has one, as Kubeflow's
-    has, and worker 0 where not.
+    The chief is the task of the job `chief` if TF_CONFIG has one, as Kubeflow's has;
+    else it is worker 0.
     """
     resolver = strategy.cluster_resolver
     if resolver is None or not os.environ.get("TF_CONFIG"):
@@ -66,24 +69,24 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
 
 @contextlib.contextmanager
 def keep_chiefs_files(strategy: tf.distribute.Strategy, folder: str) -> Iterator[str]:
-    """Give the folder that this host writes to, and keep other hosts than one quiet.
+    """Yield the folder that this host writes to, and silence all hosts but the chief.
 
-    Every host must compute, and take part in saving, but only the chief's files and
-    words are kept.
+    Every host must compute and take part in saving, but only the chief's files and
+    output are kept.
 
     Args:
-        strategy: of the run.
-        folder: what the chief is given; the others get one that is thrown away.
+        strategy: the run's.
+        folder: the chief gets this folder, the others a temporary one.
     """
     if worker_index(strategy) == 0:
         yield folder
         return
     with (
-        tempfile.TemporaryDirectory() as thrown_away,
+        tempfile.TemporaryDirectory() as temporary,
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
-        yield thrown_away
+        yield temporary
 
 
 def list_hosts(strategy: tf.distribute.Strategy) -> list[str]:
@@ -101,7 +104,7 @@ def list_hosts(strategy: tf.distribute.Strategy) -> list[str]:
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """Return a line on what a strategy runs on, for the head of a log."""
+    """Return a line for the top of a log: devices and versions."""
     hosts = len(list_hosts(strategy))
     replicas = strategy.num_replicas_in_sync
     cores = len(tf.config.list_logical_devices("TPU"))
@@ -119,22 +122,21 @@ def _connect_to_tpu(tpu: str) -> tf.distribute.Strategy:
     try:
         _check_address(tpu)
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
-        if tpu != "local":
+        if tpu != environment.LOCAL:
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    # The resolver, googleapiclient and the runtime each raise their own kinds, from
-    # ImportError to HttpError; all of them mean that there is no TPU to train on.
+    # The resolver, googleapiclient and the runtime raise errors of many classes, from
+    # ImportError to HttpError; each of them means that there is no TPU to train on.
     except Exception as error:
-        first_line = (str(error).splitlines() or ["no message"])[0]
-        reason = f"{type(error).__name__}: {first_line}"
-        if _may_pass(tpu, error):
+        reason = f"{type(error).__name__}: {command_line.first_line(error)}"
+        if _is_transient(tpu, error):
             raise tf.errors.UnavailableError(
                 None,
                 None,
-                f"--tpu={tpu}: the TPU cannot be had now ({reason}). Run the same "
-                "command again; if it says so again, end what else runs on the TPU, or "
-                "make it anew.",
+                f"--tpu={tpu}: the TPU is not available now ({reason}). Run the same "
+                "command again; if this repeats, end other programs on the TPU, or "
+                "delete the TPU and create it again.",
             ) from error
         raise ValueError(
             f"--tpu={tpu}: no TPU could be reached ({reason}). Check the name, "
@@ -143,21 +145,22 @@ def _connect_to_tpu(tpu: str) -> tf.distribute.Strategy:
         ) from error
 
 
-def _may_pass(tpu: str, error: Exception) -> bool:
-    """Say whether a TPU that could not be reached may be reached in a moment."""
-    if isinstance(error, _MAY_PASS):
+def _is_transient(tpu: str, error: Exception) -> bool:
+    """Return whether a TPU that could not be reached may be reached soon."""
+    if isinstance(error, TRANSIENT_ERRORS):
         return True
-    # Chips that are there but cannot be had are held by another process, such as the
-    # trainer before this one, whose connection was lost and which still saves. A second
-    # process is told so, or that there is no TPU.
+    # If the machine has chips, another process holds them, such as an earlier trainer
+    # whose connection was lost and which is still saving. The second process then gets
+    # "in use", or NotFoundError.
     is_held = isinstance(error, tf.errors.NotFoundError) or "in use" in str(error)
     return tpu == environment.LOCAL and environment.has_chips() and is_held
 
 
 def _check_variables(tpu: str) -> None:
-    """Raise ValueError if TensorFlow was imported before it could find the chips.
+    """Raise ValueError if a variable that TensorFlow needs for the chips is missing.
 
-    It would ask the metadata server for minutes, and find none.
+    TensorFlow reads them when it is imported. Without them it would ask the metadata
+    server for minutes and find no chip.
     """
     missing = [
         f"{name}={value}"
@@ -174,7 +177,7 @@ def _check_variables(tpu: str) -> None:
 def _check_address(tpu: str) -> None:
     """Raise OSError if nothing listens at a grpc:// address.
 
-    TensorFlow itself would try such an address for ever.
+    TensorFlow itself would try such an address forever.
     """
     if tpu.startswith("grpc://"):
         address = urllib.parse.urlsplit(tpu)

@@ -8,7 +8,6 @@ from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
 
 # Words of 64 bits in the state of a generator: key and counter.
-_PHILOX_STATE_SIZE = 3
 _DEFAULT_STATE_SIZE = 2
 
 

@@ -48,7 +48,7 @@ def modules(monkeypatch):
         (["--input_file=a", "--", "--tpu=local"], ""),
         (["--tpu_name=local"], ""),
         (["--do_train"], ""),
-        # What the command itself will complain about.
+        # Mistakes that the command itself will report.
         (["--tpu"], ""),
         (["--flagfile=nowhere.flags", "--tpu=local"], ""),
     ],
@@ -89,7 +89,7 @@ def test_machine_without_chip_or_libtpu_is_refused(monkeypatch, modules, tmp_pat
     (tmp_path / "accel0").touch()
     monkeypatch.setattr(environment, "_SYSTEM_LIBTPU", ())
     monkeypatch.delenv("TF_PLUGGABLE_DEVICE_LIBRARY_PATH", raising=False)
-    with pytest.raises(ValueError, match=r"no libtpu.so .*--no-deps -r requirements"):
+    with pytest.raises(ValueError, match=r"libtpu.so, the .*--no-deps -r requirements"):
         environment.build_variables("local")
 
 
