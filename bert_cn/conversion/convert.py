@@ -65,8 +65,8 @@ def _read(args: ConversionArgs) -> pretrained.PretrainedBert:
     name = formats.find_format(args.input, args.input_format)
     print(f"Reading {args.input}: {formats.FORMATS[name].description}.", flush=True)
     options = pretrained.ReadOptions(
-        args.bert_config_file,
-        args.allow_partial,
+        bert_config_file=args.bert_config_file,
+        allow_partial=args.allow_partial,
         any_vocabulary=bool(args.vocab_file),
     )
     bert = formats.read_checkpoint(args.input, name, options)

@@ -104,7 +104,7 @@ FORMATS = {
     ),
 }
 # Folders of these may lack their configuration.
-WITHOUT_CONFIG = (format_names.TF1, format_names.MODEL_GARDEN)
+_WITHOUT_CONFIG = (format_names.TF1, format_names.MODEL_GARDEN)
 
 
 def recognise_format(path: str) -> str:
@@ -186,7 +186,7 @@ def read_checkpoint(
     """
     options = options or pretrained.ReadOptions()
     name = find_format(path, input_format)
-    if options.bert_config_file and name not in WITHOUT_CONFIG:
+    if options.bert_config_file and name not in _WITHOUT_CONFIG:
         raise ValueError(
             f"--bert_config_file is for checkpoints without one, and {path!r} is a "
             f"{FORMATS[name].description}, which has its own: leave the flag out."

@@ -105,6 +105,8 @@ def find_config(folder: str, options: pretrained.ReadOptions) -> str:
         ValueError: there is none.
     """
     path = options.bert_config_file or folders.join(folder, CONFIG_FILE)
+    if not options.bert_config_file and not folders.exists(path):
+        path = options.fallback_config_file or path
     if not folders.exists(path):
         raise ValueError(
             f"{path} is not there, and without it the checkpoint's sizes are unknown: "

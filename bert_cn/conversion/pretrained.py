@@ -13,16 +13,19 @@ from data_prep.text import vocab as vocab_lib
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """What a reader is told beside the path.
+    """What a reader needs to know beside the path.
 
     Attributes:
-        bert_config_file: for a TF1 checkpoint, whose folder has none or another one.
+        bert_config_file: the configuration of a TF1 or Model Garden checkpoint, used
+            even if its folder has one.
+        fallback_config_file: the same, used only if its folder has none.
         allow_partial: see `PretrainedBert`.
         any_vocabulary: the vocabulary found there may have another size than the model,
             because the caller brings one that fits or makes the model fit.
     """
 
     bert_config_file: str = ""
+    fallback_config_file: str = ""
     allow_partial: bool = False
     any_vocabulary: bool = False
 
@@ -101,21 +104,16 @@ class PretrainedBert:
         self.check_vocabulary()
 
     def check_vocabulary(self) -> None:
-        """Check that each row of the word embeddings belongs to a token.
-
-        Raises:
-            ValueError: the vocabulary has another size than the model.
-        """
-        if self.vocabulary is None:
-            return
-        if len(self.vocabulary) != self.config.vocab_size:
-            raise ValueError(
-                f"Vocabulary {self.vocabulary.path!r} has {len(self.vocabulary)} "
-                f"tokens, but the model in {self.source} has "
-                f"{self.config.vocab_size}: name the vocabulary that the model was "
-                "trained with by --vocab_file, or fit the model to this one by "
-                "convert_checkpoint --resize_embeddings (rows behind the last token of "
-                "a padded model are dropped)."
+        """Raise ValueError if the vocabulary has another size than the model."""
+        if self.vocabulary is not None:
+            check_vocabulary_size(
+                self.vocabulary,
+                self.config,
+                f"the model in {self.source}",
+                "name the vocabulary that the model was trained with by --vocab_file, "
+                "or fit the model to this one by convert_checkpoint "
+                "--resize_embeddings (the rows after the last token of a padded model "
+                "are dropped).",
             )
 
     def keep_parts(self, parts: tuple[weight_map.Part, ...]) -> None:
@@ -148,6 +146,30 @@ class PretrainedBert:
     def count_parameters(self) -> int:
         """Return the number of parameters, the tied output matrix counted once."""
         return sum(math.prod(shape) for shape in self.weights.shapes.values())
+
+
+def check_vocabulary_size(
+    vocabulary: vocab_lib.Vocabulary,
+    config: config_lib.BertConfig,
+    model: str,
+    remedy: str,
+) -> None:
+    """Check that each row of the word embeddings belongs to a token.
+
+    Args:
+        vocabulary: of the text.
+        config: of the model.
+        model: what the message calls the model.
+        remedy: the end of the message.
+
+    Raises:
+        ValueError: the vocabulary has another size than the model.
+    """
+    if len(vocabulary) != config.vocab_size:
+        raise ValueError(
+            f"Vocabulary {vocabulary.path!r} has {len(vocabulary)} tokens, but {model} "
+            f"has {config.vocab_size}: {remedy}"
+        )
 
 
 def guess_lower_case(vocabulary: vocab_lib.Vocabulary) -> bool:

@@ -129,12 +129,12 @@ def _load_random(
         )
     config = config_lib.load_config(bert_config_file)
     vocabulary = vocab_lib.load_vocabulary(vocab_file)
-    if len(vocabulary) != config.vocab_size:
-        raise ValueError(
-            f"--vocab_file={vocab_file} has {len(vocabulary)} tokens, but "
-            f"--bert_config_file={bert_config_file} says vocab_size="
-            f"{config.vocab_size}: name files that belong together."
-        )
+    pretrained.check_vocabulary_size(
+        vocabulary,
+        config,
+        f"the model of --bert_config_file={bert_config_file}",
+        "name files that belong together.",
+    )
     if do_lower_case is None:
         do_lower_case = pretrained.guess_lower_case(vocabulary)
     return StartingPoint(config, vocabulary, do_lower_case, None, _RANDOM)

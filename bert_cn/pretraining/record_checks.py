@@ -1,5 +1,6 @@
 """What the manifests beside the records must agree on with each other and the model."""
 
+from bert_cn.conversion import pretrained
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import input_pipeline
 from data_prep.records import manifest as manifest_lib
@@ -35,13 +36,14 @@ def check_vocabulary_size(
     config: config_lib.BertConfig,
     config_file: str,
 ) -> None:
-    """Raise ValueError if the vocabulary has not as many tokens as the model."""
-    if vocabulary is not None and len(vocabulary) != config.vocab_size:
-        raise ValueError(
-            f"Vocabulary {vocabulary.path!r} has {len(vocabulary)} tokens, but "
-            f"{config_file!r} says vocab_size {config.vocab_size}: use the model "
-            "configuration that goes with the records, or set vocab_size to "
-            f"{len(vocabulary)}."
+    """Raise ValueError if the vocabulary has another size than the model."""
+    if vocabulary is not None:
+        pretrained.check_vocabulary_size(
+            vocabulary,
+            config,
+            f"the model of {config_file!r}",
+            "use the model configuration that goes with the records, or set "
+            f"vocab_size to {len(vocabulary)}.",
         )
 
 

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from bert_cn.conversion import (
-    folders,
     formats,
     keras_weights,
     pretrained,
@@ -124,8 +123,8 @@ def load_init_checkpoint(
     Raises:
         ValueError: there is no checkpoint, or its configuration or vocabulary differs.
     """
-    options = dataclasses.replace(
-        _read_options(path, config_file), any_vocabulary=resize_rng is not None
+    options = pretrained.ReadOptions(
+        fallback_config_file=config_file, any_vocabulary=resize_rng is not None
     )
     bert = formats.read_checkpoint(path, options=options)
     if resize_rng is not None:
@@ -135,14 +134,6 @@ def load_init_checkpoint(
         _check_vocabulary(bert.vocabulary, vocabulary, path)
     keras_weights.assign_to_model(model, bert.weights, bert.parts)
     return tuple(part for part in weight_map.ALL_PARTS if part not in bert.parts)
-
-
-def _read_options(path: str, config_file: str) -> pretrained.ReadOptions:
-    own = (path, os.path.dirname(path))
-    has_own = any(folders.exists(folder, checkpoints_lib.CONFIG_FILE) for folder in own)
-    if has_own or formats.find_format(path).name not in formats.WITHOUT_CONFIG:
-        return pretrained.ReadOptions()
-    return pretrained.ReadOptions(config_file)
 
 
 def _resize(

@@ -160,7 +160,7 @@ REFUSED = [
             "--bert_config_file={0}/tf1/bert_config.json",
             "--vocab_file={0}/short.txt",
         ),
-        "short.txt has 6 tokens, but --bert_config_file={0}/tf1/bert_config.json says",
+        "short.txt' has 6 tokens, but the model of --bert_config_file={0}/tf1/",
     ),
     (
         ("--do_eval", "--init_checkpoint={0}/tf1", "--output_dir={0}/new"),
