@@ -12,8 +12,8 @@ GELU_TANH = "gelu"
 GELU_EXACT = "gelu_erf"
 _ACTIVATION_SYNONYMS = {"gelu_new": GELU_TANH, "gelu_pytorch_tanh": GELU_TANH}
 
-# Keys found in published bert_config.json files that change nothing for BERT. HFL's
-# carry the pooler's and Google's Chinese ones `directionality`.
+# Keys of published bert_config.json files that change nothing for BERT: HFL's have the
+# pooler's, and Google's for Chinese have `directionality`.
 _IGNORED_KEYS = frozenset(
     {
         "directionality",
@@ -102,7 +102,7 @@ def parse_config(values: dict, path: str) -> BertConfig:
 
     Args:
         values: the parsed JSON object.
-        path: where it came from, for messages.
+        path: its file, for messages.
 
     Raises:
         ValueError: vocab_size is missing, a key is unknown, or a value is out of range.
@@ -111,13 +111,13 @@ def parse_config(values: dict, path: str) -> BertConfig:
     epsilon = values.get("layer_norm_eps", LAYER_NORM_EPSILON)
     if epsilon != LAYER_NORM_EPSILON:
         raise ValueError(
-            f"{path}: layer_norm_eps is {epsilon}, and only {LAYER_NORM_EPSILON} is "
-            "computed here, as by google-research/bert: take another checkpoint."
+            f"{path}: layer_norm_eps is {epsilon}, but the model has "
+            f"{LAYER_NORM_EPSILON}, as google-research/bert: use another checkpoint."
         )
     unknown = sorted(set(values) - known - _IGNORED_KEYS - {"layer_norm_eps"})
     if unknown:
         raise ValueError(
-            f"{path}: unknown key {unknown[0]!r}; the keys are {sorted(known)}. "
+            f"{path}: unknown key {unknown[0]!r}; known keys are {sorted(known)}. "
             "Correct or remove it."
         )
     if "vocab_size" not in values:
@@ -135,7 +135,7 @@ def load_config(path: str) -> BertConfig:
     """Read a bert_config.json, local or remote.
 
     Raises:
-        ValueError: the file is missing or no JSON object, or `parse_config` refuses it.
+        ValueError: the file is missing or not a JSON object, or `parse_config` raises.
     """
     if not path:
         raise ValueError(
@@ -151,5 +151,7 @@ def load_config(path: str) -> BertConfig:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}).") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: a JSON object is needed, found {type(values)}.")
+        raise ValueError(
+            f"{path}: must be a JSON object, found {type(values).__name__}."
+        )
     return parse_config(values, path)

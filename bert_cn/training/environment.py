@@ -102,8 +102,8 @@ def build_variables(tpu: str) -> dict[str, str]:
             "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": _find_libtpu(),
             "PJRT_DEVICE": "TPU",
         }
-    # This process only sends work to the TPU's hosts. If it runs on one of them, it must
-    # not load libtpu, which would take the chips from the server that uses them.
+    # This process only sends work to the TPU's hosts. On one of these hosts, libtpu must
+    # not be loaded here: it would take the chips from the server there.
     variables = {"TPU_LOAD_LIBRARY": "0"}
     if "://" not in tpu:
         variables["TPU_NAME"] = tpu
@@ -126,8 +126,7 @@ def check_tensorflow() -> None:
         both = " and ".join(f"{name} {number}" for name, number in found.items())
         raise ValueError(
             f"{both} are installed over each other, and chance decides "
-            f"which one runs; run "
-            f"pip uninstall -y {' '.join(found)}, then {_INSTALL}"
+            f"which one runs; run pip uninstall -y {' '.join(found)}, then {_INSTALL}"
         )
     libtpu = installed_version("libtpu")
     too_new = version.parse(libtpu or "0") > version.parse(_NEWEST_LIBTPU)

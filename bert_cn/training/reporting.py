@@ -139,8 +139,7 @@ def write_samples(writer, output_dir: str, table: str, step: int) -> str:
         tf.summary.text("sample_fillings", table)
     writer.flush()
     path = os.path.join(output_dir, SAMPLES_FILE)
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(f"Step {step}\n\n{table}\n")
+    storage.write_whole(path, f"Step {step}\n\n{table}\n")
     return path
 
 

@@ -19,7 +19,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_model_config_has_the_seeds_size(name):
+def test_model_config_has_the_size_of_the_reference_collection(name):
     config = config_lib.load_config(str(REPOSITORY / f"configs/models/{name}.json"))
     found = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
     assert found == SIZES[name]
@@ -53,7 +53,7 @@ def test_googles_pooler_keys_are_accepted():
         ),
         (
             {"vocab_size": 8, "layer_norm_eps": 1e-5},
-            "layer_norm_eps is 1e-05, and only 1e-12 is computed here",
+            "layer_norm_eps is 1e-05, but the model has 1e-12",
         ),
         ({"vocab_size": "8"}, "vocab_size must be of type int"),
         ({"vocab_size": 8, "hidden_size": 10, "num_attention_heads": 3}, "multiple of"),
