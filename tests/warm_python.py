@@ -81,7 +81,7 @@ class WarmPython:
 def main() -> None:
     """Serve requests; in each fork, run the command as `python -m` would."""
     # TensorFlow starts its threads with its first operation, so forks are safe here.
-    import keras  # noqa: F401
+    import keras_hub  # noqa: F401  It imports keras.
     import tensorflow  # noqa: F401
 
     request = serve()

@@ -1,4 +1,4 @@
-"""What always giving the same answer reaches, on the files a run is measured on."""
+"""The figures of always giving the same answer, on the files that a run measures."""
 
 import collections
 import contextlib
@@ -23,12 +23,12 @@ _UNSEEN = "unseen"
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """What needs no model.
+    """A figure that needs no model.
 
     Attributes:
-        value: of the commonest class on the same examples, in percent; None where a
-            constant has no figure, as it has no rank correlation.
-        num_examples: that are measured on.
+        value: the figure of the majority class on the same examples, in percent; None
+            if a constant has no such figure: it has no rank correlation.
+        num_examples: the number of these examples.
     """
 
     value: float | None
@@ -87,26 +87,26 @@ def _measure_majority(found: tasks.FoundTask) -> dict[str, Baseline]:
                 continue
             _check_labels(task, table)
             prefix_here = prefix if number == 1 else f"{prefix}_{number}"
-            groups = {prefix_here: table.labels}
+            parts = {prefix_here: table.labels}
             unseen = [
                 label
                 for key, label in zip(table.keys(), table.labels, strict=True)
                 if key not in seen
             ]
-            # As run_classifier does: not where it would say nothing else.
+            # As run_classifier does: only if that differs from the whole file.
             if 2 <= len(unseen) < len(table):
-                groups[f"{prefix_here}_{_UNSEEN}"] = unseen
-            for group, labels in groups.items():
-                values = _answer_with_commonest(task, names, labels)
+                parts[f"{prefix_here}_{_UNSEEN}"] = unseen
+            for part, labels in parts.items():
+                values = _answer_majority(task, names, labels)
                 baselines |= {
-                    f"{group}_{name}": Baseline(values[name], len(labels))
+                    f"{part}_{name}": Baseline(values[name], len(labels))
                     for name in names
                 }
     return baselines
 
 
 def _read(task, found: tasks.FoundTask, split: str) -> list[tables.Table]:
-    """Read those files of a split that are there."""
+    """Read the files of a split that exist."""
     layout = task.find_layout(found.folder)
     paths = [os.path.join(found.folder, name) for name in layout.files(split)]
     is_test = split == classification_tasks.TEST
@@ -133,14 +133,14 @@ def _check_labels(task, table: tables.Table) -> None:
             raise tables.unknown_label_error(table, row, task.labels)
 
 
-def _answer_with_commonest(task, names, labels: list[str]) -> dict[str, float | None]:
-    """Measure always giving the commonest label; None of a score."""
+def _answer_majority(task, names, labels: list[str]) -> dict[str, float | None]:
+    """Measure always giving the majority class; a score has none, hence None."""
     if not task.labels:
         return dict.fromkeys(names)
-    # In the order of ids, which decides between labels that are equally common.
+    # The first of the labels that are equally common, in the order of their ids.
     counts = collections.Counter(labels)
-    commonest = max(task.labels, key=lambda label: counts[label])
+    majority = max(task.labels, key=lambda label: counts[label])
     ids = np.array([task.labels.index(label) for label in labels])
-    always = np.full(len(ids), task.labels.index(commonest))
+    always = np.full(len(ids), task.labels.index(majority))
     values = metrics.compute(names, names[:1], ids, always)
     return {name: 100 * values[name] for name in names}

@@ -1,4 +1,4 @@
-"""What the suite fine-tunes: a checkpoint, and its twin with random weights."""
+"""The models that the suite fine-tunes: a checkpoint, and its random twin."""
 
 import concurrent.futures
 import dataclasses
@@ -10,7 +10,7 @@ import signal
 from data_prep import storage
 
 _CONFIG_FILE, _VOCAB_FILE = "bert_config.json", "vocab.txt"
-# The folder of a checkpoint says little if it is called like this.
+# Folder names that say nothing about the checkpoint in them.
 _PLAIN_FOLDERS = ("best", "checkpoint", "model")
 
 
@@ -21,10 +21,10 @@ class Model:
     Attributes:
         config: the text of its bert_config.json.
         vocab: the bytes of its vocab.txt.
-        do_lower_case: whether it wants text lower-cased.
+        do_lower_case: whether its texts must be lower-cased.
         has_capitals: whether its vocabulary has tokens with A to Z.
-        num_parameters: of the encoder and its pooler.
-        sha256: of its weights, sizes and vocabulary.
+        num_parameters: the parameters of the encoder and its pooler.
+        sha256: the digest of its weights, sizes and vocabulary.
     """
 
     config: str
@@ -45,13 +45,13 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is measured: one line of the table.
+    """One line of the table.
 
     Attributes:
-        name: of its folder and in the table.
-        of: the row that it is the random twin of, or its own name.
-        start_flags: the flags by which a command starts from it.
-        sha256: changes whenever what it starts from does.
+        name: its name in the table, and of its folder.
+        of: the row whose random twin it is, or its own name.
+        start_flags: the flags that make a command start from it.
+        sha256: a digest of the weights, sizes and vocabulary that it starts from.
         model: its sizes and vocabulary.
     """
 
@@ -72,18 +72,18 @@ def read_model(
 ) -> Model:
     """Read a checkpoint of any format in a process of its own.
 
-    This process stays without TensorFlow, and small beside those that train.
+    So this process does not import TensorFlow, and stays small beside those that train.
 
     Args:
         checkpoint: anything that convert_checkpoint reads.
         bert_config_file: see `warm_start.load_starting_point`.
-        vocab_file: likewise.
+        vocab_file: see the same.
 
     Raises:
         ValueError: it cannot be read.
     """
     context = multiprocessing.get_context("spawn")
-    # Ctrl-C is this process's affair; the other one would show a traceback.
+    # This process handles Ctrl-C; the other one would print a traceback.
     with concurrent.futures.ProcessPoolExecutor(
         1, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)
     ) as pool:
@@ -104,7 +104,7 @@ def _describe(checkpoint: str, bert_config_file: str, vocab_file: str) -> Model:
     start = warm_start.load_starting_point(checkpoint, bert_config_file, vocab_file)
     config = start.config.to_json()
     digest = hashlib.sha256(config.encode() + start.vocabulary.data)
-    # Heads for pretraining are no part of what is fine-tuned.
+    # Fine-tuning does not use the heads for pretraining.
     wanted = (weight_map.Part.ENCODER, weight_map.Part.POOLER)
     start.bert.keep_parts(tuple(part for part in wanted if start.bert.has(part)))
     for name in sorted(start.bert.weights):
@@ -121,7 +121,7 @@ def _describe(checkpoint: str, bert_config_file: str, vocab_file: str) -> Model:
 
 
 def name_checkpoint(path: str) -> str:
-    """Return a short name for a checkpoint: of its folder, or the one above best/."""
+    """Return the name of a checkpoint's folder, or of the folder above best/."""
     path = path if storage.is_remote(path) else os.path.abspath(path)
     parts = [part for part in path.split("/") if part]
     while len(parts) > 1 and (
@@ -134,7 +134,7 @@ def name_checkpoint(path: str) -> str:
 def build_row(
     name: str, model: Model, checkpoint: str, bert_config_file: str, vocab_file: str
 ) -> Row:
-    """Return the row of a checkpoint; arguments as of `read_model`."""
+    """Return the row of a checkpoint; the arguments are those of `read_model`."""
     flags = {
         "init_checkpoint": checkpoint,
         "bert_config_file": bert_config_file,
@@ -145,12 +145,13 @@ def build_row(
 
 
 def build_random_row(name: str, model: Model, output_dir: str) -> Row:
-    """Return the row of the same model with random weights; its seed draws them.
+    """Return the row of the same model with weights drawn by each run's seed.
 
     Args:
-        name: of the checkpoint's row.
+        name: the name of the checkpoint's row.
         model: its sizes and vocabulary.
-        output_dir: of the suite; `write_start_files` puts there what the row names.
+        output_dir: the suite's folder, where `write_start_files` writes the files that
+            the row starts from.
     """
     twin = f"{name}-random"
     config, vocab = (
@@ -167,14 +168,11 @@ def build_random_row(name: str, model: Model, output_dir: str) -> Row:
 
 
 def write_start_files(row: Row, output_dir: str) -> None:
-    """Write the configuration and vocabulary that a random row names."""
+    """Write the configuration and vocabulary that a random row starts from."""
     if not row.is_random:
         return
     for name, content in (
-        (_CONFIG_FILE, row.model.config.encode()),
+        (_CONFIG_FILE, row.model.config),
         (_VOCAB_FILE, row.model.vocab),
     ):
-        path = os.path.join(output_dir, row.name, name)
-        with storage.open(path + ".tmp", "wb") as file:
-            file.write(content)
-        storage.rename(path + ".tmp", path, overwrite=True)
+        storage.write_whole(os.path.join(output_dir, row.name, name), content)

@@ -1,6 +1,7 @@
 """The table as bars: each model, its random twin and the majority class."""
 
 import dataclasses
+import io
 import os
 import textwrap
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ from data_prep import storage
 
 PLOT_FILE = "table.png"
 _MAJORITY_COLOR = "0.75"
-# Inches: of a group of bars, around all of them, and at least.
+# Inches: the width of a cluster of bars, the margins, the least width of the picture,
+# and the height of a panel.
 _COLUMN_WIDTH, _MARGIN, _LEAST_WIDTH, _PANEL_HEIGHT = 1.15, 2.0, 7.0, 3.4
-# Characters, and points.
+# The longest line of a label in characters, and its size in points.
 _LABEL_WIDTH, _LABEL_SIZE = 14, 8
 
 
@@ -22,8 +24,8 @@ def write_plot(
     """Draw table.png; returns its path.
 
     Args:
-        output_dir: its folder.
-        rows: one bar each in every column.
+        output_dir: the folder to write it to.
+        rows: each gives one bar to every column.
         found: all finished runs, at least one.
     """
     # Here, because it takes a second to import.
@@ -34,9 +36,9 @@ def write_plot(
 
     figures = results.summarize(found)
     panels = {
-        group: bars
-        for group in tasks.GROUPS
-        if (bars := _list_bars(tables.list_columns(group, figures)))
+        table: clusters
+        for table in tasks.TABLES
+        if (clusters := _list_clusters(tables.list_columns(table, figures)))
     }
     widest = max(map(len, panels.values()))
     width = max(_LEAST_WIDTH, _MARGIN + _COLUMN_WIDTH * widest)
@@ -47,29 +49,29 @@ def write_plot(
         constrained_layout=True,
         squeeze=False,
     )
-    for axis, (group, bars) in zip(axes[:, 0], panels.items(), strict=True):
-        draw_panel(axis, bars, rows, figures)
-        axis.set_title(group)
-        # Bars are equally wide in all panels.
+    for axis, (table, clusters) in zip(axes[:, 0], panels.items(), strict=True):
+        draw_panel(axis, clusters, rows, figures)
+        axis.set_title(table)
+        # So bars are equally wide in all panels.
         axis.set_xlim(-0.6, widest - 0.4)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    path = os.path.join(output_dir, PLOT_FILE)
-    with storage.open(path + ".tmp", "wb") as file:
-        figure.savefig(file, format="png", dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
     plt.close(figure)
-    storage.rename(path + ".tmp", path, overwrite=True)
+    path = os.path.join(output_dir, PLOT_FILE)
+    storage.write_whole(path, picture.getvalue())
     return path
 
 
 @dataclasses.dataclass(frozen=True)
-class Bars:
-    """A group of bars: one figure, of every row and of the majority class.
+class Cluster:
+    """Bars side by side: one figure of every row and of the majority class.
 
     Attributes:
-        label: below it.
-        task: whose figure.
-        key: which figure.
+        label: the text below them.
+        task: the name of the task.
+        key: the figure, as eval_results.txt names it.
     """
 
     label: str
@@ -77,9 +79,9 @@ class Bars:
     key: str
 
 
-def _list_bars(columns: Sequence[tuple[str, tasks.Column]]) -> list[Bars]:
+def _list_clusters(columns: Sequence[tuple[str, tasks.Column]]) -> list[Cluster]:
     return [
-        Bars(f"{textwrap.fill(column.title, _LABEL_WIDTH)}\n{name}", task, key)
+        Cluster(f"{textwrap.fill(column.title, _LABEL_WIDTH)}\n{name}", task, key)
         for task, column in columns
         for key, name in zip(column.keys, column.names, strict=True)
     ]
@@ -87,19 +89,18 @@ def _list_bars(columns: Sequence[tuple[str, tasks.Column]]) -> list[Bars]:
 
 def draw_panel(
     axis,
-    groups: Sequence[Bars],
+    clusters: Sequence[Cluster],
     rows: Sequence[results.RowInfo],
     figures: tables.Figures,
 ) -> None:
-    """Draw the groups of bars of one table.
+    """Draw the bars of one table.
 
-    A random twin has its model's colour, hatched. Where a figure is missing there is
-    no bar.
+    A random twin has its model's colour, hatched. A missing figure has no bar.
 
     Args:
-        axis: of matplotlib.
-        groups: from left to right.
-        rows: the bars of each group.
+        axis: matplotlib's axes.
+        clusters: from left to right.
+        rows: the bars of each cluster.
         figures: their heights.
     """
     width = 0.8 / (len(rows) + 1)
@@ -107,7 +108,7 @@ def draw_panel(
     for number, row in enumerate(rows):
         known = {
             place: figure
-            for place, each in enumerate(groups)
+            for place, each in enumerate(clusters)
             if (figure := figures.get((row.name, each.task, each.key))) is not None
         }
         is_random = row.name != row.of
@@ -124,7 +125,7 @@ def draw_panel(
         )
     majority = {
         place: value
-        for place, each in enumerate(groups)
+        for place, each in enumerate(clusters)
         if (value := _find_majority(each, figures)) is not None
     }
     axis.bar(
@@ -136,15 +137,15 @@ def draw_panel(
         label=tables.MAJORITY,
     )
     axis.set_xticks(
-        range(len(groups)), [each.label for each in groups], fontsize=_LABEL_SIZE
+        range(len(clusters)), [each.label for each in clusters], fontsize=_LABEL_SIZE
     )
     axis.set_ylabel("percent")
     axis.grid(axis="y", alpha=0.3)
     axis.axhline(0, color="0.3", linewidth=0.8)
 
 
-def _find_majority(group: Bars, figures: tables.Figures) -> float | None:
+def _find_majority(cluster: Cluster, figures: tables.Figures) -> float | None:
     for (_, task, key), figure in figures.items():
-        if (task, key) == (group.task, group.key):
+        if (task, key) == (cluster.task, cluster.key):
             return figure.baseline.value
     return None

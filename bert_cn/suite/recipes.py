@@ -10,16 +10,18 @@ from absl import flags
 from bert_cn.suite import tasks
 from data_prep import storage
 
-# Of which a recipe has one each; sentence embeddings take the first.
+# A recipe is one file of each kind; sentence embeddings use the classification file.
 _KINDS = {
     tasks.CLASSIFIER: "classification",
     tasks.SENTENCES: "classification",
     tasks.READER: "squad",
 }
+# "seed" is what `reference` was called before.
+_OLDER_NAMES = {"seed": "reference"}
 _REPOSITORY = os.path.dirname(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 )
-# What the suite says itself, for each run.
+# Flags that the suite itself sets for each run.
 _OWN_FLAGS = (
     *("task_name", "task", "data_dir", "output_dir", "overwrite", "cache_dir"),
     *("init_checkpoint", "bert_config_file", "vocab_file", "do_lower_case"),
@@ -33,7 +35,7 @@ class Recipe:
     """The flags that every run of a command gets.
 
     Attributes:
-        name: as given.
+        name: as the user gave it.
         flags: command -> its flags.
     """
 
@@ -45,14 +47,16 @@ def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
     """Read NAME_classification.flags and NAME_squad.flags.
 
     Args:
-        name: of a recipe in configs/finetune, or the path of one of your own, without
-            the end of the files' names.
-        more_flags: override those of the files.
+        name: a recipe of configs/finetune, or the path of the user's own files without
+            `_classification.flags` and `_squad.flags`.
+        more_flags: flags that override those of the files.
 
     Raises:
-        ValueError: a file is missing, or sets what the suite sets.
+        ValueError: a file is missing, or sets a flag that the suite itself sets.
     """
-    prefix = name if os.path.dirname(name) else os.path.join(find_folder(), name)
+    prefix = _OLDER_NAMES.get(name, name)
+    if not os.path.dirname(name):
+        prefix = os.path.join(find_folder(), prefix)
     found = {}
     for command, kind in _KINDS.items():
         path = f"{prefix}_{kind}.flags"
@@ -113,5 +117,5 @@ def _refuse_own(lines: Sequence[str], source: str) -> None:
 
 
 def _drop_overridden(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the last line of each flag, which is the one that holds."""
+    """Return the last line of each flag: it overrides those before it."""
     return tuple({_name_of(line): line for line in lines}.values())

@@ -1,4 +1,4 @@
-"""What finished runs left behind, and its mean and deviation over seeds."""
+"""The results of finished runs, their mean and deviation over seeds."""
 
 import collections
 import dataclasses
@@ -19,7 +19,7 @@ RESULT_FILE = "result.json"
 _ROW_FILE = "row.json"
 _READ = tasks.READER
 _CORRELATIONS = (metrics.MATTHEWS, metrics.PEARSON, metrics.SPEARMAN)
-# Of a normal distribution 97.5 % lies below so many standard deviations.
+# Standard deviations below which 97.5 % of a normal distribution lies.
 _NORMAL_975 = 1.96
 
 
@@ -28,13 +28,13 @@ class Result:
     """One finished run.
 
     Attributes:
-        row: name of its row.
-        task: name of its task.
-        seed: of the run.
-        identity: everything its figures depend on.
+        row: the name of its row.
+        task: the name of its task.
+        seed: its random seed.
+        identity: everything that its figures depend on.
         values: key of eval_results.txt -> figure in percent.
-        baselines: key -> the figure of the commonest class.
-        minutes: that it took.
+        baselines: key -> the figure of the majority class.
+        minutes: how long it took.
     """
 
     row: str
@@ -53,10 +53,10 @@ class Figure:
     Attributes:
         mean: in percent.
         deviation: sample standard deviation over seeds; None for a single seed.
-        count: how many seeds.
-        baseline: of the commonest class on the same examples.
-        minutes: that a run took on average.
-        margin: what is above the baseline by less may be chance, see `chance_margin`.
+        count: the number of seeds.
+        baseline: the figure of the majority class on the same examples.
+        minutes: the mean time of a run.
+        margin: the most that chance may add to the baseline, see `chance_margin`.
     """
 
     mean: float
@@ -68,9 +68,9 @@ class Figure:
 
     @property
     def has_signal(self) -> bool:
-        """Whether it is above the commonest class by more than chance.
+        """Whether it is above the majority class by more than chance.
 
-        A correlation is compared with 0, what run_classifier gives a constant.
+        A correlation is compared with 0, run_classifier's figure for a constant.
         """
         return round(self.mean, 2) > round((self.baseline.value or 0) + self.margin, 2)
 
@@ -80,14 +80,14 @@ class RowInfo:
     """What the table says of a row.
 
     Attributes:
-        name: of the row.
+        name: the row's name.
         of: the row whose random twin it is, or its own name.
-        checkpoint: what it started from.
-        num_parameters: of the encoder.
+        checkpoint: the weights that it started from.
+        num_parameters: the encoder's parameters.
         lower_case: whether Chinese texts were lower-cased.
         english_lower_case: whether English ones were.
         has_capitals: whether the vocabulary has tokens with A to Z.
-        sha256: of what it starts from; "" where an older suite did not note it.
+        sha256: see `model.Row`; "" if an older suite did not note it.
     """
 
     name: str
@@ -101,25 +101,25 @@ class RowInfo:
 
 
 def percent(command: str, values: dict[str, float]) -> dict[str, float]:
-    """Return figures in percent: run_squad's are, the others' are shares."""
+    """Return figures in percent: run_squad writes percent, the others write shares."""
     scale = 1 if command == _READ else 100
     return {key: scale * value for key, value in values.items()}
 
 
 def write_result(folder: str, result: Result) -> None:
-    """Write result.json, with which a run counts as finished."""
+    """Write result.json; a run that has it counts as finished."""
     manifest.write_json(os.path.join(folder, RESULT_FILE), dataclasses.asdict(result))
 
 
 def remove_result(folder: str) -> None:
-    """Remove what a finished run left, so that it does not count any more."""
+    """Remove a finished run's result.json, so that the run does not count any more."""
     path = os.path.join(folder, RESULT_FILE)
     if storage.exists(path):
         storage.remove(path)
 
 
 def read_result(folder: str) -> Result | None:
-    """Read what a finished run left; None if there is none.
+    """Read a finished run's result.json; None if there is none.
 
     Raises:
         ValueError: the file is damaged.
@@ -142,7 +142,7 @@ def read_result(folder: str) -> Result | None:
 
 
 def write_row(output_dir: str, row: model_lib.Row, checkpoint: str) -> None:
-    """Make a row's folder, with what the table says of it and what its runs need."""
+    """Make a row's folder, with row.json and the files that its runs need."""
     info = RowInfo(
         row.name,
         row.of,
@@ -162,8 +162,8 @@ def write_row(output_dir: str, row: model_lib.Row, checkpoint: str) -> None:
 def read_all(output_dir: str) -> tuple[list[RowInfo], list[Result]]:
     """Read all rows of a folder, earlier ones included, and their finished runs.
 
-    Random twins come behind their row. Runs of other weights, which --overwrite has not
-    yet come to, are left out.
+    Random twins follow their row. Runs of other weights are left out: --overwrite has
+    not repeated them yet.
     """
     rows, results = [], []
     for name in sorted(storage.listdir(output_dir)):
@@ -205,12 +205,12 @@ def summarize(results: Iterable[Result]) -> dict[tuple[str, str, str], Figure]:
 
 
 def chance_margin(key: str, baseline: baselines_lib.Baseline) -> float:
-    """Return 1.96 standard errors of a figure that is at its baseline, in percent.
+    """Return 1.96 standard errors of a figure that equals its baseline, in percent.
 
-    Of a share p of n examples, sqrt(p (1 - p) / n), for F1 about so; of a correlation
-    that is 0, and of Matthews, which is one of zeros and ones, 1 / sqrt(n - 1)
-    (Kendall, Rank Correlation Methods, 1948). More seeds do not make it smaller: they
-    are measured on the same examples.
+    The standard error of a share p of n examples is sqrt(p (1 - p) / n), and about the
+    same for F1. That of a correlation of 0 is 1 / sqrt(n - 1) (Kendall, Rank
+    Correlation Methods, 1948); Matthews is a correlation of zeros and ones. More seeds
+    do not make it smaller, because they are measured on the same examples.
     """
     count = baseline.num_examples
     if count < 2:

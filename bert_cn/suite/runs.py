@@ -1,4 +1,4 @@
-"""The runs of the suite: commands, one after the other; finished ones are kept."""
+"""The runs of the suite: commands, one after another; finished ones are kept."""
 
 import dataclasses
 import os
@@ -13,17 +13,17 @@ import tqdm
 from bert_cn.suite import baselines, model, recipes, results, tasks
 from data_prep import storage
 
-# Seeds are these: the commands' default, and those that follow it.
+# The commands' default seed; more runs take the seeds that follow it.
 _FIRST_SEED = 12345
 _LOG_FILE = "log.txt"
 MODEL_FOLDER = "best"
 _CURVES_FOLDER = "tensorboard"
 EVAL_RESULTS_FILE = "eval_results.txt"
-# What a run costs even with hardly any data, in bytes of training data.
+# The cost of starting a run, as bytes of training data.
 _BYTES_OF_START = 200_000
 _SECONDS_TO_END = 10.0
 _LINE_WIDTH = 60
-# Before the sentence that a command, or absl, ends with.
+# A command's, or absl's, last sentence follows one of these.
 _ERROR_MARKS = (": error: ", "FATAL Flags parsing error: ")
 
 # Runs a command, gives each line of its output to a function, returns its exit code.
@@ -32,15 +32,15 @@ Runner = Callable[[Sequence[str], Callable[[str], None]], int]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One command that is to be run.
+    """One command to run.
 
     Attributes:
-        row: what it starts from.
+        row: the model that it starts from.
         found: the data.
-        seed: of the run.
-        flags: of the data set and the recipe.
-        folder: of its output.
-        cache_dir: of encoded examples, which runs share.
+        seed: its random seed.
+        flags: the flags of the data set and the recipe.
+        folder: the folder of its output.
+        cache_dir: the folder of encoded examples, which runs share.
     """
 
     row: model.Row
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The flags that its figures depend on, data and weights apart."""
+        """The flags that its figures depend on, besides data and weights."""
         lower = self.row.model.lower_case(self.found.task.is_english)
         return (*self.flags, f"--do_lower_case={lower}", f"--random_seed={self.seed}")
 
@@ -82,7 +82,7 @@ class Run:
         ]
 
     def identify(self) -> dict:
-        """Return everything that its figures depend on; paths do not count."""
+        """Return everything that its figures depend on, without paths."""
         return {
             "command": self.found.task.command,
             "flags": list(self.settings),
@@ -98,7 +98,7 @@ def plan_runs(
     num_seeds: int,
     output_dir: str,
 ) -> list[Run]:
-    """Return all runs, task after task, so that rows can be compared early."""
+    """Return all runs, task after task: so rows can be compared early."""
     return [
         Run(
             row,
@@ -115,7 +115,7 @@ def plan_runs(
 
 
 def list_seeds(num_seeds: int) -> list[int]:
-    """Return the seeds, which are always the same."""
+    """Return the random seeds; they are always the same."""
     return list(range(_FIRST_SEED, _FIRST_SEED + num_seeds))
 
 
@@ -124,7 +124,7 @@ def leave_out_finished(plan: Sequence[Run], overwrite: bool) -> list[Run]:
 
     Args:
         plan: all runs.
-        overwrite: whether to run again what was finished with other settings.
+        overwrite: whether to repeat runs that were finished with other settings.
 
     Raises:
         ValueError: a run was finished with other settings, data or weights.
@@ -151,12 +151,12 @@ def list_unfinished(plan: Sequence[Run]) -> list[str]:
 
 
 def refuse_mixtures(plan: Sequence[Run], left: Sequence[Run], output_dir: str) -> None:
-    """Refuse to put figures into a row, or into a mean, where they do not belong.
+    """Refuse to mix figures that do not belong into one row, or into one mean.
 
     Args:
         plan: all runs.
-        left: those that are to be made; their older results do not count.
-        output_dir: of the suite.
+        left: the runs that are left; their older results do not count.
+        output_dir: the suite's folder.
 
     Raises:
         ValueError: a row's folder holds results of other weights, or of other settings
@@ -183,7 +183,7 @@ def refuse_mixtures(plan: Sequence[Run], left: Sequence[Run], output_dir: str) -
 
 
 def _find_difference(then: dict, now: dict) -> str:
-    """Say in what two identities differ; "" if in nothing."""
+    """Say how two identities differ; "" if they do not."""
     for key, what in (
         ("model_sha256", "it started from other weights or sizes"),
         ("data_sha256", "the data set has changed"),
@@ -202,7 +202,7 @@ def run_command(command: Sequence[str], show: Callable[[str], None]) -> int:
     """Run a command as a process; see `Runner`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the process has ended by then.
+        KeyboardInterrupt: Ctrl-C came, and the process has ended.
     """
     with subprocess.Popen(
         command,
@@ -216,7 +216,7 @@ def run_command(command: Sequence[str], show: Callable[[str], None]) -> int:
                 show(line.rstrip("\n"))
             return process.wait()
         except KeyboardInterrupt:
-            # A terminal told it too; what it has done so far is not needed.
+            # A terminal interrupts both; nothing that the process did is needed.
             process.terminate()
             try:
                 process.wait(_SECONDS_TO_END)
@@ -234,16 +234,16 @@ def run_all(
     """Run what is left, with a line for each run that ends.
 
     Args:
-        left: from `leave_out_finished`; what they left before is removed at once.
+        left: from `leave_out_finished`; their older results are removed at once.
         runner: runs the commands.
         keep_models: whether fine-tuned models stay.
-        num_finished: runs that an earlier command finished.
+        num_finished: how many runs an earlier command finished.
 
     Returns:
         A sentence for each run that failed.
     """
     for run in left:
-        # Of other settings: none may stand in a mean with those of now.
+        # Its settings were others: it must not enter a mean with new results.
         results.remove_result(run.folder)
     failures = []
     clock = _Clock(left)
@@ -268,12 +268,12 @@ def run_all(
 
 
 def _run_one(run: Run, runner: Runner, keep_models: bool, bar) -> tuple[str, bool]:
-    """Run one command; returns what its line says, and whether it failed."""
+    """Run one command; returns the text of its line, and whether it failed."""
     try:
         expected = baselines.compute_baselines(run.found)
     except ValueError as error:
         return f"error: {error}", True
-    # Of a run that was cut off, or has another result now.
+    # They belong to a run that was interrupted, or whose result is replaced.
     _remove(run.folder, MODEL_FOLDER)
     _remove(run.folder, _CURVES_FOLDER)
     storage.makedirs(run.folder)
@@ -325,7 +325,7 @@ def _describe(run: Run, result: results.Result) -> str:
 
 
 def _find_error(lines: Sequence[str], code: int) -> str:
-    """Return the sentence a command ended with, or else its last line."""
+    """Return the sentence that a command ended with, else its last line."""
     for line in reversed(lines):
         for mark in _ERROR_MARKS:
             if mark in line:
@@ -350,7 +350,7 @@ def _remove(folder: str, name: str) -> None:
 
 
 class _Clock:
-    """Estimates the time that is left from the sizes of training files."""
+    """Estimates the remaining time from the sizes of training files."""
 
     def __init__(self, left: Sequence[Run]):
         self._costs = {run: _count_bytes(run) for run in left}
@@ -359,7 +359,7 @@ class _Clock:
         self._began = time.monotonic()
 
     def describe_rest(self, run: Run) -> str:
-        """Note that a run has ended, and say how long the others may take."""
+        """Note that a run has ended; return how long the others may take."""
         self._done += self._costs[run]
         self._rest -= self._costs[run]
         if not self._rest:

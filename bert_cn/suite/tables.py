@@ -32,8 +32,8 @@ def write_tables(
     """Write table.md and table.csv.
 
     Args:
-        output_dir: their folder.
-        rows: lines of the table.
+        output_dir: the folder to write them to.
+        rows: the lines of the table.
         found: all finished runs.
         notes: sentences for the end of table.md.
 
@@ -47,21 +47,18 @@ def write_tables(
     }
     paths = []
     for name, text in texts.items():
-        path = os.path.join(output_dir, name)
-        with storage.open(path + ".tmp", "w") as file:
-            file.write(text)
-        storage.rename(path + ".tmp", path, overwrite=True)
-        paths.append(path)
+        paths.append(os.path.join(output_dir, name))
+        storage.write_whole(paths[-1], text)
     return paths[0], paths[1]
 
 
-def list_columns(group: str, figures: Figures) -> list[tuple[str, tasks.Column]]:
-    """Return (task, column) of a group's table: those that have a figure."""
+def list_columns(table: str, figures: Figures) -> list[tuple[str, tasks.Column]]:
+    """Return (task, column) of one of `tasks.TABLES`: those that have a figure."""
     known = {(task, key) for _, task, key in figures}
     return [
         (task.name, column)
         for task in tasks.TASKS.values()
-        if task.group == group
+        if task.table == table
         for column in task.columns
         if (task.name, column.keys[0]) in known
     ]
@@ -75,19 +72,19 @@ def format_markdown(
 ) -> str:
     """Return the whole of table.md."""
     parts = [
-        _format_group(group, columns, rows, figures)
-        for group in tasks.GROUPS
-        if (columns := list_columns(group, figures))
+        _format_one(table, columns, rows, figures)
+        for table in tasks.TABLES
+        if (columns := list_columns(table, figures))
     ]
     parts += [_format_notes(rows, found, notes), _format_list(rows, figures)]
     return "\n\n".join(parts) + "\n"
 
 
-def _format_group(group, columns, rows, figures) -> str:
-    """Return one table, laid out like the seed collection's."""
+def _format_one(table, columns, rows, figures) -> str:
+    """Return one table, laid out like the reference collection's."""
     heads = [f"{column.title} ({' / '.join(column.names)})" for _, column in columns]
-    # The seed collection's Score is the mean of its GLUE columns.
-    with_score = group == tasks.GLUE and len(columns) > 1
+    # The reference collection's Score is the mean of its GLUE columns.
+    with_score = table == tasks.GLUE and len(columns) > 1
     lines = []
     for row in rows:
         cells = [_format_cell(row.name, *column, figures) for column in columns]
@@ -97,7 +94,7 @@ def _format_group(group, columns, rows, figures) -> str:
     majority = [_format_majority(*column, figures) for column in columns]
     lines.append([MAJORITY, *([_NO_FIGURE] if with_score else []), *majority])
     names = ["Model", *(["Score"] if with_score else []), *heads]
-    return f"## {group}\n\n{_format_table(names, lines)}"
+    return f"## {table}\n\n{_format_table(names, lines)}"
 
 
 def _format_table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -138,7 +135,7 @@ def _format_value(value: float | None) -> str:
 
 
 def _average(row: str, columns, figures: Figures) -> str:
-    """Return the mean of the first figure of each column; none if one is missing."""
+    """Return the mean of the first figures of all columns; – if one is missing."""
     found = [figures.get((row, task, column.keys[0])) for task, column in columns]
     if not all(found):
         return _NO_FIGURE
@@ -147,17 +144,17 @@ def _average(row: str, columns, figures: Figures) -> str:
 
 def _format_notes(rows, found, notes: Sequence[str]) -> str:
     lines = [
-        "Percent; mean ± sample standard deviation over seeds, where there are several "
+        "Percent; mean ± sample standard deviation over seeds, if there are several "
         "(the list below says how many). Dev files unless a column says test. With "
-        "several epochs the best one is picked on dev, which flatters dev's figures, "
-        "those of random weights too.",
-        f"{MAJORITY}: what always giving the commonest answer of the same file reaches "
-        "(for reading: always saying that there is no answer). A constant has no rank "
-        f"correlation, hence {_NO_FIGURE}.",
-        f"{_NO_SIGNAL}: no signal: not above the {MAJORITY}, or a correlation of 0, by "
-        "more than 1.96 standard errors for as many examples, which chance reaches in "
-        "one of forty files.",
-        "unseen: without the examples that stand word for word in the training file.",
+        "several epochs the best one is chosen on dev, which flatters dev's figures, "
+        "also those of random weights.",
+        f"{MAJORITY}: the figure of always giving the commonest answer of the same "
+        "file (for reading: always saying that there is no answer). A constant has no "
+        f"rank correlation, hence {_NO_FIGURE}.",
+        f"{_NO_SIGNAL}: no signal: the figure is above the {MAJORITY}, or above a "
+        "correlation of 0, by at most 1.96 standard errors for this many examples. "
+        "Chance exceeds that in one of forty files.",
+        "unseen: without the examples that the training file holds word for word.",
         "Score: mean of the first figure of each column; comparable only between rows "
         "with the same columns.",
     ]
@@ -182,7 +179,7 @@ def _describe_row(row: results.RowInfo) -> str:
 
 
 def _describe_recipes(found: Sequence[results.Result]) -> list[str]:
-    """Say with which flags the runs were made, and which runs if they differ."""
+    """Return the flags of the runs; if runs differ, say which runs had which flags."""
     recipes = collections.defaultdict(set)
     for result in found:
         shown = tuple(
@@ -203,7 +200,7 @@ def _describe_recipes(found: Sequence[results.Result]) -> list[str]:
 
 
 def _format_list(rows: Sequence[results.RowInfo], figures: Figures) -> str:
-    """Return every figure in a line of its own, the baseline beside it."""
+    """Return every figure on a line of its own, with its baseline."""
     heads = ["Task", "Figure", "Examples", *(row.name for row in rows), MAJORITY]
     heads += ["Seeds", "Minutes"]
     lines = []
@@ -222,7 +219,7 @@ def _format_list(rows: Sequence[results.RowInfo], figures: Figures) -> str:
                 ", ".join(f"{figure.minutes:.1f}" for figure in known),
             ]
         )
-    note = "Seeds and minutes a run: of the models from left to right."
+    note = "Seeds and minutes per run: one number for each model, from left to right."
     return f"## All figures\n\n{_format_table(heads, lines)}\n\n{note}"
 
 
@@ -263,7 +260,7 @@ def format_csv(rows: Sequence[results.RowInfo], figures: Figures) -> str:
             majority = figure.baseline.value
             writer.writerow(
                 [
-                    *(row.name, int(row.name != row.of), tasks.TASKS[task].group, task),
+                    *(row.name, int(row.name != row.of), tasks.TASKS[task].table, task),
                     *(describe_key(key), figure.baseline.num_examples),
                     f"{figure.mean:.4f}",
                     "" if deviation is None else f"{deviation:.4f}",

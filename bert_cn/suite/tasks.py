@@ -1,4 +1,4 @@
-"""The data sets of the suites, and where they lie below a folder."""
+"""The data sets of the suites, and where their files are."""
 
 import dataclasses
 import os
@@ -11,11 +11,11 @@ from data_prep import storage
 CLASSIFIER = "bert_cn.run_classifier"
 SENTENCES = "bert_cn.run_sentence_bert"
 READER = "bert_cn.run_squad"
-# The tables; a suite may take from two of them.
+# A suite may have tasks in two of these tables.
 GLUE, CHINESE, READING = "GLUE", "Chinese", "Reading comprehension"
-GROUPS = (GLUE, CHINESE, READING)
+TABLES = (GLUE, CHINESE, READING)
 SUITES = ("glue", "clue", "squad")
-# Below --data_dir data sets lie in a folder each, or in one of these.
+# Each data set has a folder in --data_dir or in a folder of one of these names.
 _PARENTS = frozenset({"glue", "gluedata", "clue", "cluedata"})
 
 
@@ -24,9 +24,9 @@ class Column:
     """A column of the table.
 
     Attributes:
-        title: of the data set.
+        title: the data set's name.
         keys: its figures, as eval_results.txt names them.
-        names: what these figures are.
+        names: the same figures, as the table names them.
     """
 
     title: str
@@ -39,22 +39,22 @@ class SuiteTask:
     """One data set.
 
     Attributes:
-        name: of its folder of results, and for --tasks.
-        suites: of `SUITES`.
-        group: of `GROUPS`.
+        name: the name of its folder of results, and for --tasks.
+        suites: the suites that it belongs to, of `SUITES`.
+        table: one of `TABLES`.
         command: the module that trains and measures.
-        folders: names its folder may have; case and punctuation do not matter.
-        columns: in the table.
+        folders: names that its folder may have; case and punctuation do not matter.
+        columns: its columns in the table.
         is_english: whether its texts are English.
-        task_name: --task_name of the command; "" where it has none.
-        files: for reading, names of the files of train and dev, in order of preference.
-        measures_test: whether its test file goes round with labels.
-        flags: what the data set asks of the command, before the recipe's flags.
+        task_name: --task_name of the command; "" if the command has no such flag.
+        files: for reading, names of the train and dev files, the preferred pair first.
+        measures_test: whether its published test file has labels.
+        flags: flags that the data set needs; they come before the recipe's.
     """
 
     name: str
     suites: tuple[str, ...]
-    group: str
+    table: str
     command: str
     folders: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -77,13 +77,13 @@ class SuiteTask:
 
 @dataclasses.dataclass(frozen=True)
 class FoundTask:
-    """A data set whose files are there.
+    """A data set whose files exist.
 
     Attributes:
-        task: which.
-        folder: of its files.
-        train: path of its training file.
-        held_out: paths of the files that are measured on.
+        task: the data set.
+        folder: the folder of its files.
+        train: the path of its training file.
+        held_out: the paths of the files to measure on.
         has_test: whether a test file is among them.
     """
 
@@ -121,7 +121,7 @@ def _glue(title: str, figures, columns=None) -> SuiteTask:
     return SuiteTask(
         name=title.lower(),
         suites=("glue",),
-        group=GLUE,
+        table=GLUE,
         command=CLASSIFIER,
         folders=(title,),
         columns=columns or (_column(title, figures),),
@@ -135,7 +135,7 @@ def _chinese(name: str, columns, folders=(), **settings) -> SuiteTask:
     return SuiteTask(
         name=name,
         suites=("clue",),
-        group=CHINESE,
+        table=CHINESE,
         folders=(name, *folders),
         columns=tuple(columns),
         is_english=False,
@@ -154,7 +154,7 @@ def _reading(name, title, suites, folders, files, **settings) -> SuiteTask:
     return SuiteTask(
         name=name,
         suites=suites,
-        group=READING,
+        table=READING,
         command=READER,
         folders=folders,
         columns=(_column(title, _EXACT_F1),),
@@ -166,7 +166,7 @@ def _reading(name, title, suites, folders, files, **settings) -> SuiteTask:
 _STS_B_ZH = ("sts-b-zh", "zh-sts-b", "cnsd", "cnsd-sts")
 _SQUAD_FOLDERS = ("squad", "squad_en", "squad1", "squad1.1", "squad2", "squad2.0")
 _TASKS = (
-    # In the order of the columns of the seed collection's table.
+    # In the order of the columns of the reference collection's table.
     _glue("CoLA", _ACCURACY_MATTHEWS),
     _glue("SST-2", _ACCURACY),
     _glue("MRPC", _ACCURACY_F1),
@@ -184,7 +184,7 @@ _TASKS = (
         "chnsenticorp",
         (
             *_tested("ChnSentiCorp", _ACCURACY),
-            # Some test reviews stand in the training file too.
+            # The training file holds some of the test reviews.
             _column("ChnSentiCorp test, unseen", _ACCURACY, "test_unseen"),
         ),
         measures_test=True,
@@ -253,11 +253,11 @@ def choose_tasks(suites: Sequence[str], names: Sequence[str]) -> list[SuiteTask]
     """Return the tasks of some suites, each once.
 
     Args:
-        suites: of `SUITES`.
-        names: only these of them; empty for all.
+        suites: names of `SUITES`.
+        names: the tasks to choose from them; empty for all.
 
     Raises:
-        ValueError: a suite is unknown, or a name is in none of the suites.
+        ValueError: a suite is unknown, or none of the suites has a task of that name.
     """
     for suite in suites or [""]:
         if suite not in SUITES:
@@ -282,16 +282,16 @@ def find_tasks(
     """Look for the files of tasks.
 
     Args:
-        tasks: which.
+        tasks: the tasks to look for.
         data_dir: the folder that holds a folder for each, perhaps in a folder glue or
-            clue; files for reading may also lie in it as they are.
+            clue; files for reading may also lie in `data_dir` itself.
 
     Returns:
-        The tasks whose training and dev file are there, and title -> what was missing
-        of the others.
+        The tasks whose training and dev files exist, and for the others title -> what
+        was missing.
 
     Raises:
-        ValueError: there is no such folder, or no task's data.
+        ValueError: there is no such folder, or it holds no task's data.
     """
     if not storage.isdir(data_dir):
         raise ValueError(
@@ -319,7 +319,7 @@ def find_tasks(
 
 
 def _look_in(task: SuiteTask, places) -> tuple[FoundTask | None, str]:
-    """Return the task in the first place that has its files, or what is missing."""
+    """Return the task in the first folder that has its files, or what is missing."""
     lacking = f"no folder {task.folders[0]}"
     if task.files:
         where = " or ".join(places)
@@ -339,7 +339,7 @@ def _look_in(task: SuiteTask, places) -> tuple[FoundTask | None, str]:
 
 
 def _list_files(task: SuiteTask, place: str):
-    """Yield (training file, dev files, test files) that would do, best first."""
+    """Yield (training file, dev files, test files), the preferred ones first."""
     if task.files:
         for train, dev in task.files:
             yield train, (dev,), ()

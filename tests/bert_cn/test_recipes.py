@@ -60,7 +60,7 @@ def test_recipe_names_an_existing_model_and_a_reachable_schedule(parsed, recipe)
 
 
 @pytest.mark.parametrize("size", ["tiny", "mini"])
-def test_seed_recipes_have_the_seeds_parameters(parsed, size):
+def test_reference_recipes_have_the_collections_parameters(parsed, size):
     values = parsed[f"configs/pretrain/bert_{size}_cn.flags"]
     expected = {
         "bert_config_file": f"configs/models/bert_{size}_cn.json",

@@ -18,7 +18,7 @@ VALUES = {
 def plan(data_dir, row, tmp_path):
     def make(name="mrpc", suite="glue", num_seeds=1, rows=(row,), more=()):
         found, _ = tasks.find_tasks(tasks.choose_tasks([suite], [name]), str(data_dir))
-        recipe = recipes.load_recipe("seed", more)
+        recipe = recipes.load_recipe("reference", more)
         return runs.plan_runs(rows, found, recipe, num_seeds, str(tmp_path / "out"))
 
     return make

@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 
 def test_the_default_is_the_seeds_recipe():
-    flags = recipes.load_recipe("seed").flags
+    flags = recipes.load_recipe("reference").flags
     assert flags[tasks.CLASSIFIER] == flags[tasks.SENTENCES]
     assert set(flags[tasks.CLASSIFIER]) == {
         "--max_seq_length=128",
@@ -33,7 +33,9 @@ def test_recipes_are_found_where_pip_puts_them(tmp_path):
 
 
 def test_more_flags_override_those_of_the_files():
-    flags = recipes.load_recipe("seed", ["--learning_rate=1e-4", "--jit_compile"]).flags
+    flags = recipes.load_recipe(
+        "reference", ["--learning_rate=1e-4", "--jit_compile"]
+    ).flags
     assert "--learning_rate=1e-4" in flags[tasks.CLASSIFIER]
     assert "--learning_rate=2e-5" not in flags[tasks.CLASSIFIER]
     assert "--jit_compile" in flags[tasks.READER]
@@ -70,4 +72,4 @@ def test_what_cannot_be_a_recipe_is_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             recipes.load_recipe(f"{tmp_path}/own")
     with pytest.raises(ValueError, match="--run_flags sets --random_seed"):
-        recipes.load_recipe("seed", ["--random_seed=1"])
+        recipes.load_recipe("reference", ["--random_seed=1"])

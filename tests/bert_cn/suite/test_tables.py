@@ -147,11 +147,11 @@ def test_bars_are_as_high_as_the_figures(found):
 
     figures = results.summarize(found)
     canvas, axis = plt.subplots()
-    groups = [
-        plot.Bars("CoLA", "cola", "eval_accuracy"),
-        plot.Bars("STS-B", "sts-b", "eval_spearman"),
+    clusters = [
+        plot.Cluster("CoLA", "cola", "eval_accuracy"),
+        plot.Cluster("STS-B", "sts-b", "eval_spearman"),
     ]
-    plot.draw_panel(axis, groups, ROWS, figures)
+    plot.draw_panel(axis, clusters, ROWS, figures)
     heights = {
         bars.get_label(): [bar.get_height() for bar in bars.patches]
         for bars in axis.containers
