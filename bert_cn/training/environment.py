@@ -102,8 +102,8 @@ def build_variables(tpu: str) -> dict[str, str]:
             "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": _find_libtpu(),
             "PJRT_DEVICE": "TPU",
         }
-    # This process only sends work to the TPU's hosts. On one of these hosts, libtpu must
-    # not be loaded here: it would take the chips from the server there.
+    # This process only sends work to the TPU's hosts. On one of these hosts it must not
+    # load libtpu, which would take the chips from the server there.
     variables = {"TPU_LOAD_LIBRARY": "0"}
     if "://" not in tpu:
         variables["TPU_NAME"] = tpu
