@@ -45,7 +45,7 @@ def convert(args: ConversionArgs) -> None:
     _print_tokenizer(bert, args)
 
     entry = formats.FORMATS[args.output_format]
-    for warning in entry.describe_losses(bert):
+    for warning in entry.describe_differences(bert):
         _warn(warning)
     started = time.monotonic()
     formats.write_checkpoint(

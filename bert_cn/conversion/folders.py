@@ -10,16 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
+from data_prep import storage
+
 # Files that every reader of a format asks for first; written last and in this order, so
 # that a folder on a remote file system without them is recognisably unfinished.
 _LAST_WRITTEN = ("modules.json", "bert_config.json", "config.json")
 # Between the name of an output folder and random letters, in hidden folders beside it.
 _UNFINISHED, _OLD = ".unfinished-", ".old-"
-
-
-def is_remote(path: str) -> bool:
-    """Say whether a path names another file system, as gs://... does."""
-    return "://" in path
 
 
 def join(folder: str, *names: str) -> str:
@@ -59,20 +56,19 @@ def read_json(path: str) -> dict:
 
 def write_json(path: str, values: dict | list) -> None:
     """Write a JSON value to a local file."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2, ensure_ascii=False, sort_keys=True)
-        file.write("\n")
+    text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True)
+    storage.write_whole(path, f"{text}\n")
 
 
 @contextlib.contextmanager
 def local_copy(folder: str, names: Iterable[str]) -> Iterator[str]:
-    """Give a local folder with these files, for libraries that open local paths only.
+    """Yield a local folder with these files, for libraries that open local paths only.
 
-    A local folder is given as it is; of a remote one the files that exist are copied
-    to a temporary folder, which is removed at the end (a file that is still open then
-    can be read on).
+    A local folder is yielded as it is. From a remote one, the files that exist are
+    copied to a temporary folder. It is removed at the end, but a file that is still
+    open then stays readable.
     """
-    if not is_remote(folder):
+    if not storage.is_remote(folder):
         yield folder or "."
         return
     with tempfile.TemporaryDirectory(prefix="bert_cn_") as local:
@@ -96,13 +92,13 @@ def write_folder(
         output_dir: the folder to make.
         write: called with the path of an empty local folder that it fills.
         overwrite: whether a folder with files in it may be replaced.
-        may_replace: says of a path in the old folder whether it may be deleted.
+        may_replace: takes a path in the old folder; whether it may be deleted.
 
     Raises:
-        ValueError: the folder has files and overwrite is off, or a file in it is none
-            that a conversion writes.
+        ValueError: the folder has files and overwrite is off, or it holds a file that
+            may not be deleted.
     """
-    if is_remote(output_dir):
+    if storage.is_remote(output_dir):
         check_output_folder(output_dir, overwrite, may_replace)
         with tempfile.TemporaryDirectory(prefix="bert_cn_") as local:
             write(local)
@@ -134,8 +130,8 @@ def write_folder(
 def _locked(folder: str) -> Iterator[bool]:
     """Hold the lock that says a folder is being written; a killed process loses it.
 
-    Gives whether it is held: not if somebody else holds it, and not on a file system
-    without locks, where then nothing is ever taken for stale.
+    Yields whether it is held. It is not if somebody else holds it, nor on a file system
+    without locks, where no folder ever counts as stale.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -198,7 +194,7 @@ def make_readable(path: str) -> None:
 
 
 def _upload(local: str, output_dir: str) -> None:
-    """Copy a local folder; the file that makes it recognisable goes last."""
+    """Copy a local folder; the files that make it recognisable go last."""
     if tf.io.gfile.exists(output_dir):
         tf.io.gfile.rmtree(output_dir)
     relative = [

@@ -1,4 +1,4 @@
-"""The formats by name: recognise, read and write a checkpoint of any of them."""
+"""All formats by name: recognise, read and write a checkpoint of any of them."""
 
 import dataclasses
 import fnmatch
@@ -41,7 +41,7 @@ class Format:
             is only written.
         write: writes into an empty local folder; None for a format that is only read.
         files: names that `write` makes, `*` for anything.
-        describe_losses: says what the format's own software computes otherwise, a
+        describe_differences: says what the format's own software computes otherwise, a
             sentence each.
     """
 
@@ -49,7 +49,7 @@ class Format:
     read: Reader | None = None
     write: Writer | None = None
     files: tuple[str, ...] = ()
-    describe_losses: Callable[[pretrained.PretrainedBert], list[str]] = (
+    describe_differences: Callable[[pretrained.PretrainedBert], list[str]] = (
         _describe_nothing
     )
 
@@ -63,7 +63,7 @@ FORMATS = {
         google_tf1.read,
         google_tf1.write,
         google_tf1.FILES,
-        google_tf1.describe_losses,
+        google_tf1.describe_differences,
     ),
     format_names.TF2: Format(
         "transformers folder with tf_model.h5",
@@ -76,28 +76,28 @@ FORMATS = {
         keras_preset.read,
         keras_preset.write,
         keras_preset.FILES,
-        keras_preset.describe_losses,
+        keras_preset.describe_differences,
     ),
     format_names.PT: Format(
         "transformers folder with PyTorch weights",
         transformers_pt.read,
         transformers_pt.write,
         transformers_pt.FILES,
-        transformers_pt.describe_losses,
+        transformers_pt.describe_differences,
     ),
     format_names.SENTENCE_TRANSFORMERS: Format(
         "sentence-transformers folder with mean pooling",
         sentence_transformer.read,
         sentence_transformer.write,
         sentence_transformer.FILES,
-        sentence_transformer.describe_losses,
+        sentence_transformer.describe_differences,
     ),
     format_names.MODEL_GARDEN: Format(
         "TF2 checkpoint of TF Model Garden",
         model_garden.read,
         model_garden.write,
         model_garden.FILES,
-        model_garden.describe_losses,
+        model_garden.describe_differences,
     ),
     format_names.ONNX: Format(
         "ONNX model", write=onnx_model.write, files=onnx_model.FILES
@@ -107,12 +107,25 @@ FORMATS = {
 _WITHOUT_CONFIG = (format_names.TF1, format_names.MODEL_GARDEN)
 
 
-def recognise_format(path: str) -> str:
-    """Return the name of the format at a path, by its files' names and their content.
+def find_format(path: str, input_format: str = format_names.AUTO) -> str:
+    """Return the name of a checkpoint's format.
+
+    Args:
+        path: of the checkpoint.
+        input_format: the name; with "auto" the format is recognised by the names and
+            the content of the files.
 
     Raises:
-        ValueError: there is nothing, or nothing that is known.
+        ValueError: nothing is recognised there, or the format's name is unknown.
     """
+    if input_format != format_names.AUTO:
+        if input_format not in format_names.INPUT_FORMATS:
+            raise ValueError(
+                "The format of a checkpoint must be one of "
+                f"{', '.join(format_names.INPUT_FORMATS)} or {format_names.AUTO}. "
+                f"Received: {input_format!r}."
+            )
+        return input_format
     if model_garden.find_prefix(path):
         return format_names.MODEL_GARDEN
     if training_output.find_prefix(path):
@@ -147,23 +160,6 @@ def _unknown(path: str) -> str:
         "folder (config.json with model.safetensors, pytorch_model.bin or tf_model.h5) "
         "or a KerasHub preset."
     )
-
-
-def find_format(path: str, input_format: str = format_names.AUTO) -> str:
-    """Return the name of a checkpoint's format, recognised if input_format is "auto".
-
-    Raises:
-        ValueError: nothing is recognised there, or the format's name is unknown.
-    """
-    if input_format == format_names.AUTO:
-        return recognise_format(path)
-    if input_format not in format_names.INPUT_FORMATS:
-        raise ValueError(
-            "The format of a checkpoint must be one of "
-            f"{', '.join(format_names.INPUT_FORMATS)} or {format_names.AUTO}. "
-            f"Received: {input_format!r}."
-        )
-    return input_format
 
 
 def read_checkpoint(
@@ -226,7 +222,7 @@ def write_checkpoint(
 
     def write(folder: str) -> None:
         entry.write(bert, folder, options)
-        model_card.write(bert, output_format, entry.describe_losses(bert), folder)
+        model_card.write(bert, output_format, entry.describe_differences(bert), folder)
 
     folders.write_folder(output_dir, write, overwrite, _is_ours)
 

@@ -119,11 +119,11 @@ def find_config(folder: str, options: pretrained.ReadOptions) -> str:
 def _modern_names(
     weights: dict[str, lazy_weights.LazyWeight],
 ) -> dict[str, lazy_weights.LazyWeight]:
-    """Put a model that was built under another scope under "bert/" and "cls/".
+    """Rename the weights of a model with another scope to "bert/..." and "cls/...".
 
-    The scope is what stands before `embeddings/word_embeddings`: `bert` in Google's
-    checkpoints, `bert/bert` or `module/bert` where somebody wrapped it, or a name of
-    the model's own.
+    The scope precedes `embeddings/word_embeddings`: it is `bert` in Google's
+    checkpoints, `bert/bert` or `module/bert` if somebody wrapped the model, or a name
+    that somebody gave it.
     """
     scopes = [
         name.removesuffix(_WORD_EMBEDDINGS)
@@ -141,8 +141,8 @@ def _modern_names(
     return renamed
 
 
-def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
-    """Return what google-research/bert will compute otherwise than this model."""
+def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
+    """Say how google-research/bert's results will differ from this model's."""
     if bert.config.hidden_act == config_lib.GELU_TANH:
         return []
     return [
@@ -158,23 +158,22 @@ def write(
 ) -> None:
     """Write bert_model.ckpt.*, bert_config.json and the vocabulary into a local folder.
 
-    The tensors go straight into a V2 bundle, and into several data files where there
-    are more than 1 GB of them, which a sharded Saver writes too. The .meta holds a
-    graph of the variables and a Saver but no values, so that no size limit of a graph
-    applies.
+    The tensors go straight into a V2 bundle; more than 1 GB of them go into several
+    data files, as those of a sharded Saver. The .meta holds a graph of the variables
+    and a Saver but no values, so that no size limit of a graph applies.
     """
     names = [weight.name for weight in weight_map.list_weights(bert.config, bert.parts)]
     prefix = os.path.join(folder, CHECKPOINT_NAME)
-    groups = _group(names, bert)
-    if len(groups) == 1:
+    portions = _split(names, bert)
+    if len(portions) == 1:
         _save(prefix, names, bert)
     else:
         parts = [
             os.path.join(folder, "parts", f"part-{number}")
-            for number in range(len(groups))
+            for number in range(len(portions))
         ]
-        for part, group in zip(parts, groups, strict=True):
-            _save(part, group, bert)
+        for part, portion in zip(parts, portions, strict=True):
+            _save(part, portion, bert)
         tf.raw_ops.MergeV2Checkpoints(
             checkpoint_prefixes=parts, destination_prefix=prefix, delete_old_dirs=True
         )
@@ -183,16 +182,17 @@ def write(
     tokenizer_files.write_vocabulary(bert, folder)
 
 
-def _group(names: list[str], bert: pretrained.PretrainedBert) -> list[list[str]]:
-    """Split names, in their order, so that no group's weights are too many at once."""
-    groups, size = [[]], 0
+def _split(names: list[str], bert: pretrained.PretrainedBert) -> list[list[str]]:
+    """Split names, in their order, into portions whose weights fit into memory."""
+    portions, size = [[]], 0
     for name in names:
-        size += math.prod(bert.weights.shapes[name]) * _FLOAT32_BYTES
-        if groups[-1] and size > _MOST_BYTES_AT_ONCE:
-            groups.append([])
-            size = math.prod(bert.weights.shapes[name]) * _FLOAT32_BYTES
-        groups[-1].append(name)
-    return groups
+        weight_bytes = math.prod(bert.weights.shapes[name]) * _FLOAT32_BYTES
+        size += weight_bytes
+        if portions[-1] and size > _MOST_BYTES_AT_ONCE:
+            portions.append([])
+            size = weight_bytes
+        portions[-1].append(name)
+    return portions
 
 
 def _save(prefix: str, names: list[str], bert: pretrained.PretrainedBert) -> None:

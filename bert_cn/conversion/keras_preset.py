@@ -1,10 +1,10 @@
 """KerasHub presets: BertBackbone and BertTokenizer, as save_to_preset writes them.
 
 A BertBackbone has no masked-LM and next-sentence heads, and KerasHub's own BertMaskedLM
-computes another head (exact GELU, LayerNorm epsilon 1e-5). So the heads lie beside the
-preset in heads.weights.h5, an HDF5 file with one dataset for each canonical name, which
-`read` takes and KerasHub passes over; so does bert_config.json, which holds the
-activation and the dropout rates under Google's names.
+computes another head (exact GELU, LayerNorm epsilon 1e-5). So the heads stand beside
+the preset in heads.weights.h5, an HDF5 file with one dataset for each canonical name,
+and bert_config.json holds the activation and the dropout rates under Google's names.
+`read` takes both files; KerasHub ignores them.
 """
 
 import os
@@ -125,8 +125,8 @@ def _read_tokenizer(path: str) -> dict:
     return fields
 
 
-def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
-    """Return what KerasHub will compute otherwise than this model."""
+def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
+    """Say how KerasHub's results will differ from this model's."""
     losses = []
     if bert.config.hidden_act != config_lib.GELU_TANH:
         losses.append(

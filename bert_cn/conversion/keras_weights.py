@@ -84,8 +84,8 @@ def assign_to_model(
     Args:
         model: from `pretraining_model.build_pretraining_model`, or its encoder.
         weights: canonical name -> array.
-        parts: the parts to fill, of which every weight must be there; weights of other
-            parts are not looked at, and the model's other variables stay as they are.
+        parts: the parts to fill, with all their weights; weights of other parts are
+            ignored, and the model's other variables stay as they are.
 
     Raises:
         ValueError: a weight or variable of the parts is missing, or shapes differ.

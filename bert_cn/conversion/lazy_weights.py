@@ -1,4 +1,4 @@
-"""Weights by name that are read when they are asked for, so that one is in memory."""
+"""Weights by name, each read when it is asked for, so that few are in memory."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ class LazyWeight:
 
     Attributes:
         shape: what `load` returns.
-        load: reads it, each time anew; an array of any float type.
+        load: reads it from its source at each call; an array of any float type.
     """
 
     shape: tuple[int, ...]
@@ -28,8 +28,8 @@ class LazyWeight:
 class LazyWeights(Mapping[str, np.ndarray]):
     """Name -> contiguous float32 array, read at each access.
 
-    Arrays that are in memory already are taken as they are. A damaged file may show
-    only when a weight is read; the readers' `load` then raise ValueError.
+    Arrays that are in memory already are taken as they are. A damaged file may be
+    noticed only when a weight is read: `LazyWeight.load` then raises ValueError.
     """
 
     def __init__(self, weights: Mapping[str, LazyWeight | np.ndarray]):

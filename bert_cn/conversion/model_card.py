@@ -138,29 +138,32 @@ def is_our_card(path: str) -> bool:
 
 
 def write(
-    bert: pretrained.PretrainedBert, output_format: str, losses: list[str], folder: str
+    bert: pretrained.PretrainedBert,
+    output_format: str,
+    differences: list[str],
+    folder: str,
 ) -> None:
     """Write README.md into a local folder.
 
     Args:
         bert: the model.
         output_format: the format of the folder.
-        losses: what the format's software computes otherwise.
+        differences: what the format's software computes otherwise.
         folder: where the weights already are.
     """
     with open(os.path.join(folder, CARD_FILE), "w", encoding="utf-8") as file:
-        file.write(_build_card(bert, output_format, losses))
+        file.write(_build_card(bert, output_format, differences))
 
 
 def _build_card(
-    bert: pretrained.PretrainedBert, output_format: str, losses: list[str]
+    bert: pretrained.PretrainedBert, output_format: str, differences: list[str]
 ) -> str:
     config = bert.config
     lower_case = "unknown"
     if bert.vocabulary is not None:
         lower_case = str(tokenizer_files.lower_case(bert)).lower()
     how = _HOW_TO_LOAD[output_format].format(do_lower_case=lower_case)
-    differences = "".join(f"- {loss}\n" for loss in losses)
+    differences = "".join(f"- {loss}\n" for loss in differences)
     return f"""\
 ---
 license: {bert.license_name or "unknown"}

@@ -1,10 +1,10 @@
 """Object-based TF2 checkpoints of TF Model Garden's BERT: bert_model.ckpt.{index,data}.
 
 TensorFlow restores such a checkpoint along the attributes that lead from the root to a
-variable. They are here those of tf-models-official 2.20: `BertEncoder` and
+variable. Here they are those of tf-models-official 2.20: `BertEncoder` and
 `BertEncoderV2` under "encoder", `MaskedLM` under "masked_lm", and a
 `ClassificationHead` under "next_sentence", as `BertPretrainerV2.checkpoint_items` names
-them. Shapes are KerasHub's, which took them over, and stand in `weight_map`.
+them. KerasHub has the same shapes, which stand in `weight_map`.
 """
 
 import os
@@ -32,7 +32,7 @@ FILES = (
     tokenizer_files.VOCAB_FILE,
     tokenizer_files.TOKENIZER_CONFIG_FILE,
 )
-# Canonical name without its last part -> attributes; the last part is one of them.
+# Canonical name without its last part -> attributes; the last part follows them.
 _DENSE_AND_NORM = {
     "bert/embeddings/LayerNorm": "encoder/_embedding_norm_layer",
     "bert/pooler/dense": "encoder/_pooler_layer",
@@ -60,7 +60,7 @@ _WHOLE_NAMES = {
     "cls/seq_relationship/output_bias": "next_sentence/out_proj/bias",
 }
 _LAYER_NAME = re.compile(r"bert/encoder/layer_(\d+)/(.*)/(\w+)$")
-# Where other programs put the encoder and the masked-LM head.
+# Other programs put the encoder and the masked-LM head here.
 _OTHER_ROOTS = {
     "encoder": ("encoder", "model/encoder_network", "model/encoder", "model"),
     "masked_lm": ("masked_lm", "model/masked_lm"),
@@ -149,8 +149,8 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     )
 
 
-def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
-    """Return what TF Model Garden will compute otherwise than this model."""
+def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
+    """Say how TF Model Garden's results will differ from this model's."""
     if bert.config.hidden_act == config_lib.GELU_TANH:
         return []
     return [

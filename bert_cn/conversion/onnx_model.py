@@ -1,10 +1,10 @@
 """ONNX: model.onnx with dynamic batch and length, exported by PyTorch.
 
-The modules that are exported are those of transformers.
+PyTorch exports transformers' modules.
 
 Inputs are transformers' input_ids, attention_mask and token_type_ids, int64
-[batch, sequence]. Outputs, float32: last_hidden_state [batch, sequence, hidden] and of
-the parts that the model has pooler_output [batch, hidden], prediction_logits
+[batch, sequence]. Outputs, float32: last_hidden_state [batch, sequence, hidden] and, if
+the model has the part, pooler_output [batch, hidden], prediction_logits
 [batch, sequence, vocabulary] and seq_relationship_logits [batch, 2].
 """
 
@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterator
 
 from bert_cn.conversion import (
-    folders,
     pretrained,
     tokenizer_files,
     transformers_config,
@@ -26,7 +25,7 @@ from bert_cn.conversion import (
 from bert_cn.conversion.weight_map import Part
 
 MODEL_FILE = "model.onnx"
-# Beside the graph where the weights are many: a protobuf holds 2 GiB at most.
+# Holds the weights of a large model, since a protobuf holds 2 GiB at most.
 _DATA_FILE = f"{MODEL_FILE}.data"
 _MOST_BYTES_INSIDE = 10**9
 FILES = (
@@ -41,11 +40,7 @@ _FLOAT32_BYTES = 4
 
 
 def check_installed() -> None:
-    """Refuse early where the exporter's packages are missing.
-
-    Raises:
-        ValueError: names the missing ones.
-    """
+    """Raise ValueError if packages of the exporter are missing, and name them."""
     missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
@@ -66,16 +61,13 @@ def write(
     with _quiet(), tempfile.TemporaryDirectory(prefix="bert_cn_") as pt_folder:
         transformers_pt.write_folder(bert, pt_folder, options, with_bin=False)
         _export(_load_model(pt_folder, bert), bert, os.path.join(folder, MODEL_FILE))
-    folders.write_json(
-        os.path.join(folder, transformers_config.CONFIG_FILE),
-        transformers_config.build_config(bert),
-    )
+    transformers_config.write_config(bert, folder)
     tokenizer_files.write_transformers_files(bert, folder)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's and transformers' warnings, which no user can act on, off."""
+    """Silence the exporter's and transformers' warnings: no user can act on them."""
     import transformers
 
     level = transformers.logging.get_verbosity()

@@ -32,7 +32,7 @@ class ReadOptions:
 
 @dataclasses.dataclass(frozen=True)
 class WriteOptions:
-    """What a writer is told beside the model and the folder.
+    """What a writer needs to know beside the model and the folder.
 
     Attributes:
         max_shard_size: the most that one safetensors or .bin file may hold: "5GB".
@@ -61,14 +61,14 @@ class PretrainedBert:
             input has none.
         do_lower_case: whether text is lower-cased before tokenization; None where the
             input does not say.
-        global_step: training steps behind it, where known.
+        global_step: training steps that it took, if known.
         training_notes: Markdown for the model card on how it was trained.
         license_name: for the model card; "" if unknown.
-        xla_device: written to transformers' config.json if not None, for users of old
-            releases that ask for it.
+        xla_device: goes into transformers' config.json if it is not None, for users of
+            old releases that ask for it.
         allow_partial: leave out what does not fit, instead of refusing it: weights that
             no BERT has, and parts other than the encoder that lack some weight.
-        left_out: the names of those.
+        left_out: the names of the weights that were left out.
     """
 
     config: config_lib.BertConfig
@@ -120,10 +120,10 @@ class PretrainedBert:
         """Leave out all other parts.
 
         Args:
-            parts: to keep; of the pooler, which many models lack, only if it is there.
+            parts: to keep; the pooler, which many models lack, may be missing.
 
         Raises:
-            ValueError: one of the other parts is not there.
+            ValueError: another one is missing.
         """
         optional = weight_map.Part.POOLER
         parts = tuple(part for part in parts if part != optional or self.has(part))

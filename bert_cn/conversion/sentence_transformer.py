@@ -144,8 +144,8 @@ def _encoder_folder(path: str) -> str:
     return folder
 
 
-def describe_losses(bert: pretrained.PretrainedBert) -> list[str]:
-    """Return what the folder will not hold."""
+def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
+    """Name the parts that the folder will not hold."""
     heads = [part for part in bert.parts if part not in weight_map.ENCODER_PARTS]
     if not heads:
         return []
@@ -173,7 +173,7 @@ def write(
     _write_modules(folder, options.normalize)
     folders.write_json(
         os.path.join(folder, _TRANSFORMER_FILE),
-        # The tokenizer lower-cases where it must; here it would be done twice.
+        # The tokenizer lower-cases if it must; True would do it a second time.
         {
             "do_lower_case": False,
             "max_seq_length": options.max_seq_length

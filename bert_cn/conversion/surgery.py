@@ -40,12 +40,12 @@ def resize_vocabulary(
     """Give a model another vocabulary, of any size.
 
     A token that both vocabularies have keeps its row of the word embeddings and its
-    output bias, whatever its id. A new token gets a row as the initializer draws it (a
-    truncated normal of `config.initializer_range`) and the output bias 0. What was
-    done is added to the training notes.
+    output bias, even if its id changes. A new token gets a row as the initializer draws
+    it (a truncated normal of `config.initializer_range`) and the output bias 0. The
+    training notes get a line about it.
 
     Args:
-        bert: has a vocabulary; it is left as it is. Rows behind the last token, with
+        bert: has a vocabulary; it is left as it is. Rows after the last token, with
             which some models are padded, are dropped.
         vocabulary: the new one.
         rng: decides the new rows.
@@ -106,8 +106,8 @@ def keep_layers(
         layers: numbers of the layers to keep, from 0, ascending.
 
     Returns:
-        The smaller model, its layers numbered anew. What was done is added to the
-        training notes.
+        The smaller model, its layers numbered from 0 again. The training notes get a
+        line about it.
 
     Raises:
         ValueError: there is no such layer, or the numbers do not ascend.

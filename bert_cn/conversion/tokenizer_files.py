@@ -6,6 +6,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_cn.conversion import folders, pretrained
+from data_prep import storage
 from data_prep.text import vocab as vocab_lib
 
 VOCAB_FILE = "vocab.txt"
@@ -14,7 +15,7 @@ TOKENIZER_FILE = "tokenizer.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 FILES = (VOCAB_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE)
 
-# Google's tokenizer gives up on longer words, and so does the data stage.
+# Longer words become [UNK], in google-research/bert and in the data stage.
 _MAX_INPUT_CHARS_PER_WORD = 200
 _SPECIAL_TOKENS = {
     "unk_token": vocab_lib.UNK,
@@ -79,14 +80,13 @@ def _read_do_lower_case(folder: str) -> bool | None:
 
 
 def write_vocabulary(bert: pretrained.PretrainedBert, folder: str) -> None:
-    """Write vocab.txt and {"do_lower_case": ...}; Google's layout lacks the second.
+    """Write vocab.txt, and do_lower_case into a file that Google's layout lacks.
 
-    Without a vocabulary nothing is written.
+    A model without a vocabulary gets neither.
     """
     if bert.vocabulary is None:
         return
-    with open(os.path.join(folder, VOCAB_FILE), "wb") as file:
-        file.write(bert.vocabulary.data)
+    storage.write_whole(os.path.join(folder, VOCAB_FILE), bert.vocabulary.data)
     folders.write_json(
         os.path.join(folder, TOKENIZER_CONFIG_FILE),
         {"do_lower_case": lower_case(bert)},
@@ -94,7 +94,7 @@ def write_vocabulary(bert: pretrained.PretrainedBert, folder: str) -> None:
 
 
 def lower_case(bert: pretrained.PretrainedBert) -> bool:
-    """Return do_lower_case, guessed from the vocabulary where the input was silent."""
+    """Return do_lower_case, guessed from the vocabulary if the input did not say."""
     if bert.do_lower_case is not None:
         return bert.do_lower_case
     return pretrained.guess_lower_case(bert.vocabulary)
@@ -103,7 +103,7 @@ def lower_case(bert: pretrained.PretrainedBert) -> bool:
 def write_transformers_files(bert: pretrained.PretrainedBert, folder: str) -> None:
     """Write what transformers' AutoTokenizer reads, without importing transformers.
 
-    Without a vocabulary nothing is written.
+    A model without a vocabulary gets no file.
     """
     if bert.vocabulary is None:
         return

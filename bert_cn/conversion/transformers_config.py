@@ -1,6 +1,7 @@
 """The config.json of transformers, to and from `BertConfig`."""
 
 import dataclasses
+import os
 
 from bert_cn.conversion import folders, pretrained
 from bert_cn.conversion.weight_map import Part
@@ -20,7 +21,7 @@ _FROM_TRANSFORMERS = {
     "gelu_pytorch_tanh": config_lib.GELU_TANH,
     "gelu": config_lib.GELU_EXACT,
 }
-# Settings that make another model of the same weights.
+# With another value, the same weights would be another model.
 _REQUIRED_VALUES = {
     "model_type": MODEL_TYPE,
     "layer_norm_eps": config_lib.LAYER_NORM_EPSILON,
@@ -45,7 +46,7 @@ def read_config(path: str) -> config_lib.BertConfig:
                 f"{path}: {key} is {values[key]!r}, and only BERT models with "
                 f"{required!r} can be converted: name another checkpoint."
             )
-    # transformers leaves defaults out; its BertConfig's are Google's, but vocab_size.
+    # transformers leaves out defaults; all but vocab_size are those of `BertConfig`.
     activation = values.get("hidden_act", "gelu")
     if activation not in _FROM_TRANSFORMERS:
         raise ValueError(
@@ -76,6 +77,11 @@ def build_config(bert: pretrained.PretrainedBert) -> dict:
         "torch_dtype": "float32",
         "use_cache": True,
     }
+
+
+def write_config(bert: pretrained.PretrainedBert, folder: str) -> None:
+    """Write config.json into a local folder."""
+    folders.write_json(os.path.join(folder, CONFIG_FILE), build_config(bert))
 
 
 def architecture(bert: pretrained.PretrainedBert) -> str:

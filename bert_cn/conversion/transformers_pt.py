@@ -178,7 +178,7 @@ def _open_bin(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
             file,
             map_location="cpu",
             weights_only=True,
-            mmap=zipfile.is_zipfile(file),  # Files of before PyTorch 1.6 are no zip.
+            mmap=zipfile.is_zipfile(file),  # PyTorch before 1.6 wrote no zip.
         )
         return {
             name: lazy_weights.LazyWeight(
@@ -194,8 +194,8 @@ def _open_bin(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
         ) from error
 
 
-def describe_losses(_: pretrained.PretrainedBert) -> list[str]:
-    """Return what the folder will lack, which no model decides."""
+def describe_differences(_: pretrained.PretrainedBert) -> list[str]:
+    """Say what the folder will lack, whichever the model."""
     if has_torch():
         return []
     return [
@@ -206,11 +206,7 @@ def describe_losses(_: pretrained.PretrainedBert) -> list[str]:
 
 
 def check_shard_size(max_shard_size: str) -> None:
-    """Refuse a size that is none.
-
-    Raises:
-        ValueError: it is no number of KB, MB, GB or TB above 0.
-    """
+    """Raise ValueError if it is not a number of KB, MB, GB or TB above 0."""
     if not re.fullmatch(r"0*[1-9]\d*\s*[KMGT]B", max_shard_size, re.IGNORECASE):
         raise ValueError(
             "--max_shard_size must be a whole number of KB, MB, GB or TB, such as 5GB. "
@@ -271,10 +267,7 @@ def write_folder(
             if names:
                 index = {"metadata": plan.metadata, "weight_map": names}
                 folders.write_json(os.path.join(folder, file), index)
-    folders.write_json(
-        os.path.join(folder, transformers_config.CONFIG_FILE),
-        transformers_config.build_config(bert),
-    )
+    transformers_config.write_config(bert, folder)
     tokenizer_files.write_transformers_files(bert, folder)
 
 

@@ -138,10 +138,7 @@ def write(
                     )
                     group.create_dataset(name, data=array)
         _save_names(file.create_group("top_level_model_weights"), "weight_names", [])
-    folders.write_json(
-        os.path.join(folder, transformers_config.CONFIG_FILE),
-        transformers_config.build_config(bert),
-    )
+    transformers_config.write_config(bert, folder)
     tokenizer_files.write_transformers_files(bert, folder)
 
 

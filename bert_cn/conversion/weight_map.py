@@ -18,7 +18,7 @@ from bert_cn.model import config as config_lib
 
 
 class Part(enum.StrEnum):
-    """What a weight belongs to. A checkpoint has all weights of a part or none."""
+    """A part of a model. A checkpoint has all its weights or none of them."""
 
     ENCODER = "encoder"
     POOLER = "pooler"
@@ -32,7 +32,7 @@ ENCODER_PARTS = (Part.ENCODER, Part.POOLER)
 
 
 class Layout(enum.Enum):
-    """How a format holds an array, against the canonical layout."""
+    """How the array of a format differs from the canonical layout."""
 
     SAME = "same"
     TRANSPOSED = "transposed"
@@ -350,8 +350,8 @@ def check_weights(
         The parts that are there; the encoder always is.
 
     Raises:
-        ValueError: a part is there in part only, a weight is left over, or a shape is
-            another one.
+        ValueError: a part lacks some of its weights, a weight belongs to no part, or a
+            shape is wrong.
     """
     table = {weight.name: weight for weight in list_weights(config)}
     left_over = [name for name in shapes if name not in table]
@@ -372,8 +372,8 @@ def check_weights(
         if tuple(shape) != table[name].shape:
             raise ValueError(
                 f"{source}: {name} has shape {list(shape)}, but the "
-                f"configuration beside it asks for {list(table[name].shape)}: they are "
-                "of different models, so put the right configuration there."
+                f"configuration beside it asks for {list(table[name].shape)}: they "
+                "belong to different models, so put the right configuration there."
             )
     return tuple(part for part in ALL_PARTS if part in parts)
 

@@ -37,7 +37,7 @@ def test_read_gives_back_what_was_written(
     formats.write_checkpoint(bert, output_format, str(tmp_path / "out"))
     back = formats.read_checkpoint(str(tmp_path / "out"))
 
-    assert formats.recognise_format(str(tmp_path / "out")) == output_format
+    assert formats.find_format(str(tmp_path / "out")) == output_format
     assert_same_weights(back, bert)
     assert back.config == bert.config
     assert back.vocabulary.data == bert.vocabulary.data
@@ -55,7 +55,7 @@ def test_tf1_to_pt_to_keras_to_tf1_is_bit_equal(
         folder = str(tmp_path / f"to_{name}")
         formats.write_checkpoint(bert, name, folder)
         bert = formats.read_checkpoint(folder)
-        assert formats.recognise_format(folder) == name
+        assert formats.find_format(folder) == name
 
     assert_same_weights(bert, first)
     assert bert.config == first.config
@@ -80,10 +80,10 @@ def test_exact_activation_is_announced_where_the_software_differs(build_bert):
     exact, tanh = build_bert(hidden_act="gelu_erf"), build_bert(hidden_act="gelu")
 
     for output_format in ("keras", "tf1"):
-        (warning,) = formats.FORMATS[output_format].describe_losses(exact)
+        (warning,) = formats.FORMATS[output_format].describe_differences(exact)
         assert "the tanh approximation of GELU" in warning
-        assert formats.FORMATS[output_format].describe_losses(tanh) == []
-    assert formats.FORMATS["pt"].describe_losses(exact) == []
+        assert formats.FORMATS[output_format].describe_differences(tanh) == []
+    assert formats.FORMATS["pt"].describe_differences(exact) == []
 
 
 @pytest.mark.parametrize("output_format", WITHOUT_TORCH)
@@ -163,7 +163,7 @@ def test_overwrite_replaces_an_older_conversion_only(build_bert, tmp_path):
     with pytest.raises(ValueError, match="is not empty.*--overwrite"):
         formats.write_checkpoint(bert, "tf1", str(folder))
     formats.write_checkpoint(bert, "tf1", str(folder), overwrite=True)
-    assert formats.recognise_format(str(folder)) == "tf1"
+    assert formats.find_format(str(folder)) == "tf1"
     assert not (folder / "tf_model.h5").exists()
 
     (folder / "thesis.docx").write_text("mine")
@@ -244,7 +244,7 @@ def test_tf1_prefix_file_and_folder_name_the_same_checkpoint(build_bert, tmp_pat
     prefix = str(tmp_path / "out" / "bert_model.ckpt")
 
     for path in (prefix, f"{prefix}.index", str(tmp_path / "out")):
-        assert formats.recognise_format(path) == "tf1"
+        assert formats.find_format(path) == "tf1"
         assert google_tf1.find_prefix(path) == prefix
 
 

@@ -65,6 +65,6 @@ def test_case_folding_of_keras_hub_is_kept_off_chinese_text(build_bert, tmp_path
 
     expected = [bert.vocabulary.ids[token] for token in ("中", "，", "bert")]
     assert np.asarray(tokenizer("中，BERT".lower())).tolist() == expected
-    (warning,) = formats.FORMATS["keras"].describe_losses(bert)
+    (warning,) = formats.FORMATS["keras"].describe_differences(bert)
     assert "lower-case text yourself" in warning
     assert formats.read_checkpoint(str(tmp_path / "out")).do_lower_case is True

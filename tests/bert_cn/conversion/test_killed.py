@@ -119,4 +119,4 @@ def test_older_conversion_that_a_killed_run_had_put_aside_comes_back(
         formats.write_checkpoint(bert, "tf1", str(tmp_path / "out"))
 
     assert os.listdir(tmp_path) == ["out"]
-    assert formats.recognise_format(str(tmp_path / "out")) == "tf2"
+    assert formats.find_format(str(tmp_path / "out")) == "tf2"

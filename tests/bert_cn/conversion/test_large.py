@@ -101,7 +101,7 @@ def test_safetensors_are_written_without_pytorch(
 
     assert not (tmp_path / "out" / "pytorch_model.bin").exists()
     assert_same_weights(formats.read_checkpoint(str(tmp_path / "out")), bert)
-    (warning,) = formats.FORMATS["pt"].describe_losses(bert)
+    (warning,) = formats.FORMATS["pt"].describe_differences(bert)
     assert "is left out, because PyTorch is not installed" in warning
 
     (tmp_path / "out" / "model.safetensors").rename(

@@ -117,7 +117,7 @@ def test_read_gives_back_what_was_written(
     formats.write_checkpoint(bert, "model_garden", folder, overwrite=True)
 
     for path in (folder, f"{folder}/bert_model.ckpt"):
-        assert formats.recognise_format(path) == "model_garden"
+        assert formats.find_format(path) == "model_garden"
         back = formats.read_checkpoint(path)
         assert_same_weights(back, bert)
         assert back.vocabulary.data == bert.vocabulary.data
@@ -134,7 +134,7 @@ def test_encoder_alone_and_exact_activation(build_bert, tmp_path):
 
     assert back.parts == (Part.ENCODER, Part.POOLER)
     assert back.config.hidden_act == "gelu_erf"
-    (warning,) = formats.FORMATS["model_garden"].describe_losses(bert)
+    (warning,) = formats.FORMATS["model_garden"].describe_differences(bert)
     assert "the tanh approximation of GELU unless told otherwise" in warning
 
 

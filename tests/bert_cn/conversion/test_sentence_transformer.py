@@ -57,11 +57,13 @@ def test_encode_gives_the_mean_over_tokens(folder):
 def test_encoder_is_read_back_without_heads(folder, build_bert):
     back = formats.read_checkpoint(str(folder))
 
-    assert formats.recognise_format(str(folder)) == "sentence_transformers"
+    assert formats.find_format(str(folder)) == "sentence_transformers"
     assert back.parts == (Part.ENCODER, Part.POOLER)
     for name, array in back.weights.items():
         assert np.array_equal(array, build_bert().weights[name]), name
-    (warning,) = formats.FORMATS["sentence_transformers"].describe_losses(build_bert())
+    (warning,) = formats.FORMATS["sentence_transformers"].describe_differences(
+        build_bert()
+    )
     assert "no place for the masked-LM head, next-sentence head" in warning
     assert json.loads((folder / "config.json").read_text())["architectures"] == [
         "BertModel"

@@ -40,7 +40,7 @@ def test_newest_checkpoint_is_read_with_its_step(
 
     back = formats.read_checkpoint(str(folder))
 
-    assert formats.recognise_format(str(folder)) == "training"
+    assert formats.find_format(str(folder)) == "training"
     assert_same_weights(back, build_bert(seed=1))
     assert back.global_step == 9
     assert back.do_lower_case is False
@@ -70,7 +70,7 @@ def test_named_checkpoint_is_read(
 
     for name in ("ckpt-7", "ckpt-7.index", "ckpt-7.data-00000-of-00001"):
         back = formats.read_checkpoint(str(folder / name))
-        assert formats.recognise_format(str(folder / name)) == "training"
+        assert formats.find_format(str(folder / name)) == "training"
         assert_same_weights(back, build_bert())
         assert back.global_step == 7
         assert back.vocabulary is not None
