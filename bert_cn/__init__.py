@@ -4,8 +4,8 @@ import os
 
 from bert_cn.training import environment as _environment
 
-# TensorFlow reads this when it is imported; its start-up lines, among them an "error"
-# for every missing GPU, would bury ours. What matters reaches Python as an exception.
+# TensorFlow reads this when it is imported. Its start-up lines, among them an "error"
+# for every missing GPU, would bury ours; real errors reach Python as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# So it does with what --tpu needs.
+# --tpu needs other variables, which TensorFlow reads at the same time.
 _environment.prepare_command()

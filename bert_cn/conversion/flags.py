@@ -15,7 +15,7 @@ _TF2_LAYOUTS = ("transformers", format_names.MODEL_GARDEN)
 
 @dataclasses.dataclass(frozen=True)
 class ConversionArgs:
-    """What to read, what to change in it, what to write."""
+    """One conversion: its input, the changes to it, its output."""
 
     input: str
     """A folder or prefix, local or any that `tf.io.gfile` opens."""
@@ -45,7 +45,7 @@ class ConversionArgs:
     """Decides the rows that `resize_embeddings` draws."""
 
     do_lower_case: bool | None
-    """None for what the input says."""
+    """None to do as the input says."""
 
     output_format: str
     """One of `format_names.OUTPUT_FORMATS`."""
@@ -104,8 +104,8 @@ def _define_changes() -> None:
         "parts",
         None,
         PARTS,
-        "What to keep: encoder (with its pooler), mlm (the masked-LM head too) or "
-        "pretraining (both heads too); without the flag, what the input has.",
+        "The parts to keep: encoder (with its pooler), mlm (and the masked-LM head) or "
+        "pretraining (and both heads); without the flag, all that the input has.",
     )
     flags.DEFINE_list(
         "keep_layers", None, "Numbers of the layers to keep, from 0, such as 0,1,2."

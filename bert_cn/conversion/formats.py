@@ -41,8 +41,8 @@ class Format:
             is only written.
         write: writes into an empty local folder; None for a format that is only read.
         files: names that `write` makes, `*` for anything.
-        describe_differences: says what the format's own software computes otherwise, a
-            sentence each.
+        describe_differences: says how this model's results or files will differ in the
+            format's own software, a sentence each.
     """
 
     description: str
@@ -206,7 +206,7 @@ def write_checkpoint(
     """Write a folder of one format, whole or not at all.
 
     Args:
-        bert: what to write.
+        bert: the model.
         output_format: one of `format_names.OUTPUT_FORMATS`.
         output_dir: the folder to make; local or any that `tf.io.gfile` opens.
         overwrite: replace the folder if it holds an older conversion.
@@ -228,7 +228,7 @@ def write_checkpoint(
 
 
 def check_output(output_format: str, output_dir: str, overwrite: bool) -> None:
-    """Refuse early what `write_checkpoint` would refuse after minutes of reading."""
+    """Raise the ValueError that `write_checkpoint` would raise minutes later."""
     _check_output_format(output_format)
     if output_format == format_names.ONNX:
         onnx_model.check_installed()

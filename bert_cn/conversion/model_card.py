@@ -121,7 +121,7 @@ def _describe_data(manifest: dict) -> list[str]:
 
 
 def read_training_notes(folder: str) -> str:
-    """Return the notes in the card of a folder; "" where there is none of ours."""
+    """Return the notes in the card of a folder; "" if it has no card of ours."""
     if not folders.exists(folder, CARD_FILE):
         return ""
     with tf.io.gfile.GFile(folders.join(folder, CARD_FILE), "rb") as file:
@@ -148,8 +148,8 @@ def write(
     Args:
         bert: the model.
         output_format: the format of the folder.
-        differences: what the format's software computes otherwise.
-        folder: where the weights already are.
+        differences: how results differ in the format's own software.
+        folder: already holds the weights.
     """
     with open(os.path.join(folder, CARD_FILE), "w", encoding="utf-8") as file:
         file.write(_build_card(bert, output_format, differences))

@@ -13,7 +13,7 @@ from data_prep.text import vocab as vocab_lib
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """What a reader needs to know beside the path.
+    """Options for reading.
 
     Attributes:
         bert_config_file: the configuration of a TF1 or Model Garden checkpoint, used
@@ -32,7 +32,7 @@ class ReadOptions:
 
 @dataclasses.dataclass(frozen=True)
 class WriteOptions:
-    """What a writer needs to know beside the model and the folder.
+    """Options for writing.
 
     Attributes:
         max_shard_size: the most that one safetensors or .bin file may hold: "5GB".
@@ -57,9 +57,9 @@ class PretrainedBert:
             `LazyWeights` once it is here: each access may read a file. All weights of
             the encoder, and of each other part all or none.
         source: where it was read from, for messages.
-        vocabulary: the checked vocabulary, whose bytes travel unchanged; None where the
+        vocabulary: the checked vocabulary, whose bytes travel unchanged; None if the
             input has none.
-        do_lower_case: whether text is lower-cased before tokenization; None where the
+        do_lower_case: whether text is lower-cased before tokenization; None if the
             input does not say.
         global_step: training steps that it took, if known.
         training_notes: Markdown for the model card on how it was trained.

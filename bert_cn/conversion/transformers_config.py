@@ -61,7 +61,7 @@ def read_config(path: str) -> config_lib.BertConfig:
 
 
 def build_config(bert: pretrained.PretrainedBert) -> dict:
-    """Return the content of a config.json that says what the weights compute."""
+    """Return the content of a config.json for the model."""
     xla_device = {} if bert.xla_device is None else {"xla_device": bert.xla_device}
     return {
         **dataclasses.asdict(bert.config),

@@ -68,19 +68,9 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     tensors = {_modern_name(k): v for k, v in _read_tensors(path).items()}
     tensors.pop(_POSITION_IDS, None)
     _drop_tied(tensors, path)
-    table = {weight.pt: weight for weight in weight_map.list_weights(config)}
-    weights = {}
-    for name, tensor in tensors.items():
-        weight = table.get(name)
-        if weight is None:
-            weights[name] = tensor  # `PretrainedBert` lists it as left over.
-        else:
-            weights[weight.name] = weight_map.lazy_from_layout(
-                tensor, weight.pt_layout, weight.shape
-            )
     return pretrained.PretrainedBert(
         config=config,
-        weights=weights,
+        weights=weight_map.canonical_from_format(tensors, config, "pt"),
         source=path,
         allow_partial=options.allow_partial,
         **tokenizer_files.read_tokenizer_files(path),
@@ -195,7 +185,7 @@ def _open_bin(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
 
 
 def describe_differences(_: pretrained.PretrainedBert) -> list[str]:
-    """Say what the folder will lack, whichever the model."""
+    """Say which file the folder will lack, whichever the model."""
     if has_torch():
         return []
     return [

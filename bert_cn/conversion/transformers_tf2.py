@@ -53,19 +53,9 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     config = transformers_config.read_config(
         folders.join(path, transformers_config.CONFIG_FILE)
     )
-    table = {weight.tf2: weight for weight in weight_map.list_weights(config)}
-    weights = {}
-    for name, array in _read_datasets(path).items():
-        weight = table.get(name)
-        if weight is None:
-            weights[name] = array  # `PretrainedBert` lists it as left over.
-        else:
-            weights[weight.name] = weight_map.lazy_from_layout(
-                array, weight.tf2_layout, weight.shape
-            )
     return pretrained.PretrainedBert(
         config=config,
-        weights=weights,
+        weights=weight_map.canonical_from_format(_read_datasets(path), config, "tf2"),
         source=path,
         allow_partial=options.allow_partial,
         **tokenizer_files.read_tokenizer_files(path),

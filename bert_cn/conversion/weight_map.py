@@ -27,7 +27,7 @@ class Part(enum.StrEnum):
 
 
 ALL_PARTS = tuple(Part)
-# What transformers' BertModel holds, which is what published tables count.
+# The parts of transformers' BertModel, which published tables count.
 ENCODER_PARTS = (Part.ENCODER, Part.POOLER)
 
 
@@ -308,7 +308,7 @@ def _weight(row: _Row, layer: int, sizes: dict[str, int]) -> Weight:
 
 
 def from_layout(array: np.ndarray, layout: Layout, shape: Sequence[int]) -> np.ndarray:
-    """Bring an array of a format into the canonical layout (a view where possible)."""
+    """Bring an array of a format into the canonical layout (a view if possible)."""
     if layout is Layout.TRANSPOSED:
         return array.T
     return array.reshape(shape) if layout is Layout.SPLIT_HEADS else array
@@ -319,7 +319,8 @@ def lazy_from_layout(
 ) -> lazy_weights.LazyWeight:
     """Bring a weight of a format into the canonical layout when it is read.
 
-    Its shape is computed from what is there, so that a wrong one is seen as wrong.
+    The new shape is computed from the weight's own, so that `check_weights` notices a
+    wrong one.
     """
     there = weight.shape
     if layout is Layout.TRANSPOSED:
@@ -327,6 +328,34 @@ def lazy_from_layout(
     elif layout is Layout.SPLIT_HEADS:
         there = shape if math.prod(there) == math.prod(shape) else there
     return weight.map(there, lambda array: from_layout(array, layout, shape))
+
+
+def canonical_from_format(
+    found: Mapping[str, lazy_weights.LazyWeight],
+    config: config_lib.BertConfig,
+    column: str,
+) -> dict[str, lazy_weights.LazyWeight]:
+    """Give the weights of a format their canonical names and layouts.
+
+    Args:
+        found: name in the format -> weight.
+        config: of the model.
+        column: the format's field in `Weight`: "pt" or "tf2".
+
+    Returns:
+        Canonical name -> weight. A weight that no BERT has keeps its name, so that
+        `check_weights` lists it as left over.
+    """
+    table = {getattr(weight, column): weight for weight in list_weights(config)}
+    weights = {}
+    for name, tensor in found.items():
+        if name in table:
+            weight = table[name]
+            layout = getattr(weight, f"{column}_layout")
+            weights[weight.name] = lazy_from_layout(tensor, layout, weight.shape)
+        else:
+            weights[name] = tensor
+    return weights
 
 
 def to_layout(array: np.ndarray, layout: Layout, shape: Sequence[int]) -> np.ndarray:
@@ -366,7 +395,7 @@ def check_weights(
             f"{source} is no BERT of {config.num_hidden_layers} layers: "
             f"{describe_names('missing', missing)}, "
             f"{describe_names('left over', left_over)}. Name the checkpoint's own "
-            "configuration, or convert what fits by --allow_partial."
+            "configuration, or convert the parts that fit by --allow_partial."
         )
     for name, shape in shapes.items():
         if tuple(shape) != table[name].shape:
