@@ -31,7 +31,7 @@ class AttentionWeights(typing.NamedTuple):
     kernel: tf.Tensor
     """Query, key and value side by side: compute dtype [hidden, 3 * hidden]."""
     bias: tf.Tensor
-    """Of query, key and value: float32 [3 * hidden]."""
+    """Biases of query, key and value: float32 [3 * hidden]."""
     output_kernel: tf.Tensor
     """Compute dtype [hidden, hidden]."""
 

@@ -5,9 +5,9 @@ import json
 
 from data_prep import storage
 
-# What `hidden_act` means in a bert_config.json. google-research/bert computes "gelu" by
+# Values of `hidden_act` in a bert_config.json. google-research/bert computes "gelu" by
 # the tanh approximation (its modeling.py), so "gelu" keeps that meaning here;
-# transformers calls the same function "gelu_new" and means the exact one by "gelu".
+# transformers calls the same function "gelu_new", and the exact one "gelu".
 GELU_TANH = "gelu"
 GELU_EXACT = "gelu_erf"
 _ACTIVATION_SYNONYMS = {"gelu_new": GELU_TANH, "gelu_pytorch_tanh": GELU_TANH}

@@ -1,1 +1,1 @@
-"""What pretraining and fine-tuning share: devices, optimizers, reports."""
+"""The parts that pretraining and fine-tuning share: devices, optimizers, reports."""

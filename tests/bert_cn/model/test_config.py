@@ -27,7 +27,7 @@ def test_model_config_has_the_size_of_the_reference_collection(name):
     assert config.intermediate_size == 4 * config.hidden_size
 
 
-def test_config_survives_its_json(small_config):
+def test_config_equals_itself_after_json(small_config):
     values = json.loads(small_config.to_json())
     assert config_lib.parse_config(values, "x") == small_config
 

@@ -11,7 +11,7 @@ def test_batches_that_replicas_cannot_share_are_refused():
         batch_checks.check_batch_sizes(sizes, 4, 1)
     with pytest.raises(ValueError, match="--train_batch_size=12 .* multiple of 8"):
         batch_checks.check_batch_sizes(sizes, 2, 4)
-    # What is not used is not asked for.
+    # Only the flags that are used are checked.
     batch_checks.check_batch_sizes({"eval_batch_size": 8}, 4, 3)
 
 

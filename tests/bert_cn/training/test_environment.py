@@ -172,7 +172,7 @@ def test_variables_are_set_before_a_command_is_imported():
         "print(json.dumps([os.environ.get(name) for name in names]))"
     )
     done = run_python("-c", script, TPU_LOAD_LIBRARY="1")
-    # What was set by hand stays.
+    # Variables that the user set stay.
     assert json.loads(done.stdout) == ["pod", "1"], done.stderr
     # A program of somebody else's that has a --tpu of its own is left alone.
     done = run_python("-c", script.replace("'-m'", "'theirs.py'"))

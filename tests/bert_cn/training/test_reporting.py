@@ -63,13 +63,13 @@ def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
     assert scalars["input_wait_share"] == pytest.approx({100: 0.0, 200: 0.1})
 
 
-def test_waiting_for_input_is_warned_of_where_it_begins(tmp_path, capsys, monkeypatch):
+def test_waiting_for_input_is_warned_of_when_it_begins(tmp_path, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
     schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
     reporter = build_reporter(tmp_path, schedule, step=0)
     warned = []
-    # The first batch takes long to come; a TPU's waits are not known.
+    # The first batch takes long to come; a TPU's waits are unknown.
     for step, waited in ((1, 9.0), (2, 1.9), (3, 2.1), (4, 5.0), (5, 0), (6, math.nan)):
         now[0] += 10.0
         reporter.report(step, METRICS, waited)
@@ -103,7 +103,7 @@ def write_losses(folder, losses: dict[int, float]) -> None:
     writer.close()
 
 
-def test_curves_follow_a_run_over_its_resumption(tmp_path):
+def test_curves_continue_when_a_run_is_resumed(tmp_path):
     write_losses(tmp_path / "train", {1: 9.0, 2: 8.0, 3: 7.0})
     write_losses(tmp_path / "train", {3: 6.0, 4: 5.0})
     scalars = reporting.read_scalars(str(tmp_path / "train"))

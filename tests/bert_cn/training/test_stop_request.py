@@ -4,7 +4,7 @@ import signal
 from bert_cn.training import stop_request
 
 
-def test_hangup_that_nohup_has_turned_off_stays_off():
+def test_sighup_that_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_request.StopRequest() as stop_requested:

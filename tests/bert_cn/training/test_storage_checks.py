@@ -49,7 +49,7 @@ def test_local_path_is_refused_on_a_pod(tpu):
         storage_checks.check_paths(tpu, {"output_dir": "out/run"})
 
 
-def test_paths_are_accepted_where_they_are_seen():
+def test_paths_that_the_hosts_can_see_are_accepted():
     storage_checks.check_paths("pod", {"input_file": "gs://b/a*:2,gs://b/c*:1"})
     storage_checks.check_paths("local", PATHS)
     storage_checks.check_paths("", PATHS)
@@ -65,7 +65,7 @@ def build_pod(num_hosts: int):
     return types.SimpleNamespace(extended=types.SimpleNamespace(worker_devices=devices))
 
 
-def test_fewer_files_than_hosts_are_warned_of(capsys):
+def test_fewer_files_than_hosts_print_a_warning(capsys):
     storage_checks.warn_of_few_files(16, ("file",) * 16)
     storage_checks.warn_of_few_files(1, ("file",))
     assert capsys.readouterr().out == ""

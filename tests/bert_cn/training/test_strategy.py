@@ -46,7 +46,9 @@ def test_one_host_alone_is_the_chief(monkeypatch, jobs, expected):
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_only_the_chiefs_files_and_words_are_kept(index, monkeypatch, tmp_path, capsys):
+def test_only_the_chiefs_files_and_output_are_kept(
+    index, monkeypatch, tmp_path, capsys
+):
     monkeypatch.setattr(strategy, "worker_index", lambda hosts: index)
     with strategy.keep_chiefs_files(None, str(tmp_path)) as folder:
         print("a step line")
@@ -77,7 +79,9 @@ IN_USE = "The TPU is already in use by process with pid 7"
         ("local", tf.errors.InternalError(None, None, "a bug"), None),
     ],
 )
-def test_tpu_that_may_come_back_is_no_mistake(monkeypatch, tpu, error, expected):
+def test_errors_of_a_tpu_that_may_come_back_are_transient(
+    monkeypatch, tpu, error, expected
+):
     def refuse(resolver):
         raise error
 
@@ -108,7 +112,7 @@ def test_hosts_come_in_order_and_once():
     assert line.endswith(f"Python {platform.python_version()}.")
 
 
-def test_tensorflow_imported_too_early_for_a_tpu_vm_is_said(monkeypatch):
+def test_tensorflow_imported_too_early_for_a_tpu_vm_is_refused(monkeypatch):
     monkeypatch.setattr(
         environment, "build_variables", lambda tpu: {"PJRT_DEVICE": "TPU"}
     )
