@@ -18,6 +18,7 @@ from official.nlp.configs import bert, encoders
 from official.nlp.data import pretrain_dataloader
 from official.nlp.tasks import masked_lm
 
+from benchmarks import tpu_generator
 from tpu.compiler import hlo_edits
 
 
@@ -31,7 +32,10 @@ def main() -> None:
         _make_features(batch_size, length, predictions)
     )
     module = hlo_edits.read_module(write(stage="hlo_serialized"))
-    hlo_edits.convert_for_tpu(module)
+    hlo_edits.drop_copies(module)
+    for computation in module.computations:
+        tpu_generator.drop_unused(computation)
+        tpu_generator.use_default_generator(computation)
     with open(output, "wb") as file:
         file.write(module.SerializeToString())
 

@@ -1,7 +1,7 @@
-"""Everything around a TPU: strategy, health, supervision, preflight."""
+"""Everything around a TPU that training itself does not need."""
 
 import os
 
-# TensorFlow reads this when it is imported; its start-up lines, among them an "error"
-# for every missing GPU, would bury ours. What matters reaches Python as an exception.
+# TensorFlow reads this when it is imported. Its start-up lines, among them an "error"
+# for every missing GPU, would hide ours. Real errors reach Python as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,12 +1,13 @@
-"""Ask Google's API how a TPU is doing, and wait until it is healthy.
+"""Ask Google's API for the health of a TPU, and wait until it is healthy.
 
     python -m tpu.health --tpu=NAME --wait_minutes=20
 
-Exit code 0: READY, and no harm known; 75: not now, but it may come back; 4: it will not
-come back and must be made anew; 1: it could not be asked. Needs `pip install
+Exit code 0: READY, and no problem known; 75: not healthy, but it may recover; 4: it
+will not come back, create it again; 1: the API could not be asked. Needs `pip install
 cloud-tpu-client==0.10`, the extra [tpu].
 """
 
+import dataclasses
 import sys
 
 from absl import flags
@@ -14,38 +15,66 @@ from absl import flags
 from data_prep import command_line
 from tpu import node
 
-MUST_BE_MADE_ANEW = 4  # An exit code.
+MUST_BE_CREATED = 4  # An exit code.
 
-_TPU = flags.DEFINE_string("tpu", "", "The TPU's name.")
-_ZONE = flags.DEFINE_string("zone", "", "Its zone (default: this VM's own).")
-_PROJECT = flags.DEFINE_string("project", "", "Its project (default: this VM's own).")
-_WAIT_MINUTES = flags.DEFINE_float(
+flags.DEFINE_string("tpu", "", "The TPU's name.")
+flags.DEFINE_string("zone", "", "Its zone (default: this VM's own).")
+flags.DEFINE_string("project", "", "Its project (default: this VM's own).")
+flags.DEFINE_float(
     "wait_minutes",
     0.0,
-    "Wait at most so long until it is healthy; 0: look once.",
+    "Wait at most this long until the TPU is healthy; 0: ask once.",
     lower_bound=0.0,
 )
-_POLL_SECONDS = flags.DEFINE_float(
-    "poll_seconds", 30.0, "Seconds between two looks.", lower_bound=0.1
+flags.DEFINE_float(
+    "poll_seconds", 30.0, "Seconds between two questions.", lower_bound=0.1
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class HealthArgs:
+    """Which TPU to ask for, and how long to wait for it."""
+
+    tpu: str
+    """Its name, not empty."""
+
+    zone: str
+    """Its zone; "" for this VM's own."""
+
+    project: str
+    """Its project; "" for this VM's own."""
+
+    wait_minutes: float
+    """The longest wait until it is healthy; 0 asks once."""
+
+    poll_seconds: float
+    """Seconds between two questions."""
 
 
 def main(arguments: list[str]) -> None:
-    """Print one line on the TPU and exit with what it means."""
+    """Print one line about the TPU and exit with what it means."""
     command_line.refuse_arguments(arguments)
-    if not _TPU.value:
-        raise ValueError("--tpu is empty: name the TPU, as gcloud lists it.")
+    args = _read_flags()
     found = node.wait_until_healthy(
-        lambda: node.look(_TPU.value, _ZONE.value, _PROJECT.value),
-        _WAIT_MINUTES.value * 60,
-        _POLL_SECONDS.value,
+        lambda: node.look(args.tpu, args.zone, args.project),
+        args.wait_minutes * 60,
+        args.poll_seconds,
     )
-    print(node.describe(_TPU.value, found))
+    print(node.describe(args.tpu, found))
     codes = {
         node.Verdict.MAY_RECOVER: command_line.TRANSIENT,
-        node.Verdict.GONE: MUST_BE_MADE_ANEW,
+        node.Verdict.GONE: MUST_BE_CREATED,
     }
     sys.exit(codes.get(found.verdict, 0))
+
+
+def _read_flags() -> HealthArgs:
+    values = flags.FLAGS.flag_values_dict()
+    names = [field.name for field in dataclasses.fields(HealthArgs)]
+    args = HealthArgs(**{name: values[name] for name in names})
+    if not args.tpu:
+        raise ValueError("--tpu is empty: name the TPU, as gcloud lists it.")
+    return args
 
 
 if __name__ == "__main__":

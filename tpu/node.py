@@ -1,4 +1,4 @@
-"""What Google's API says of a TPU: state, health, and whether it will come back."""
+"""A TPU as Google's API shows it: state, health, and whether it will come back."""
 
 import dataclasses
 import datetime
@@ -10,35 +10,36 @@ import urllib.error
 from collections.abc import Callable
 
 from bert_cn.training import environment
+from data_prep import command_line
 
 NOT_FOUND = "NOT_FOUND"  # Our word for the state of a TPU that the API does not know.
-# What the API calls a TPU that does not come back by itself.
+# The API's states of a TPU that does not come back by itself.
 _GONE_STATES = ("PREEMPTED", "TERMINATED", "DELETING", "STOPPED", "STOPPING")
-# A symptom so young may have to do with what was just seen. Google's client waits as
-# long after an overflow of memory, but then calls the TPU lost, which it is not.
+# A younger symptom may explain a failure that just happened. Google's client also waits
+# this long after memory ran out, but then calls the TPU lost, which it is not.
 _SYMPTOM_SECONDS = 90.0
 
 
 class Verdict(enum.Enum):
-    """What to do about a TPU."""
+    """Whether a TPU can be used, now or later."""
 
     HEALTHY = "is healthy"
     MAY_RECOVER = "is not healthy now, but may recover"
-    GONE = "will not come back by itself: delete it and make it anew"
+    GONE = "will not come back by itself: delete it and create it again"
 
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """What the API says of a TPU.
+    """The API's answer about a TPU.
 
     Attributes:
-        state: such as READY, CREATING, REPAIRING, PREEMPTED; NOT_FOUND if there is none
-            of that name.
+        state: such as READY, CREATING, REPAIRING, PREEMPTED; NOT_FOUND if there is no
+            TPU of that name.
         health: such as HEALTHY, UNHEALTHY_TENSORFLOW, UNHEALTHY_MAINTENANCE; "" if the
-            API says nothing.
-        verdict: what it means.
-        symptom: the last one of the last one and a half minutes, such as OUT_OF_MEMORY;
-            "" for none.
+            API does not say.
+        verdict: the meaning of both.
+        symptom: the newest one of the last 90 seconds, such as OUT_OF_MEMORY; "" for
+            none.
     """
 
     state: str
@@ -52,7 +53,7 @@ class Health:
 
 
 def describe(tpu: str, found: Health) -> str:
-    """Return one line on a TPU."""
+    """Return one line about a TPU."""
     return f"TPU {tpu}: {found}; it {found.verdict.value}."
 
 
@@ -61,22 +62,22 @@ def look(tpu: str, zone: str = "", project: str = "") -> Health:
 
     Args:
         tpu: its name.
-        zone: of the TPU; empty for that of the VM this runs on.
-        project: the like.
+        zone: its zone; "" for the zone of this VM.
+        project: its project; "" for the project of this VM.
 
     Raises:
         ValueError: the API client is not installed, there are no credentials, or they
-            lack the right to see the TPU; with remedy.
+            lack the right to see the TPU; the message says what to do.
         OSError: the API could not be reached, or failed (5xx).
     """
     environment.check_api_client(tpu)
-    # Here, because they are an extra, and importing them takes half a second.
+    # Here, because they are an extra and take half a second to import.
     import cloud_tpu_client
     import googleapiclient.errors
     import httplib2
     from oauth2client import client as oauth2
 
-    # It calls the API's own way of saying 403 invalid JSON.
+    # At lower levels it reports the API's 403 answer as invalid JSON.
     logging.getLogger("googleapiclient.http").setLevel(logging.ERROR)
     try:
         client = cloud_tpu_client.Client(tpu, zone or None, project or None)
@@ -100,7 +101,7 @@ def look(tpu: str, zone: str = "", project: str = "") -> Health:
         raise OSError(f"TPU {tpu}: Google's API could not be asked: {error}") from error
     except googleapiclient.errors.Error as error:
         return _judge_failure(tpu, error)
-    # What the client makes of any failure of the request itself.
+    # The client raises it for any failure of the request itself.
     except ValueError as error:
         return _judge_failure(tpu, error.__context__ or error)
 
@@ -111,19 +112,18 @@ def wait_until_healthy(
     poll_seconds: float = 30.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Health:
-    """Look again and again until the TPU is healthy or gone, or time is up.
+    """Ask repeatedly until the TPU is healthy or gone, or time is up.
 
-    The client's own wait_for_healthy would wait for a preempted TPU to the end.
+    The client's own wait_for_healthy waits for a preempted TPU until time is up.
 
     Args:
-        look_once: asks once; it may raise OSError, which counts as not healthy until
-            time is up.
-        timeout_seconds: for all of it; 0 looks once.
-        poll_seconds: between two looks.
-        sleep: waits for so many seconds.
+        look_once: asks once; its OSError counts as not healthy until time is up.
+        timeout_seconds: the longest wait; 0 asks once.
+        poll_seconds: the time between two questions.
+        sleep: waits for a number of seconds.
 
     Returns:
-        What the last look found.
+        The last answer.
     """
     deadline = time.monotonic() + timeout_seconds
     last_news = None
@@ -146,7 +146,7 @@ def wait_until_healthy(
 
 
 def _find_symptom(symptoms: list[dict]) -> str:
-    """Return the type of the newest symptom if it is a recent one, else ""."""
+    """Return the type of the newest symptom if it is recent, else ""."""
     times = {
         _parse_time(symptom["createTime"]): symptom["symptomType"]
         for symptom in symptoms
@@ -160,36 +160,36 @@ def _find_symptom(symptoms: list[dict]) -> str:
 
 
 def _parse_time(text: str) -> datetime.datetime:
-    """Parse the API's UTC time, of which Python reads no nanoseconds."""
+    """Parse the API's UTC time without its nanoseconds, which Python cannot read."""
     seconds = text.rstrip("Z").partition(".")[0]
     return datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.UTC)
 
 
 def _judge(state: str, health: str, symptom: str) -> Health:
-    # The state alone decides what is deleted: a step that needed too much memory, say,
-    # leaves its symptom on a TPU that is as good as before.
+    # Only the state may cause a deletion. A step that needed too much memory, for
+    # example, leaves a symptom on a TPU that works as before.
     if state in _GONE_STATES:
         return Health(state, health, Verdict.GONE, symptom)
-    # Ready and nothing bad known: not worth making it anew for.
+    # Ready, and no problem is known: that is no reason to create it again.
     healthy = state == "READY" and health in ("HEALTHY", "HEALTH_UNSPECIFIED", "")
     verdict = Verdict.HEALTHY if healthy and not symptom else Verdict.MAY_RECOVER
     return Health(state, health, verdict, symptom)
 
 
 def _judge_failure(tpu: str, error: BaseException) -> Health:
-    """Turn a failed request into what it says of the TPU, or raise."""
+    """Turn a failed request into an answer about the TPU, or raise."""
     status = int(getattr(getattr(error, "resp", None), "status", 0))
     if status == 404:
-        # A preempted TPU that was deleted, if the name was right.
+        # If the name is right, it was preempted and deleted.
         return Health(NOT_FOUND, "", Verdict.GONE)
     if status in (401, 403):
         raise ValueError(
-            f"TPU {tpu}: Google refuses to say how it is ({status}): turn the Cloud "
+            f"TPU {tpu}: Google refuses to answer ({status}): turn the Cloud "
             "TPU API on (gcloud services enable tpu.googleapis.com), and give this "
             "account roles/tpu.viewer and, on a VM, the scope "
             "https://www.googleapis.com/auth/cloud-platform."
         ) from error
-    first_line = (str(error).splitlines() or ["no message"])[0]
+    first_line = command_line.first_line(error)
     if status and status < 500 and status != 429:
         raise ValueError(f"TPU {tpu}: Google's API says {status}: {first_line}")
     raise OSError(

@@ -149,7 +149,7 @@ class Recipe:
         except tpu_compiler.OutOfMemory:
             raise
         except tpu_compiler.CompilerRefusal as error:
-            raise ValueError(step.describe_refusal(str(error))) from error
+            raise ValueError(step.describe_refusal(error)) from error
 
 
 def check_recipe(recipe: Recipe, find_batch: bool) -> preflight_report.Report:

@@ -1,4 +1,7 @@
-"""Run a command again whenever its TPU goes away: lives, back-off, making it anew."""
+"""Run a command again whenever its TPU goes away: lives, back-off, new TPUs.
+
+A life is one run of the command, from its start to its end.
+"""
 
 import contextlib
 import dataclasses
@@ -13,12 +16,12 @@ from collections.abc import Callable, Sequence
 from data_prep import command_line
 from tpu import node
 
-# A life so long has come up and trained; failures before it are not counted any more.
+# A life of this length did train, so failures before it no longer count.
 _LONG_LIFE_SECONDS = 30 * 60.0
 _LONGEST_BACKOFF_SECONDS = 600.0
-# How long a command may take to save and end, once its TPU is gone: it may well hang.
+# The time that a command has to save and end after its TPU is gone: it may hang.
 _GRACE_SECONDS = 60.0
-_CANNOT_RUN = 127  # As shells say that there is no such command.
+_CANNOT_RUN = 127  # The exit code of shells for a command that does not exist.
 _CHECK_NAME = "check --tpu, --zone and --project"
 
 
@@ -27,10 +30,10 @@ class Stopped(Exception):
 
 
 class SignalRelay:
-    """Passes SIGINT, SIGTERM and SIGHUP on to what it started, and notes them.
+    """Passes SIGINT, SIGTERM and SIGHUP on to the process that it started.
 
     Attributes:
-        received: number of the last signal; 0 for none.
+        received: the number of the last signal; 0 for none.
     """
 
     def __init__(self):
@@ -51,23 +54,24 @@ class SignalRelay:
             signal.signal(number, handler)
 
     def start(self, command: Sequence[str] | str, shell: bool = False):
-        """Start a process, to which signals go from now on; returns its Popen.
+        """Start a process, which gets all signals from now on; returns its Popen.
 
-        A session of its own, so a group of its own: a terminal's Ctrl-C reaches it
-        once, through the relay, for twice would mean "at once, without saving"; and
-        what a shell in between has started gets it, too. Such a group is stopped,
-        silently and for ever, where it reads the terminal or sets its modes, as ssh -tt
-        does. So it is given none: neither as standard input nor as /dev/tty.
+        The process has a session and a process group of its own. So a terminal's Ctrl-C
+        reaches it once, through the relay: a second one would end it at once, without
+        saving. The relay signals the whole group, so processes that a shell started get
+        the signal, too. The kernel stops such a group, silently and for ever, when it
+        reads the terminal or sets its modes, as ssh -tt does. So it has no terminal,
+        neither as standard input nor as /dev/tty.
         """
         self._child = subprocess.Popen(
             command, shell=shell, stdin=subprocess.DEVNULL, start_new_session=True
         )
-        if self.received:  # It came before there was anything to pass it on to.
+        if self.received:  # It came before there was a process to pass it on to.
             send_signal(self._child, self.received)
         return self._child
 
     def sleep(self, seconds: float) -> None:
-        """Sleep so long, unless a signal comes.
+        """Sleep this long, unless a signal comes.
 
         Raises:
             Stopped: one came.
@@ -84,16 +88,17 @@ class SignalRelay:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What `supervise` does.
+    """What `supervise` runs, and when it runs it again.
 
     Attributes:
         command: program and arguments.
-        recreate_commands: shell commands, run in turn, that make the TPU anew.
-        transient_codes: exit codes after which the command is run again.
-        max_restarts: in a row, without a long life between them.
-        backoff_seconds: before the first restart in a row; doubles with each.
-        poll_seconds: between two looks at the TPU while the command runs.
-        wait_seconds: for a TPU that is not healthy.
+        recreate_commands: shell commands, run in turn, that create the TPU again.
+        transient_codes: exit codes after which the command runs again.
+        max_restarts: the most restarts in a row, without a long life between them.
+        backoff_seconds: the wait before the first restart in a row; it doubles with
+            each.
+        poll_seconds: the time between two questions while the command runs.
+        wait_seconds: the longest wait for a TPU that is not healthy.
         look: asks for the TPU's health; None if there is no TPU to ask for.
     """
 
@@ -108,36 +113,36 @@ class Settings:
 
 
 def bring_up_first(found: node.Health, settings: Settings, relay: SignalRelay) -> None:
-    """Make a TPU that is gone, or was never made, before the first life.
+    """Before the first life, create a TPU that is gone or does not exist.
 
     Args:
-        found: at the first look.
-        settings: say how it is made.
-        relay: of signals.
+        found: the first answer about its health.
+        settings: its `recreate_commands` create it.
+        relay: passes signals on.
 
     Raises:
-        ValueError: there is no TPU of that name and nothing that makes it, or it was
-            made and there is none all the same.
+        ValueError: there is no TPU of that name and no command that creates it, or
+            the command ended well and there is still none.
         Stopped: a signal came.
     """
     if found.verdict is not node.Verdict.GONE:
         return
     if not settings.recreate_commands and found.state == node.NOT_FOUND:
         raise ValueError(
-            f"There is no such TPU: {_CHECK_NAME}, or say by --recreate_command how it "
-            "is made."
+            f"There is no such TPU: {_CHECK_NAME}, or give the command that creates "
+            "it in --recreate_command."
         )
-    _make_anew(settings, relay)
+    _recreate(settings, relay)
 
 
 def supervise(settings: Settings, relay: SignalRelay) -> int:
-    """Run the command until it ends for good; a line for each life on standard error.
+    """Run the command until it ends for good; log a line for each life.
 
     Returns:
         The command's last exit code; 128 + N if signal N ended it.
 
     Raises:
-        ValueError: the TPU was made anew, and there is none of that name all the same.
+        ValueError: the TPU was created again, and there is still none of that name.
         Stopped: a signal came between two lives.
     """
     restarts = 0
@@ -146,7 +151,7 @@ def supervise(settings: Settings, relay: SignalRelay) -> int:
         code, gone = _run_once(settings, relay)
         seconds = time.monotonic() - start
         ended = f"life {life} ended after {_duration(seconds)} with {_name_code(code)}"
-        # As shells have it.
+        # As shells report it.
         exit_code = 128 - code if code < 0 else code
         if relay.received:
             log(f"{ended}, as {signal.Signals(relay.received).name} asked.")
@@ -158,7 +163,7 @@ def supervise(settings: Settings, relay: SignalRelay) -> int:
         found = _look_safely(settings)
         gone = gone or _is_gone(found)
         if not (transient or gone):
-            log(f"{ended}, which running it again does not mend.")
+            log(f"{ended}; running it again would not help.")
             return exit_code
         restarts = 1 if seconds >= _LONG_LIFE_SECONDS else restarts + 1
         if restarts > settings.max_restarts:
@@ -171,19 +176,20 @@ def supervise(settings: Settings, relay: SignalRelay) -> int:
         log(f"{ended}{tpu}; restart {restarts} in {_duration(pause)}.")
         relay.sleep(pause)
         _bring_up(settings, relay)
-    raise AssertionError("nobody lives so often")
+    raise AssertionError("more lives than sys.maxsize")
 
 
 def _run_once(settings: Settings, relay: SignalRelay) -> tuple[int, bool]:
-    """Run the command; end it if its TPU goes away under it.
+    """Run the command; end it if its TPU goes away.
 
     Returns:
-        (its code as subprocess has it, whether it was ended because the TPU is gone)
+        (its exit code as subprocess gives it, whether it was ended because the TPU is
+        gone)
     """
     try:
         child = relay.start(settings.command)
     except OSError as error:
-        reason = f"{error.strerror}; check the command behind --"
+        reason = f"{error.strerror}; check the command after --"
         log(f"{settings.command[0]!r} cannot be run: {reason}.")
         return _CANNOT_RUN, False
     can_look = True
@@ -191,7 +197,7 @@ def _run_once(settings: Settings, relay: SignalRelay) -> tuple[int, bool]:
         try:
             return child.wait(settings.poll_seconds if settings.look else None), False
         except subprocess.TimeoutExpired:
-            # Once is enough to say that nobody can tell.
+            # Log only the first failed question.
             found = _look_safely(settings, say_why=can_look)
             can_look = found is not None
             if not relay.received and _is_gone(found):
@@ -206,7 +212,7 @@ def _end(child: subprocess.Popen) -> int:
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL
     finally:
-        # Nothing of this life may write into the next one's folder.
+        # No process of this life may write into the folder of the next one.
         send_signal(child, signal.SIGKILL)
         child.wait()
 
@@ -218,37 +224,37 @@ def send_signal(child: subprocess.Popen, number: int) -> None:
 
 
 def _bring_up(settings: Settings, relay: SignalRelay) -> None:
-    """Make the TPU anew where it must be, and wait for it."""
-    # Looked at again, for the API may lag behind what ended the command.
+    """Create the TPU again if it must be, and wait for it."""
+    # Ask again: the first answer may be older than the event that ended the command.
     found = _look_safely(settings)
     if found is not None and found.verdict is node.Verdict.MAY_RECOVER:
         found = _wait(settings, relay, settings.look)
-    # Of a TPU that cannot be asked about, nobody knows that it must be deleted.
-    must_be_made = found is not None and found.verdict is not node.Verdict.HEALTHY
-    if settings.look is not None and not must_be_made:
+    # A TPU of unknown health is not deleted.
+    must_be_created = found is not None and found.verdict is not node.Verdict.HEALTHY
+    if settings.look is not None and not must_be_created:
         return
-    _make_anew(settings, relay)
+    _recreate(settings, relay)
 
 
-def _make_anew(settings: Settings, relay: SignalRelay) -> None:
-    """Run the commands that make the TPU, and wait for it."""
+def _recreate(settings: Settings, relay: SignalRelay) -> None:
+    """Run the commands that create the TPU, and wait for it."""
     for command in settings.recreate_commands:
         log(f"running {command}")
         code = relay.start(command, shell=True).wait()
         if relay.received:
             raise Stopped
         if code:
-            # Capacity may be back at the next restart; the limit ends this, too.
+            # At the next restart there may be capacity; max_restarts limits this, too.
             log(f"that ended with {_name_code(code)}.")
             return
     if settings.look is None or not settings.recreate_commands:
         return
     found = _wait(settings, relay, lambda: _look_for_new(settings.look))
     if found is not None and found.state == node.NOT_FOUND:
-        # Else a wrong name would delete and make the right TPU until the limit.
+        # A wrong --tpu would otherwise delete and create the right TPU at each restart.
         raise ValueError(
             "--recreate_command has ended well, but there is no such TPU: "
-            f"{_CHECK_NAME}, which must name what it makes."
+            f"{_CHECK_NAME}, which must name the TPU that it creates."
         )
 
 
@@ -265,7 +271,7 @@ def _wait(
 
 
 def _look_for_new(look: Callable[[], node.Health]) -> node.Health:
-    """Look once; a TPU that is not there yet may still come, others are looked at."""
+    """Ask once; a TPU that does not exist yet counts as one that may recover."""
     found = look()
     if found.state != node.NOT_FOUND:
         return found
@@ -273,14 +279,14 @@ def _look_for_new(look: Callable[[], node.Health]) -> node.Health:
 
 
 def _look_safely(settings: Settings, say_why: bool = True) -> node.Health | None:
-    """Return the TPU's health, None if nobody can say: training is not ended for it."""
+    """Return the TPU's health; None if it is unknown, which does not end training."""
     if settings.look is None:
         return None
     try:
         return settings.look()
     except (OSError, ValueError) as error:
         if say_why:
-            log(f"{error}; going on without.")
+            log(f"{error}; continuing without it.")
         return None
 
 

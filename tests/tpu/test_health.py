@@ -23,7 +23,7 @@ POD = ("--tpu=pod", f"--zone={tpu_api.ZONE}", f"--project={tpu_api.PROJECT}")
             [{"state": "PREEMPTED", "health": "UNHEALTHY_TENSORFLOW"}],
             4,
             "TPU pod: PREEMPTED, UNHEALTHY_TENSORFLOW; it will not come back by "
-            "itself: delete it and make it anew.",
+            "itself: delete it and create it again.",
         ),
         (
             [{"state": "READY", "health": "UNHEALTHY_MAINTENANCE"}],
@@ -41,7 +41,7 @@ POD = ("--tpu=pod", f"--zone={tpu_api.ZONE}", f"--project={tpu_api.PROJECT}")
             [404],
             4,
             "TPU pod: NOT_FOUND, of unknown health; it will not come back by itself: "
-            "delete it and make it anew.",
+            "delete it and create it again.",
         ),
     ],
     ids=["ready", "nothing", "preempted", "unhealthy", "creating", "deleted"],

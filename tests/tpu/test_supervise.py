@@ -86,7 +86,7 @@ def test_lives_go_on_until_one_succeeds(run_command, child, notes, tmp_path):
 def test_mistakes_are_not_run_again(run_command, child, notes):
     done = run_command(MODULE, "--", *child("1 0"))
     assert done.returncode == 1
-    assert "exit code 1, which running it again does not mend." in done.stderr
+    assert "exit code 1; running it again would not help." in done.stderr
     assert notes() == ["1"]
 
 
@@ -174,7 +174,7 @@ def test_command_that_wants_the_terminal_is_not_stopped_by_it(terminal):
     try:
         wait_for(has_ended, 300)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
-        assert b"with exit code 5, which running it again" in shown
+        assert b"with exit code 5; running it again" in shown
     finally:
         os.close(terminal_of_user)
 
@@ -185,7 +185,7 @@ GONE = node.Health("PREEMPTED", "", node.Verdict.GONE)
 
 
 class Tpu:
-    """Is as it is told, until the command that makes it anew was run."""
+    """Gives the answer that it was given, until the command that creates it has run."""
 
     def __init__(self, found, folder: pathlib.Path):
         self.found = found
@@ -214,7 +214,7 @@ class Tpu:
 @pytest.mark.parametrize(
     ("plan", "found", "made", "code"),
     [
-        # Whatever ended it, a TPU that is gone is made anew.
+        # A TPU that is gone is created again, however the command ended.
         ("1 0", GONE, True, 0),
         ("75 0", GONE, True, 0),
         # One that does not recover in time, too.
@@ -225,7 +225,7 @@ class Tpu:
         ("1 0", HEALTHY, False, 1),
     ],
 )
-def test_tpu_is_made_anew_only_where_it_must_be(
+def test_tpu_is_created_again_only_if_it_must_be(
     child, tmp_path, plan, found, made, code
 ):
     tpu = Tpu(found, tmp_path)
@@ -244,7 +244,7 @@ def test_signal_reaches_what_a_shell_started(child, notes, tmp_path):
     assert notes() == ["wait", "SIGTERM"]
 
 
-def test_signal_ends_making_the_tpu_anew(child, tmp_path):
+def test_signal_ends_the_creation_of_the_tpu(child, tmp_path):
     process = start(
         "--backoff_seconds=0",
         f"--recreate_command=touch {tmp_path}/made; sleep 600",
@@ -271,7 +271,7 @@ def test_command_that_does_not_end_itself_is_killed(tmp_path, monkeypatch):
     assert tpu.supervise(["sh", "-c", script], poll_seconds=0.5) == 0
 
 
-def test_wait_doubles_up_to_ten_minutes_and_a_long_life_counts_anew(
+def test_wait_doubles_up_to_ten_minutes_and_a_long_life_starts_a_new_row(
     child, capsys, monkeypatch
 ):
     slept = []

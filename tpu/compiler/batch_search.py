@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tpu.compiler import tpu_compiler
 
-# A TPU works on eight rows at a time; batches between multiples of it are padded.
+# A TPU works on eight rows at a time, and pads other batches to a multiple of eight.
 _ROWS = 8
 
 
@@ -16,15 +16,14 @@ def find_largest_batch(
 ) -> tuple[int, tpu_compiler.Program | None]:
     """Return the largest batch that fits, and its program; 0 and None if none does.
 
-    Batches of 8 and more are tried in multiples of 8, smaller ones in powers of two,
-    all of them times `multiple`. The compiler decides what fits.
+    Tries multiples of 8, then 4, 2 and 1, all of them times `multiple`. The compiler
+    decides which fit.
 
     Args:
-        compile_batch: raises OutOfMemory where a batch does not fit.
-        first: batch to begin with.
-        memory_bytes: that a program may use, to guess from.
-        multiple: of which every batch is one, such as the parts that it is worked
-            through in.
+        compile_batch: compiles for a batch; raises OutOfMemory if it does not fit.
+        first: the batch to begin with.
+        memory_bytes: the bytes that a program may use; guesses start from it.
+        multiple: every batch is a multiple of it, such as the number of micro-batches.
     """
     step = _ROWS * multiple
     fitting: dict[int, tpu_compiler.Program] = {}
@@ -39,7 +38,7 @@ def find_largest_batch(
         guess = _next_guess(fitting, refused, memory_bytes, step)
         if guess in fitting:
             # Near its limit the compiler computes values again instead of keeping them,
-            # so that more may fit than the line says: in steps that double.
+            # so more may fit than the line predicts: try steps that double.
             guess += step * 2**surprises
             surprises += 1
         if refused is not None and guess >= refused:
@@ -55,13 +54,13 @@ def find_largest_batch(
 
 
 def _next_guess(fitting, refused, memory_bytes, step) -> int:
-    """Return what a line through the two largest says; one of them, if no more fits."""
+    """Return the largest batch on a line through the two largest that fit."""
     if not fitting:
         return max(refused // 2 // step, 1) * step
     *_, (low, smaller), (high, larger) = [(0, None), *sorted(fitting.items())]
     if high < 2 * low or smaller is None:
-        # All temporaries counted as growing with the batch: on the safe side. A line
-        # through two that are close is nearly flat near the limit.
+        # The safe guess is that all temporaries grow with the batch: near the limit, a
+        # line through two batches that are close is nearly flat.
         slope = larger.temporaries / high
     else:
         slope = (larger.memory - smaller.memory) / (high - low)

@@ -1,8 +1,8 @@
-"""Compile one HLO module with the TPU compiler of libtpu; jax lives in this process.
+"""Compile one HLO module with the TPU compiler of libtpu, in a process with jax.
 
     python -m tpu.compiler.compile_worker < request.json > answer.json
 
-Started by `tpu.compiler`, never by a user: jax and TensorFlow do not share a process.
+`tpu_compiler` starts it, not the user: jax and TensorFlow do not share a process.
 """
 
 import json
@@ -12,17 +12,17 @@ import re
 import sys
 import time
 
-# No TPU is asked for: this machine has none, and the metadata server is not there.
+# Do not look for a TPU: this machine has none, and there is no metadata server.
 os.environ["TPU_SKIP_MDS_QUERY"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Nor is one shared: libtpu's lock would make a second compilation beside this one fail.
+# Without this, libtpu's lock makes a second compilation at the same time fail.
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
 
 
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    # libtpu and jax write to standard output too; only the answer belongs there.
+    # libtpu and jax write to standard output, too; only the answer may go there.
     answer_to = os.dup(1)
     os.dup2(2, 1)
     answer = compile_module(request)
@@ -35,13 +35,13 @@ def compile_module(request: dict) -> dict:
 
     Args:
         request: `hlo_file`, a serialized HloModuleProto; `topology` and
-            `topology_options`, what `get_topology_desc` takes; `num_replicas`, how many
-            of the slice's devices run it; `text_file`, where to write the compiled
-            program, or none.
+            `topology_options`, the arguments of `get_topology_desc`; `num_replicas`,
+            the number of the slice's devices that run it; `text_file`, a file for the
+            text of the compiled program, or none.
 
     Returns:
-        `memory`, bytes by what they hold; `flops` and `bytes_accessed` of one step;
-        `reduced_bytes` that each replica brings to all-reduces; and `seconds` of the
+        `memory`, bytes by their purpose; `flops` and `bytes_accessed` of one step;
+        `reduced_bytes`, which each replica adds to all-reduces; and `seconds` of the
         compilation. Or `error`, the compiler's message.
     """
     import numpy as np
@@ -103,7 +103,7 @@ _ITEM_SIZES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4}
 
 
 def count_reduced_bytes(program: str) -> int:
-    """Add up the sizes of what the all-reduces of an HLO text give back."""
+    """Add up the bytes of the results of all all-reduces in an HLO text."""
     total = 0
     for shapes in _ALL_REDUCE.findall(program):
         for dtype, dimensions in _SHAPE.findall(shapes):

@@ -1,4 +1,4 @@
-"""What a TPU cannot do, or does slowly, found in a graph before it is compiled."""
+"""Find what a TPU cannot do, or does slowly, in a graph before it is compiled."""
 
 import dataclasses
 import pathlib
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-_REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-# Ops that call back into the host's Python, or talk to the host otherwise.
+_REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+# Ops that call the host's Python, or exchange data with the host.
 _HOST_OPS = frozenset(
     {
         "EagerPyFunc",
@@ -28,8 +28,8 @@ _HOST_OPS = frozenset(
     }
 )
 _DOUBLE = (tf.float64, tf.complex128)
-# Known when the step is compiled: which axes a gradient is summed over, and what a
-# function is called with, whose shape its caller gives.
+# Their values are known when the step is compiled: the axes that a gradient is summed
+# over, and a function's arguments, whose shapes the caller gives.
 _KNOWN_WHEN_COMPILED = ("BroadcastGradientArgs", "Placeholder")
 # 64-bit integers are pairs of 32-bit ones on a TPU. Step counters, and the keys and
 # counters of random generators (at most 3 words), cost nothing; arrays do.
@@ -45,7 +45,7 @@ class Violation:
     Attributes:
         op: name and type.
         problem: what is wrong with it.
-        line: "path:line" of our code that made it, or "" if none of it did.
+        line: "path:line" of our code that made it; "" if it was other code.
     """
 
     op: str
@@ -60,8 +60,8 @@ class Violation:
 def find_violations(graph: tf.Graph) -> list[Violation]:
     """Return what is wrong with a graph and the functions that it calls.
 
-    float64, arrays of int64, shapes that are not known before the step runs, and calls
-    back to the host.
+    That is: float64, arrays of int64, shapes that are not known before the step runs,
+    and calls to the host.
     """
     found = []
     for op in walk_operations(graph):
@@ -74,7 +74,7 @@ def find_violations(graph: tf.Graph) -> list[Violation]:
 
 
 def walk_operations(graph: tf.Graph) -> Iterator[tf.Operation]:
-    """Yield every operation of a graph and of all functions below it, each once."""
+    """Yield every operation of a graph and of the functions it calls, each once."""
     seen, waiting = set(), [graph]
     while waiting:
         here = waiting.pop()

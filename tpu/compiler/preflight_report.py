@@ -1,10 +1,10 @@
-"""What the preflight found, as lines for a reader and as JSON for machines."""
+"""The preflight's result, as lines for a reader and as JSON for a program."""
 
 import dataclasses
 
 from tpu.compiler import roofline, slices, tpu_compiler
 
-# Parts of the roofline that real steps reach: all of it, and two that are seen.
+# Shares of the roofline's speed: the bound itself, and two that real steps reach.
 EFFICIENCIES = (1.0, 0.5, 0.35)
 _GB = 1e9
 
@@ -15,14 +15,14 @@ class Report:
 
     Attributes:
         where: the slice.
-        settings: what the step is, in words.
+        settings: the step in words.
         per_replica_batch: sequences of one replica and update.
         num_train_steps: updates of the whole run.
-        program: as compiled, or None if it does not fit.
-        refusal: what it would need of what there is, if it does not fit.
-        largest_batch: per replica, that fits; None if it was not looked for, 0 if none
-            does.
-        largest_program: as compiled for that batch.
+        program: the compiled program; None if it does not fit.
+        refusal: the memory it needs and the memory there is, if it does not fit.
+        largest_batch: the largest batch of a replica that fits; 0 if none does, None if
+            it was not looked for.
+        largest_program: the program compiled for that batch.
     """
 
     where: slices.Slice
@@ -36,7 +36,7 @@ class Report:
 
     @property
     def bound(self) -> roofline.StepBound:
-        """Lower bound of the step; only of a program that fits."""
+        """Lower bound of the step's time; only for a program that fits."""
         return roofline.bound_step(
             self.where,
             self.program.flops,
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def largest(self) -> "Report":
-        """The report of the largest batch; only where there is one."""
+        """The report of the largest batch; only if there is one."""
         return dataclasses.replace(
             self,
             per_replica_batch=self.largest_batch,
@@ -57,7 +57,7 @@ class Report:
         )
 
     def hours(self, efficiency: float) -> float:
-        """Hours for all updates at a part of the roofline."""
+        """Hours for all updates at a share of the roofline's speed."""
         return self.num_train_steps * self.bound.step / efficiency / 3600
 
     def to_json(self) -> dict:

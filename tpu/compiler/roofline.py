@@ -1,4 +1,4 @@
-"""How fast a slice can be at best, from what the compiler says of the program.
+"""The best possible speed of a slice, from the compiler's figures of a program.
 
 Williams et al., 2009, "Roofline" (https://doi.org/10.1145/1498765.1498785): a program
 takes at least the time of its arithmetic and at least the time of its memory traffic.
@@ -14,9 +14,9 @@ class StepBound:
     """Lower bounds of one training step, in seconds.
 
     Attributes:
-        compute: of the arithmetic, at the chip's bfloat16 peak.
-        memory: of the memory traffic.
-        all_reduce: of summing the gradients over the slice, nothing overlapped.
+        compute: the time of the arithmetic at the chip's bfloat16 peak.
+        memory: the time of the memory traffic.
+        all_reduce: the time of summing the gradients over the slice, without overlap.
     """
 
     compute: float
@@ -25,20 +25,20 @@ class StepBound:
 
     @property
     def step(self) -> float:
-        """The whole step: the roofline, and the all-reduce behind it.
+        """The whole step: the roofline, then the all-reduce.
 
-        A compiler that overlaps the two can be faster, by the all-reduce at most.
+        A compiler that overlaps the two can save at most the time of the all-reduce.
         """
         return max(self.compute, self.memory) + self.all_reduce
 
     @property
     def all_reduce_share(self) -> float:
-        """Part of the step that is spent on the all-reduce."""
+        """The all-reduce's share of the step."""
         return self.all_reduce / self.step
 
     @property
     def limited_by(self) -> str:
-        """What the roofline is made of: "arithmetic" or "memory traffic"."""
+        """The larger part of the roofline: "arithmetic" or "memory traffic"."""
         return "arithmetic" if self.compute > self.memory else "memory traffic"
 
 
@@ -49,9 +49,9 @@ def bound_step(
 
     Args:
         where: the slice.
-        flops: of one replica.
-        bytes_accessed: by one replica.
-        reduced_bytes: that each replica brings to the all-reduce.
+        flops: floating-point operations of one replica.
+        bytes_accessed: memory traffic of one replica.
+        reduced_bytes: bytes that each replica adds to the all-reduce.
     """
     chip = where.chip
     return StepBound(
@@ -64,10 +64,10 @@ def bound_step(
 def bound_all_reduce(where: slices.Slice, reduced_bytes: float) -> float:
     """Return the seconds to sum `reduced_bytes` over all chips of a slice by rings.
 
-    In a ring of n chips each of them sends 2 (n - 1) / n of the sum (Patarasuk and
-    Yuan, 2009, https://doi.org/10.1016/j.jpdc.2008.09.002), over all links at once of
-    the chip that has the fewest. The devices of one chip sum over its memory first,
-    which is not counted.
+    In a ring of n chips each chip sends 2 (n - 1) / n of the sum (Patarasuk and Yuan,
+    2009, https://doi.org/10.1016/j.jpdc.2008.09.002). It uses all its links at once,
+    and the chip with the fewest links sets the time. Before that, the devices of one
+    chip sum in its memory, which is not counted.
     """
     links = where.num_links
     if not links:

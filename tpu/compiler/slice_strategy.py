@@ -1,8 +1,8 @@
-"""A strategy that traces one replica's part of a slice, without any device of it.
+"""A strategy that traces the step of one replica of a slice, without its devices.
 
-What TPUStrategy would be, for lowering alone: `all_reduce` becomes XLA's all-reduce
-over all replicas, and the replica's number is only known on the device. Nothing can be
-run under it.
+It takes the place of TPUStrategy, which needs a TPU, but only for lowering:
+`all_reduce` becomes XLA's all-reduce over all replicas, and the replica's number is
+only known on the device. Nothing can be run under it.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ class SliceStrategy(tf.distribute.Strategy):
         super().__init__(_SliceExtended(self, num_replicas))
 
     def trace_replica(self, function, *arguments):
-        """Call `function` as one of the replicas does; for use inside a tf.function."""
+        """Call `function` as one replica would; for use inside a tf.function."""
         number = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32)
         with self.scope(), tf.distribute.ReplicaContext(self, number):
             return function(*arguments)
@@ -33,7 +33,7 @@ class _SliceExtended(distribute_lib._DefaultDistributionExtended):
         return self._num_replicas
 
     def _scope(self, strategy):
-        # The default strategy's scope is none: it counts as outside of any.
+        # The default strategy's own scope counts as no scope.
         return distribute_lib.StrategyExtendedV1._scope(self, strategy)
 
     def _create_variable(self, next_creator, **kwargs):

@@ -1,7 +1,7 @@
-"""TPU slices by the names that Google Cloud gives them, and what their chips can do.
+"""TPU slices by the names that Google Cloud gives them, and the figures of their chips.
 
 Figures are per chip, from Google's pages docs.cloud.google.com/tpu/docs/v3, /v4, /v5e,
-/v5p and /v6e (read in 2026). v2 has no page any more: its figures, and the speed of
+/v5p and /v6e (read in 2026). v2 no longer has a page: its figures, and the speed of
 v2's and v3's links, are those of Jouppi et al., 2020, "A Domain-Specific Supercomputer
 for Training Deep Neural Networks" (https://doi.org/10.1145/3360307).
 """
@@ -20,19 +20,19 @@ class Chip:
     Attributes:
         name: "v3", as in slice names and in libtpu's topologies.
         cores: TensorCores of a chip, which slice names count, if `named_by_cores`.
-        devices: what TensorFlow sees of a chip: v2 and v3 show their two cores; v4 and
-            v5p join them into one ("megacore").
+        devices: the devices of a chip that TensorFlow sees: v2 and v3 show their two
+            cores; v4 and v5p join them into one ("megacore").
         memory_bytes: high-bandwidth memory, as published.
-        usable_bytes: of one device's memory, what libtpu 0.0.52 lets a program have;
-            it says so where one does not fit.
+        usable_bytes: the part of one device's memory that libtpu 0.0.52 gives a
+            program; its message names it if a program does not fit.
         peak_flops: bfloat16 floating-point operations a second.
         memory_bandwidth: bytes a second.
-        link_bandwidth: bytes a second that one of its links sends, and receives at the
+        link_bandwidth: bytes a second that one link sends; it receives as many at the
             same time. v4 to v6e: the published sum over all links and both directions,
-            divided by both.
-        dimensions: of the grid that the links form.
-        ring_length: chips along a dimension from which on its ends are linked, too. v2,
-            v3: the whole pod's; v4, v5p: of dimensions that are all multiples of it.
+            divided by the number of links and by two.
+        dimensions: the dimensions of the grid that the links form.
+        ring_length: the least number of chips along a dimension whose ends are linked,
+            too. v2, v3: the whole pod; v4, v5p: all dimensions are multiples of it.
     """
 
     name: str
@@ -80,8 +80,7 @@ _ALIASES = {"v5litepod": "v5e"}
 
 # Chips of the largest slice that has a name here.
 _LARGEST = {"v2": 256, "v3": 1024, "v4": 2048, "v5e": 256, "v5p": 6144, "v6e": 256}
-# Chips along each dimension, by the number of chips; the same for all chips whose links
-# form a torus of so many dimensions.
+# Dimensions of the torus -> number of chips -> chips along each dimension.
 _SHAPES = {
     2: {
         1: (1, 1),
@@ -110,7 +109,7 @@ _SHAPES = {
         6144: (16, 16, 24),
     },
 }
-# v2 and v3 come in no slices of so many chips.
+# v2 and v3 have no slices of these numbers of chips.
 _NOT_SOLD = {("v2", 1), ("v3", 1), ("v2", 8), ("v3", 8)}
 
 
@@ -119,8 +118,8 @@ class Slice:
     """Chips that are connected with one another.
 
     Attributes:
-        name: "v3-32".
-        chip: of what kind.
+        name: such as "v3-32".
+        chip: the kind of chip.
         shape: chips along each dimension.
     """
 
@@ -130,17 +129,17 @@ class Slice:
 
     @property
     def num_chips(self) -> int:
-        """How many chips it has."""
+        """The number of its chips."""
         return math.prod(self.shape)
 
     @property
     def num_replicas(self) -> int:
-        """How many devices TensorFlow trains on."""
+        """The number of devices that TensorFlow trains on."""
         return self.num_chips * self.chip.devices
 
     @property
     def num_links(self) -> int:
-        """How many links the chip with the fewest has: in a corner, or in a torus."""
+        """The links of the chip with the fewest: a corner, or any chip of a torus."""
         chip = self.chip
         if chip.dimensions == 3 and any(n % chip.ring_length for n in self.shape):
             return sum(n > 1 for n in self.shape)
@@ -153,14 +152,14 @@ class Slice:
 
     @property
     def num_hosts(self) -> int:
-        """How many machines feed it: four chips each, up to eight on one v5e or v6e."""
+        """The hosts that feed it: one for four chips, or for up to 8 of v5e or v6e."""
         if not self.chip.named_by_cores and self.num_chips <= 8:
             return 1
         return max(1, self.num_chips // 4)
 
 
 def parse_slice(name: str) -> Slice:
-    """Return the slice of a name such as v3-8, v4-512, v5litepod-16 or v6e-256.
+    """Return the slice with a name such as v3-8, v4-512, v5litepod-16 or v6e-256.
 
     The number counts TensorCores for v2, v3, v4 and v5p and chips for v5e and v6e.
 

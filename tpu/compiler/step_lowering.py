@@ -1,6 +1,6 @@
-"""Lower the training step of run_pretraining to what a TPU is given.
+"""Lower the training step of run_pretraining to the input of the TPU compiler.
 
-Nothing is computed: the step is traced for one replica of a slice and written out as a
+Nothing is computed: the step is traced for one replica of a slice and written as a
 serialized HloModuleProto.
 """
 
@@ -9,6 +9,7 @@ import re
 import tensorflow as tf
 
 from bert_cn.pretraining import train_step
+from data_prep import command_line
 from data_prep.records import schema
 from tpu.compiler import graph_checks, hlo_edits, slice_strategy
 
@@ -16,7 +17,7 @@ from tpu.compiler import graph_checks, hlo_edits, slice_strategy
 def make_features(
     batch_size: int, max_seq_length: int, max_predictions_per_seq: int
 ) -> dict[str, tf.Tensor]:
-    """Return a batch as one replica is fed it, all zeros, int32 and float32."""
+    """Return one replica's batch of zeros, int32 [batch_size, width] and float32."""
     widths = dict.fromkeys(schema.FEATURES, max_predictions_per_seq)
     widths |= dict.fromkeys(schema.SEQUENCE_FEATURES, max_seq_length)
     widths[schema.NEXT_SENTENCE_LABELS] = 1
@@ -60,23 +61,25 @@ class TracedStep:
     def lower(self) -> bytes:
         """Return a serialized HloModuleProto for the TPU compiler.
 
-        The variables are its parameters; what is assigned to them are its outputs, in
-        the same memory.
+        The variables are its parameters. The values assigned to them are its outputs,
+        in the same memory.
 
         Raises:
-            ValueError: TensorFlow has no XLA form for an op; with the line of our code.
+            ValueError: TensorFlow cannot lower an op to XLA; the message has the line
+                of our code.
         """
         write = self._function.experimental_get_compiler_ir(self._features)
         try:
             serialized = write(stage="hlo_serialized")
         except (ValueError, tf.errors.OpError) as error:
-            raise ValueError(self.describe_refusal(str(error))) from error
+            raise ValueError(self.describe_refusal(error)) from error
         module = hlo_edits.read_module(serialized)
-        hlo_edits.convert_for_tpu(module)
+        hlo_edits.drop_copies(module)
         return module.SerializeToString()
 
-    def describe_refusal(self, message: str) -> str:
-        """Return one sentence on the ops that a compiler's message names."""
+    def describe_refusal(self, error: Exception) -> str:
+        """Return one sentence about the ops that a compiler's error names."""
+        message = str(error)
         names = dict.fromkeys(
             re.findall(r"\{\{node (\S+?)\}\}", message)
             + re.findall(r'op_name="([^"]+)"', message)
@@ -86,10 +89,8 @@ class TracedStep:
             for op in graph_checks.walk_operations(self.graph)
             if op.name in names
         ]
-        first_line = message.strip().splitlines()[0]
-        if not ops:
-            return f"The step cannot be compiled for a TPU: {first_line}"
+        because = f" because of {', '.join(ops)}" if ops else ""
         return (
-            f"The step cannot be compiled for a TPU because of {', '.join(ops)}: "
-            f"{first_line}"
+            f"The step cannot be compiled for a TPU{because}: "
+            f"{command_line.first_line(error)}"
         )

@@ -1,7 +1,7 @@
-"""The TPU compiler that libtpu carries, on a machine without a TPU.
+"""The TPU compiler in libtpu, on a machine without a TPU.
 
 It runs in a process of its own (`tpu.compiler.compile_worker`), because jax and
-TensorFlow would get in each other's way in one.
+TensorFlow disturb each other in one process.
 """
 
 import dataclasses
@@ -17,28 +17,28 @@ import tempfile
 from tpu.compiler import slices
 
 _INSTALL = "pip install 'bert_cn[preflight]'"
-# What libtpu 0.0.52 says: of the temporaries alone, and of everything.
+# Messages of libtpu 0.0.52: about temporaries alone, and about all of the memory.
 _OUT_OF_MEMORY = (
     r"\((\S+)\) exceeds available HBM \((\S+)\)",
     r"Ran out of memory in memory space hbm\. Used (\S+) of (\S+) hbm",
 )
-_REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+_REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One replica's step as the compiler made it; sizes in bytes.
+    """One replica's compiled step; sizes in bytes.
 
     Attributes:
         arguments: weights, optimizer state and the batch.
-        outputs: new weights, optimizer state and what the step returns.
-        aliases: part of the outputs that lies where an argument was.
-        temporaries: activations and gradients, at the moment when they are most.
+        outputs: new weights, optimizer state and the results of the step.
+        aliases: the part of the outputs that takes the memory of an argument.
+        temporaries: activations and gradients, when they take the most memory.
         program: instructions and constants.
         flops: floating-point operations of one step.
         bytes_accessed: memory traffic of one step.
-        reduced_bytes: that each replica brings to the all-reduces of one step.
-        compile_seconds: how long the compilation took.
+        reduced_bytes: bytes that each replica adds to the all-reduces of one step.
+        compile_seconds: the time of the compilation.
     """
 
     arguments: int
@@ -64,15 +64,15 @@ class Program:
 
 
 class CompilerRefusal(ValueError):
-    """The compiler cannot make a program of the step; its message."""
+    """The compiler cannot compile the step; its message."""
 
 
 class OutOfMemory(CompilerRefusal):
     """The step needs more memory than a device has.
 
     Attributes:
-        used: gibibytes that the compiler could not do without, such as "18.92G".
-        capacity: gibibytes that it may use, such as "15.48G".
+        used: gibibytes that the step needs, such as "18.92G".
+        capacity: gibibytes that a program may use, such as "15.48G".
     """
 
     def __init__(self, used: str, capacity: str):
@@ -101,15 +101,15 @@ def compile_module(
     """Compile a serialized HloModuleProto for one replica of a slice.
 
     Args:
-        serialized: from `hlo_edits`.
+        serialized: the module, from `step_lowering`.
         where: the slice.
-        num_replicas: how many of its devices run the program together.
-        text_file: where to write the compiled program, to read it.
-        python: of the environment that has the compiler.
+        num_replicas: the number of its devices that run the program together.
+        text_file: a file for the text of the compiled program; "" for none.
+        python: the Python of the environment that has the compiler.
 
     Raises:
         OutOfMemory: it does not fit.
-        CompilerRefusal: something else is wrong with it.
+        CompilerRefusal: the compiler refuses it for another reason.
         ValueError: this machine has too little memory to compile it.
     """
     with tempfile.NamedTemporaryFile(suffix=".hlo.pb") as file:
@@ -132,9 +132,9 @@ def compile_module(
         )
     if done.returncode == -signal.SIGKILL:
         raise ValueError(
-            "The TPU compiler's process was killed, as Linux does where memory runs "
-            "out: end other programs, or take a machine with more (a giant of batch 8 "
-            "and length 512 takes some 18 GB)."
+            "The TPU compiler's process was killed, as Linux does if memory runs out: "
+            "end other programs, or take a machine with more (a giant of batch 8 and "
+            "length 512 takes some 18 GB)."
         )
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -177,7 +177,7 @@ def add_parts(program: Program, part: Program, num_parts: int) -> Program:
 def check_memory(program: Program, usable_bytes: float) -> None:
     """Raise OutOfMemory if a program needs more than a device has.
 
-    The compiler itself looks at temporaries alone in one of its checks.
+    One of the compiler's own checks counts only the temporaries.
     """
     if program.memory > usable_bytes:
         raise OutOfMemory(
