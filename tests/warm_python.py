@@ -9,6 +9,7 @@ the next one. For each line on standard input, a JSON object (`module`, `argumen
 the process's id when it has started, and its exit code when it has ended.
 """
 
+import atexit
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 
 
 class WarmPython:
@@ -87,7 +89,27 @@ def main() -> None:
     request = serve()
     if request is not None:
         enter(request)
-        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        code = run_module(request["module"])
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Python's own end takes a second, to free all that TensorFlow has imported.
+        os._exit(code)
+
+
+def run_module(module: str) -> int:
+    """Run a module as `python -m` does; returns its exit code."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+            return 1
+        return error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def serve() -> dict | None:
