@@ -93,8 +93,11 @@ def test_preset_of_another_model(write):
         formats.read_checkpoint(str(folder))
 
 
-def test_unknown_format_name(build_bert, tmp_path):
+def test_unknown_output_format(build_bert, tmp_path):
     with pytest.raises(ValueError, match="must be one of tf1, tf2, keras, pt"):
         formats.write_checkpoint(build_bert(), "onyx", str(tmp_path / "out"))
+
+
+def test_unknown_input_format(tmp_path):
     with pytest.raises(ValueError, match="must be one of training, tf1"):
         formats.read_checkpoint(str(tmp_path), "onyx")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import h5py
 import numpy as np
@@ -155,27 +156,34 @@ def test_killed_conversion_leaves_no_folder(build_bert, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_overwrite_replaces_an_older_conversion_only(build_bert, tmp_path):
-    bert = build_bert()
-    folder = tmp_path / "out"
-    formats.write_checkpoint(bert, "tf2", str(folder))
+def test_folder_with_files_needs_overwrite(build_bert, tmp_path):
+    formats.write_checkpoint(build_bert(), "tf2", str(tmp_path / "out"))
 
     with pytest.raises(ValueError, match="is not empty.*--overwrite"):
-        formats.write_checkpoint(bert, "tf1", str(folder))
-    formats.write_checkpoint(bert, "tf1", str(folder), overwrite=True)
+        formats.write_checkpoint(build_bert(), "tf1", str(tmp_path / "out"))
+
+
+def test_overwrite_replaces_an_older_conversion(build_bert, tmp_path):
+    folder = tmp_path / "out"
+    formats.write_checkpoint(build_bert(), "tf2", str(folder))
+
+    formats.write_checkpoint(build_bert(), "tf1", str(folder), overwrite=True)
+
     assert formats.find_format(str(folder)) == "tf1"
     assert not (folder / "tf_model.h5").exists()
 
-    (folder / "thesis.docx").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds thesis\.docx"):
-        formats.write_checkpoint(bert, "tf1", str(folder), overwrite=True)
-    assert (folder / "thesis.docx").read_text() == "mine"
-    assert sorted(os.listdir(tmp_path)) == ["out"]
 
-    (folder / "thesis.docx").unlink()
-    (folder / "README.md").write_text("my own")
-    with pytest.raises(ValueError, match=r"holds README\.md"):
-        formats.write_checkpoint(bert, "tf1", str(folder), overwrite=True)
+@pytest.mark.parametrize("name", ["thesis.docx", "README.md"])
+def test_overwrite_keeps_a_file_that_no_conversion_writes(name, build_bert, tmp_path):
+    folder = tmp_path / "out"
+    formats.write_checkpoint(build_bert(), "tf1", str(folder))
+    (folder / name).write_text("mine")
+
+    with pytest.raises(ValueError, match=f"holds {re.escape(name)}"):
+        formats.write_checkpoint(build_bert(), "tf1", str(folder), overwrite=True)
+
+    assert (folder / name).read_text() == "mine"
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_config_json_says_what_is_computed(build_bert, tmp_path):

@@ -80,7 +80,11 @@ def test_missing_shard_is_refused(sharded, tmp_path):
     with pytest.raises(ValueError, match="model-00001-of-00004.safetensors cannot be"):
         formats.read_checkpoint(str(tmp_path))
 
+
+def test_index_without_shards_is_refused(sharded, tmp_path):
+    (tmp_path / "config.json").write_bytes((sharded / "config.json").read_bytes())
     (tmp_path / "model.safetensors.index.json").write_text("{}")
+
     with pytest.raises(ValueError, match="names no shards in its weight_map"):
         formats.read_checkpoint(str(tmp_path))
 
@@ -91,10 +95,16 @@ def test_shard_size_that_is_none_is_refused(size):
         transformers_pt.check_shard_size(size)
 
 
-def test_safetensors_are_written_without_pytorch(
-    build_bert, assert_same_weights, tmp_path, monkeypatch
-):
+@pytest.fixture
+def without_torch(monkeypatch):
+    """Make PyTorch look as if it were not installed."""
     monkeypatch.setattr(transformers_pt, "has_torch", lambda: False)
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_safetensors_are_written_without_pytorch(
+    build_bert, assert_same_weights, tmp_path
+):
     bert = build_bert()
 
     formats.write_checkpoint(bert, "pt", str(tmp_path / "out"))
@@ -104,11 +114,15 @@ def test_safetensors_are_written_without_pytorch(
     (warning,) = formats.FORMATS["pt"].describe_differences(bert)
     assert "is left out, because PyTorch is not installed" in warning
 
-    (tmp_path / "out" / "model.safetensors").rename(
-        tmp_path / "out" / "pytorch_model.bin"
-    )
+
+@pytest.mark.usefixtures("without_torch")
+def test_bin_is_not_read_without_pytorch(build_bert, tmp_path):
+    folder = tmp_path / "out"
+    formats.write_checkpoint(build_bert(), "pt", str(folder))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
     with pytest.raises(ValueError, match="PyTorch is not installed, and .*bin needs"):
-        formats.read_checkpoint(str(tmp_path / "out"))
+        formats.read_checkpoint(str(folder))
 
 
 def test_tf1_of_many_bytes_is_split_among_data_files(

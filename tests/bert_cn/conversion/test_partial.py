@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.conversion import formats, google_tf1, pretrained
+from bert_cn.conversion import formats, pretrained
 from bert_cn.conversion.weight_map import Part
 
 PARTIAL = pretrained.ReadOptions(allow_partial=True)
@@ -99,17 +99,32 @@ def test_encoder_without_some_weight_is_refused_all_the_same(write_tf1):
         formats.read_checkpoint(prefix, options=PARTIAL)
 
 
-def test_config_may_lie_elsewhere(write_tf1, build_bert, tmp_path):
+@pytest.mark.parametrize("option", ["bert_config_file", "fallback_config_file"])
+def test_config_may_lie_elsewhere(option, write_tf1, tmp_path):
     prefix = write_tf1()
     (tmp_path / "bert_config.json").rename(tmp_path / "sizes.json")
 
     with pytest.raises(ValueError, match=r"bert_config.json is not there.*--bert_con"):
         formats.read_checkpoint(prefix)
-    options = pretrained.ReadOptions(bert_config_file=str(tmp_path / "sizes.json"))
+    options = pretrained.ReadOptions(**{option: str(tmp_path / "sizes.json")})
     assert formats.read_checkpoint(prefix, options=options).parts
-    assert google_tf1.find_prefix(prefix) == prefix
 
+
+def test_fallback_config_yields_to_the_one_beside_the_checkpoint(
+    write_tf1, build_bert, tmp_path
+):
+    (tmp_path / "other.json").write_text(build_bert(hidden_size=24).config.to_json())
+    options = pretrained.ReadOptions(fallback_config_file=str(tmp_path / "other.json"))
+
+    bert = formats.read_checkpoint(write_tf1(), options=options)
+
+    assert bert.config.hidden_size == 12
+
+
+def test_config_flag_is_refused_for_a_checkpoint_with_its_own(build_bert, tmp_path):
     formats.write_checkpoint(build_bert(), "tf2", str(tmp_path / "tf2"))
+    options = pretrained.ReadOptions(bert_config_file=str(tmp_path / "sizes.json"))
+
     with pytest.raises(ValueError, match="which has its own: leave the flag out"):
         formats.read_checkpoint(str(tmp_path / "tf2"), options=options)
 
@@ -123,9 +138,18 @@ def test_parts_that_are_kept_are_written(output_format, build_bert, tmp_path):
 
     back = formats.read_checkpoint(str(tmp_path / "out"))
     assert back.parts == (Part.ENCODER, Part.POOLER, Part.MLM)
+
+
+def test_missing_head_cannot_be_kept(build_bert):
+    bert = build_bert(parts=(Part.ENCODER, Part.POOLER, Part.MLM))
+
     with pytest.raises(ValueError, match="has no next-sentence head, only encoder, po"):
-        back.keep_parts((Part.ENCODER, Part.NSP))
-    # A model without a pooler has all the same what was asked for.
-    back.keep_parts((Part.ENCODER, Part.MLM))
-    back.keep_parts((Part.ENCODER, Part.POOLER, Part.MLM))
-    assert back.parts == (Part.ENCODER, Part.MLM)
+        bert.keep_parts((Part.ENCODER, Part.NSP))
+
+
+def test_missing_pooler_is_no_error_when_parts_are_kept(build_bert):
+    bert = build_bert(parts=(Part.ENCODER, Part.MLM))
+
+    bert.keep_parts((Part.ENCODER, Part.POOLER, Part.MLM))
+
+    assert bert.parts == (Part.ENCODER, Part.MLM)

@@ -104,13 +104,18 @@ def test_model_without_vocabulary_is_refused(build_bert, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_damaged_modules_are_refused(folder, tmp_path):
-    (tmp_path / "modules.json").write_text("{}")
-    with pytest.raises(ValueError, match="is no list of modules that sentence-tr"):
-        formats.read_checkpoint(str(tmp_path))
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ("{}", "is no list of modules that sentence-tr"),
+        ('[{"path": "0_BoW"}]', "0_BoW as its first module, which has no"),
+    ],
+    ids=["damaged", "no Transformer"],
+)
+def test_modules_that_cannot_be_read_are_refused(modules, message, tmp_path):
+    (tmp_path / "modules.json").write_text(modules)
 
-    (tmp_path / "modules.json").write_text('[{"path": "0_BoW"}]')
-    with pytest.raises(ValueError, match="0_BoW as its first module, which has no"):
+    with pytest.raises(ValueError, match=message):
         formats.read_checkpoint(str(tmp_path))
 
 

@@ -60,18 +60,22 @@ def test_new_rows_are_as_the_initializer_draws_them(build_bert, larger):
     assert not np.array_equal(rows, other.weights[WORDS][:300])
 
 
-def test_model_without_head_or_vocabulary(build_bert, larger):
+def test_model_without_head_is_resized(build_bert, larger):
     bert = build_bert(parts=(Part.ENCODER, Part.POOLER))
     rng = np.random.default_rng(1)
 
     assert BIAS not in surgery.resize_vocabulary(bert, larger, rng).weights
 
+
+def test_model_without_vocabulary_cannot_be_resized(build_bert, larger):
+    bert, rng = build_bert(), np.random.default_rng(1)
     bert.vocabulary = None
+
     with pytest.raises(ValueError, match=r"has no vocab.txt, so which row belongs"):
         surgery.resize_vocabulary(bert, larger, rng)
 
 
-def test_kept_layers_are_numbered_anew(build_bert):
+def test_kept_layers_are_numbered_from_0_again(build_bert):
     bert = build_bert(num_hidden_layers=4)
 
     kept = surgery.keep_layers(bert, [1, 3])

@@ -46,20 +46,30 @@ def test_newest_checkpoint_is_read_with_its_step(
     assert back.do_lower_case is False
 
 
-def test_newest_checkpoint_is_by_its_step_as_in_training(
-    write_training_folder, build_bert, assert_same_weights
+def test_newest_step_counts_if_training_was_killed_before_it_recorded_it(
+    write_training_folder,
 ):
     folder = write_training_folder()
     state = folder / "checkpoint"
-    # Killed before the file was written, and copied without it.
     state.write_text(state.read_text().replace("ckpt-9", "ckpt-7"))
+
     assert formats.read_checkpoint(str(folder)).global_step == 9
-    state.unlink()
+
+
+def test_newest_step_counts_in_a_copy_without_the_record(
+    write_training_folder, build_bert, assert_same_weights
+):
+    folder = write_training_folder()
+    (folder / "checkpoint").unlink()
+
     assert_same_weights(formats.read_checkpoint(str(folder)), build_bert(seed=1))
-    # The newest is lost.
-    state.write_text('model_checkpoint_path: "ckpt-9"\n')
+
+
+def test_recorded_checkpoint_that_is_lost_does_not_count(write_training_folder):
+    folder = write_training_folder()
     for path in folder.glob("ckpt-9.*"):
         path.unlink()
+
     assert formats.read_checkpoint(str(folder)).global_step == 7
 
 
