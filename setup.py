@@ -34,6 +34,7 @@ setup(
         "tensorflow-text==2.20.*",
         "keras-nlp==0.32.*",
         "absl-py>=2.1",
+        "filelock>=3.16",
         "google-crc32c>=1.5",
         "h5py>=3.12",
         "huggingface_hub>=0.26",

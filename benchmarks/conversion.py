@@ -3,10 +3,10 @@
     python benchmarks/conversion.py base
     python benchmarks/conversion.py giant --work_dir=/large/disk
 
-Each conversion is one `python -m bert_cn.convert_checkpoint` of its own. Seconds are
-those of the whole command, imports included. Memory is the most that was resident
-(`ru_maxrss`), and beside it the same as a multiple of the weights' size. Everything is
-written under a temporary folder of --work_dir and deleted as soon as it was read.
+Each conversion is one `python -m bert_cn.convert_checkpoint`. Seconds are those of the
+whole command with its imports. Memory is the largest resident size (`ru_maxrss`), also
+as a multiple of the weights' size. All output is written below a temporary folder of
+--work_dir and deleted after it was read.
 """
 
 import argparse
@@ -35,8 +35,8 @@ CONVERSIONS = (
     ("tf1", "onnx"),
     ("training", "keras"),
 )
-# Run in a process of its own: this one must stay small, because Linux counts what the
-# parent held at the fork into its child's ru_maxrss.
+# It runs in a process of its own, because Linux counts the parent's memory at the fork
+# in the child's ru_maxrss: this process must stay small.
 MAKE_CHECKPOINT = """
 import shutil, sys
 import tensorflow as tf
@@ -84,7 +84,7 @@ def make_checkpoint(model: str, folder: str) -> int:
 
 
 def measure(folder: str, source: str, target: str, size: int) -> None:
-    """Convert and print one row; a needed folder that is not there is made first."""
+    """Convert and print one row; make the input first if it does not exist."""
     if not os.path.isdir(os.path.join(folder, source)):
         convert(folder, source="tf1" if source != "tf1" else "training", target=source)
     seconds, peak = convert(folder, source, target)

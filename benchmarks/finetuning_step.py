@@ -5,11 +5,11 @@
         --task_name=chnsenticorp --data_dir=data/chnsenticorp
 
 Both sides train the same checkpoint (a transformers folder) on the same examples of the
-same task, in batches of the same size that are padded to their longest, with AdamW,
-dropout and clipping, in a process of their own. Text is tokenized before the clock
-starts, and the first steps (tracing, warming up) are left out. transformers is measured
-twice: with its default random order, and with lengths grouped as bert_cn groups them.
-The sides take turns, and the medians are printed.
+same task. Both use batches of the same size, padded to their longest example, AdamW,
+dropout and clipping, and each runs in a process of its own. Text is tokenized before
+the clock starts, and the first steps (tracing, warming up) are not measured.
+transformers is measured twice: with its default random order, and with similar lengths
+together, as bert_cn has them. The sides take turns, and the medians are printed.
 """
 
 import argparse
@@ -83,9 +83,9 @@ def load(arguments):
 
     from bert_cn.finetuning import features as features_lib
     from bert_cn.finetuning import warm_start
-    from bert_cn.finetuning.classification.model import data as classification_data
-    from bert_cn.finetuning.classification.model import model as classification_model
-    from bert_cn.finetuning.classification.model import tasks
+    from bert_cn.finetuning.classification import data as classification_data
+    from bert_cn.finetuning.classification import model as classification_model
+    from bert_cn.finetuning.classification import tasks
 
     task = tasks.find_task(arguments.task_name)
     read = classification_data.read_tables(task, arguments.data_dir, [tasks.TRAIN])
@@ -114,7 +114,7 @@ def measure_ours(arguments, jit_compile: bool = False) -> float:
     import tensorflow as tf
 
     from bert_cn.finetuning import batches, best_weights, training
-    from bert_cn.finetuning.classification.model import model as classification_model
+    from bert_cn.finetuning.classification import model as classification_model
 
     start, labels, features = load(arguments)
     keras.utils.set_random_seed(0)
@@ -136,7 +136,7 @@ def measure_ours(arguments, jit_compile: bool = False) -> float:
     multiple = 32 if jit_compile else 16
     shape = batches.Shape(arguments.train_batch_size, length, multiple)
     if jit_compile:
-        # Every shape is compiled before the clock starts.
+        # Compile every shape before the clock starts.
         trainer.start(recipe(training), 1)
         lengths = features.lengths
         for longest in range(multiple, length + multiple, multiple):
@@ -150,7 +150,7 @@ def measure_ours(arguments, jit_compile: bool = False) -> float:
         classifier.model, None, "", lambda: times.append(time.perf_counter()), ""
     )
     training.train(trainer, features, shape, recipe(training), keeper)
-    # The last entry is the moment when the last loss was there.
+    # The last entry is the time when the last loss was computed.
     return times[-1] - times[SKIPPED_STEPS - 1]
 
 

@@ -1,10 +1,10 @@
-"""Which batch fits, of which model, on which TPU slice: README's table.
+"""The largest batch of each model that fits on a TPU slice: README's table.
 
     python -m benchmarks.tpu_preflight_table
 
 Runs `python -m tpu.preflight --find_batch` for each row, one at a time; a row takes
-three to five compilations of one to three minutes each on an idle core. With
---rows=base-512-v3-8 only the rows whose name contains that; names of rows whose layers
+three to five compilations of one to three minutes each on an idle core. --rows chooses
+the rows whose names contain its value, such as base-512-v3-8; names of rows whose layers
 are recomputed in the backward pass end in -recompute.
 """
 

@@ -5,14 +5,15 @@
 Compiles the step of each model at both lengths for 8 and 24 sequences of one core (8
 compilations for two models, about 1 to 2 minutes each on one idle core), draws a line
 through the two, and adds the all-reduce of the gradients, float32, over all links of
-the slice. Hours are the bound's: divide by the part of the roofline that you expect
-(0.35 to 0.5). --json_file keeps the compiled figures; with a file that is there, the
-table is made of it. Input: one host's tf.data rate is measured on random records here.
+the slice. Hours are those of the bound: divide by the share of the roofline that you
+expect (0.35 to 0.5). --json_file keeps the compiled figures; if the file exists, the
+table is made from it. Input: measures one host's tf.data rate on random records here.
 """
 
 import argparse
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import tempfile
@@ -23,12 +24,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import scaling
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import input_pipeline, step_settings
 from bert_cn.training import optimization
 from data_prep.records import schema
-from tpu.compiler import slice_strategy, slices, step_lowering, tpu_compiler
+from tpu.compiler import (
+    roofline,
+    slice_strategy,
+    slices,
+    step_lowering,
+    tpu_compiler,
+)
 
 # Length, predictions, updates and batch of the two phases of
 # configs/pretrain/bert_wwm_ext.flags.
@@ -36,6 +42,117 @@ PHASES = ((128, 20, 1_000_000, 2560), (512, 77, 400_000, 384))
 BATCHES = (8, 24)
 RECORDS = 4_000
 SECONDS = 5.0
+# The smallest batch of a core that a TPU computes without padding.
+ROWS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCosts:
+    """Costs of a step that grow with the batch of a core: fixed + slope * batch.
+
+    Attributes:
+        flops: (fixed, slope) of the floating-point operations.
+        bytes_accessed: (fixed, slope) of the memory traffic.
+        memory: (fixed, slope) of the bytes that the step needs.
+        reduced_bytes: bytes that each core adds to the all-reduce, for any batch.
+    """
+
+    flops: tuple[float, float]
+    bytes_accessed: tuple[float, float]
+    memory: tuple[float, float]
+    reduced_bytes: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A part of a recipe with its own length and batch.
+
+    Attributes:
+        num_steps: updates, at `batch_size`.
+        batch_size: sequences per update, over all cores.
+        record_bytes: bytes of one sequence on disk.
+        costs: the costs of the step.
+    """
+
+    num_steps: int
+    batch_size: int
+    record_bytes: float
+    costs: StepCosts
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseBound:
+    """The best case of a phase on a slice.
+
+    Attributes:
+        per_core_batch: sequences of a core and update.
+        micro_batches: micro-batches of a core, so that one fits.
+        global_batch: sequences per update; more than the recipe's if a core would have
+            too few.
+        step: the bound of one update.
+        sequences_per_second: the rate of the whole slice.
+        hours: the time of the phase, with the recipe's number of sequences.
+    """
+
+    per_core_batch: int
+    micro_batches: int
+    global_batch: int
+    step: roofline.StepBound
+    sequences_per_second: float
+    hours: float
+
+
+def fit_costs(
+    programs: dict[int, tpu_compiler.Program], reduced_bytes: float
+) -> StepCosts:
+    """Return the costs as straight lines through two compiled batches.
+
+    Args:
+        programs: batch of one core -> its program, for two batches.
+        reduced_bytes: see `StepCosts`.
+    """
+    (low, low_program), (high, high_program) = sorted(programs.items())
+
+    def fit(name: str) -> tuple[float, float]:
+        at_low, at_high = getattr(low_program, name), getattr(high_program, name)
+        slope = (at_high - at_low) / (high - low)
+        return at_low - slope * low, slope
+
+    return StepCosts(fit("flops"), fit("bytes_accessed"), fit("memory"), reduced_bytes)
+
+
+def bound_phase(where: slices.Slice, phase: Phase) -> PhaseBound:
+    """Return the best case of a phase on a slice.
+
+    All replicas share the recipe's batch. A replica that would have fewer than 8
+    sequences gets 8: then updates are larger, and fewer. A batch that does not fit is
+    split into micro-batches, whose costs, but the optimizer's, add up; the sum of their
+    gradients takes memory, too.
+    """
+    costs = phase.costs
+    per_core = max(math.ceil(phase.batch_size / where.num_replicas), ROWS)
+
+    def fits(count: int) -> bool:
+        memory = costs.memory[0] + costs.memory[1] * per_core / count
+        return memory + (count > 1) * costs.reduced_bytes <= where.chip.usable_bytes
+
+    micro_batches = next(
+        n
+        for n in range(1, per_core + 1)
+        if per_core % n == 0 and (fits(n) or n == per_core)
+    )
+    step = roofline.bound_step(
+        where,
+        costs.flops[0] + costs.flops[1] * per_core,
+        costs.bytes_accessed[0] + costs.bytes_accessed[1] * per_core,
+        costs.reduced_bytes,
+    )
+    global_batch = per_core * where.num_replicas
+    rate = global_batch / step.step
+    sequences = phase.num_steps * phase.batch_size
+    return PhaseBound(
+        per_core, micro_batches, global_batch, step, rate, sequences / rate / 3600
+    )
 
 
 def main() -> None:
@@ -56,7 +173,7 @@ def main() -> None:
     for model in arguments.models:
         costs = load_or_compile(model, where[0], arguments.json_file)
         phases = [
-            scaling.Phase(steps, batch, record_bytes, cost)
+            Phase(steps, batch, record_bytes, cost)
             for (_, _, steps, batch), (record_bytes, _), cost in zip(
                 PHASES, inputs, costs, strict=True
             )
@@ -64,7 +181,7 @@ def main() -> None:
         print_table(model, where, phases, [rate for _, rate in inputs])
 
 
-def load_or_compile(model, where, json_file) -> list[scaling.StepCosts]:
+def load_or_compile(model, where, json_file) -> list[StepCosts]:
     found = {}
     if json_file and os.path.exists(json_file):
         found = json.loads(pathlib.Path(json_file).read_text())
@@ -76,10 +193,10 @@ def load_or_compile(model, where, json_file) -> list[scaling.StepCosts]:
         ]
         if json_file:
             pathlib.Path(json_file).write_text(json.dumps(found, indent=1))
-    return [scaling.StepCosts(**costs) for costs in found[key]]
+    return [StepCosts(**costs) for costs in found[key]]
 
 
-def compile_costs(model, where, length, predictions) -> scaling.StepCosts:
+def compile_costs(model, where, length, predictions) -> StepCosts:
     strategy = slice_strategy.SliceStrategy(1)
     settings = step_settings.StepSettings(
         config_lib.load_config(f"configs/models/bert_{model}_cn.json"),
@@ -93,10 +210,10 @@ def compile_costs(model, where, length, predictions) -> scaling.StepCosts:
         features = step_lowering.make_features(batch, length, predictions)
         lowered = step_lowering.TracedStep(trainer, strategy, features).lower()
         programs[batch] = tpu_compiler.compile_module(lowered, where)
-    # In the program of a whole slice every gradient is summed once, in float32:
-    # `tests/tpu/test_preflight.py` reads it from the compiled one.
+    # The program of a whole slice sums every gradient once, in float32, as
+    # `tests/tpu/test_preflight.py` reads from the compiled one.
     gradients = 4 * sum(np.prod(v.shape) for v in trainer.model.trainable_variables)
-    return scaling.fit_costs(programs, float(gradients))
+    return fit_costs(programs, float(gradients))
 
 
 def measure_input(length: int, predictions: int) -> tuple[float, float]:
@@ -146,7 +263,7 @@ def print_table(model, where, phases, rates) -> None:
         f"{'hosts that feed it':>24}"
     )
     for one in where:
-        bounds = [scaling.bound_phase(one, phase) for phase in phases]
+        bounds = [bound_phase(one, phase) for phase in phases]
         print(format_row(one, phases, bounds, rates))
     print("* more than the recipe's batch over all cores, and fewer updates")
 
@@ -158,8 +275,8 @@ def format_row(where, phases, bounds, rates) -> str:
     batches, needs, hosts = [], [], []
     for phase, bound, rate in zip(phases, bounds, rates, strict=True):
         more = "*" if bound.global_batch > phase.batch_size else ""
-        parts = f":{bound.parts}" if bound.parts > 1 else ""
-        batches.append(f"{bound.per_core_batch}{parts}{more}")
+        split = f":{bound.micro_batches}" if bound.micro_batches > 1 else ""
+        batches.append(f"{bound.per_core_batch}{split}{more}")
         needs.append(bound.sequences_per_second * phase.record_bytes / 1e6)
         needed = int(np.ceil(bound.sequences_per_second / rate))
         hosts.append(f"{needed} of {where.num_hosts}")

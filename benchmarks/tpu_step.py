@@ -2,10 +2,10 @@
 
     BERT_CN_MODEL_GARDEN_PYTHON=.venv-garden/bin/python python -m benchmarks.tpu_step
 
-Both are compiled for one TPU core by the compiler of libtpu (extra [preflight]):
-forward and backward pass, clipping and AdamW, dropout on, bfloat16 activations. Model
-Garden's step is `MaskedLMTask.train_step` of tf-models-official 2.20, lowered in an
-environment of its own. Nothing is run.
+libtpu's compiler (extra [preflight]) compiles both for one TPU core: forward and
+backward pass, clipping and AdamW, dropout on, bfloat16 activations. Model Garden's step
+is `MaskedLMTask.train_step` of tf-models-official 2.20, lowered in an environment of its
+own. Nothing is run.
 """
 
 import argparse

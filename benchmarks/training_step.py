@@ -6,15 +6,15 @@
 Every contender runs in a process of its own (`training_step_worker.py`) and makes the
 same step: MLM + NSP on 20 masked positions of 128 tokens, vocabulary 21,128, dropout
 0.1, global norm clipped to 1, AdamW; batch 32, 32 and 8 for tiny, mini and base. In
-each round every contender runs for some steps while the others wait, so that all meet
-the same machine. Torch (the extra [torch]) is left out where it is missing; TF Model
-Garden (tf-models-official 2.20) wants an environment of its own.
+each round every contender runs for some steps while the others wait, so all of them meet
+the same load. Torch (the extra [torch]) is left out if it is not installed; TF Model
+Garden (tf-models-official 2.20) needs an environment of its own.
 
 `share` is the step's floating-point operations, 3 (B S L (24 H^2 + 4 S H) +
 B P (2 H^2 + 2 H V) + B (2 H^2 + 4 H)), by its time and by the rate of a large matrix
 product of TensorFlow's in the same precision, measured in the same rounds. CPU
-milliseconds are those of all threads: where other programs share the machine, they vary
-less.
+milliseconds are those of all threads: they vary less if other programs share the
+machine.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def start_workers(arguments, size: str, precision: str) -> dict[str, Worker]:
 def measure(arguments, size: str, precision: str) -> None:
     workers = start_workers(arguments, size, precision)
     for worker in workers.values():
-        # Compiling, tracing, and memory that is touched for the first time.
+        # Not measured: compiling, tracing, and the first touch of memory.
         worker.run(2, keep=False)
     for _ in range(arguments.rounds):
         for worker in workers.values():
@@ -164,7 +164,7 @@ def print_table(size: str, precision: str, workers: dict, rate: float) -> None:
     ours = workers[OURS]
     for name, worker in workers.items():
         wall = statistics.median(worker.wall)
-        # Of each round by itself, since the machine's pace changes between rounds.
+        # One ratio for each round, because the machine's load changes between rounds.
         ratios = [a / b for a, b in zip(worker.wall, ours.wall, strict=True)]
         faster = "" if worker is ours else f"{statistics.median(ratios):.2f} x"
         print(

@@ -1,9 +1,9 @@
-"""One contender of `training_step.py`: run steps when a line says how many.
+"""One contender of `training_step.py`: runs as many steps as each line of input says.
 
     python -m benchmarks.training_step_worker KIND SIZE PRECISION
 
 For each line with a number of steps on standard input, prints [wall seconds, CPU
-seconds] that they took.
+seconds] of these steps.
 """
 
 import json
@@ -19,7 +19,7 @@ from benchmarks.training_step import LENGTH, PREDICTIONS, SIZES, VOCABULARY
 def main() -> None:
     kind, size, precision = sys.argv[1:]
     output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # What libraries print is no answer.
+    os.dup2(2, 1)  # Libraries print to standard output, too.
     run_steps = BUILDERS[kind](SIZES[size], precision)
     for line in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def make_batch(size) -> dict:
-    """Return NumPy arrays of a batch in which nothing is padding."""
+    """Return NumPy arrays of a batch without padding."""
     import numpy as np
 
     rng = np.random.default_rng(0)

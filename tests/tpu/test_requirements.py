@@ -24,7 +24,7 @@ def test_tpu_vm_gets_the_tested_versions_and_one_tensorflow():
 def test_tpu_vm_gets_everything_that_setup_names():
     setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     install = re.search(r"install_requires=\[(.*?)\n    \]", setup, re.DOTALL)[1]
-    named = re.findall(r'"([\w-]+)[=>]', install)
+    named = re.findall(r'"([\w-]+)[=<>]', install)
     assert len(named) >= 18
     wanted = {re.sub("[-_.]+", "-", name).lower() for name in named} - {"tensorflow"}
     assert wanted <= read_pins("requirements-tpu.txt").keys()

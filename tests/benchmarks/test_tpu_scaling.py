@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from benchmarks import scaling
+from benchmarks import tpu_scaling
 from tpu.compiler import slices, tpu_compiler
 
 
@@ -23,8 +23,8 @@ def _program(batch):
 
 
 def _phase():
-    costs = scaling.fit_costs({8: _program(8), 32: _program(32)}, 164e9)
-    return scaling.Phase(1000, 256, 100.0, costs)
+    costs = tpu_scaling.fit_costs({8: _program(8), 32: _program(32)}, 164e9)
+    return tpu_scaling.Phase(1000, 256, 100.0, costs)
 
 
 def test_fit_costs_draws_a_line_through_two_batches():
@@ -34,9 +34,13 @@ def test_fit_costs_draws_a_line_through_two_batches():
 
 
 def test_bound_phase_shares_the_recipes_batch():
-    bound = scaling.bound_phase(slices.parse_slice("v3-8"), _phase())
+    bound = tpu_scaling.bound_phase(slices.parse_slice("v3-8"), _phase())
     # 16.6 GB have room for 66 sequences beside 10 GB.
-    assert (bound.per_core_batch, bound.parts, bound.global_batch) == (32, 1, 256)
+    assert (bound.per_core_batch, bound.micro_batches, bound.global_batch) == (
+        32,
+        1,
+        256,
+    )
     # 1.32 s at 61.5 TFLOP/s, and 1.5 s for the sum, as in test_slices.
     assert bound.step.step == pytest.approx(2.82)
     assert bound.sequences_per_second == pytest.approx(256 / 2.82)
@@ -44,15 +48,15 @@ def test_bound_phase_shares_the_recipes_batch():
 
 
 def test_bound_phase_gives_a_core_at_least_eight_sequences_and_fewer_updates():
-    bound = scaling.bound_phase(slices.parse_slice("v3-128"), _phase())
+    bound = tpu_scaling.bound_phase(slices.parse_slice("v3-128"), _phase())
     assert (bound.per_core_batch, bound.global_batch) == (8, 1024)
     assert bound.hours == pytest.approx(250 * bound.step.step / 3600)
 
 
-@pytest.mark.parametrize(("gradients", "parts"), [(1e9, 4), (2e9, 5)])
-def test_bound_phase_works_through_a_batch_in_parts_that_fit(gradients, parts):
+@pytest.mark.parametrize(("gradients", "micro_batches"), [(1e9, 4), (2e9, 5)])
+def test_bound_phase_splits_a_batch_that_does_not_fit(gradients, micro_batches):
     # Room for 56 or 46 sequences beside 10 GB and the sum of the gradients.
     costs = dataclasses.replace(_phase().costs, reduced_bytes=gradients)
-    phase = scaling.Phase(10, 1600, 100.0, costs)
-    bound = scaling.bound_phase(slices.parse_slice("v3-8"), phase)
-    assert (bound.per_core_batch, bound.parts) == (200, parts)
+    phase = tpu_scaling.Phase(10, 1600, 100.0, costs)
+    bound = tpu_scaling.bound_phase(slices.parse_slice("v3-8"), phase)
+    assert (bound.per_core_batch, bound.micro_batches) == (200, micro_batches)
