@@ -4,8 +4,8 @@
 
 Runs `python -m tpu.preflight --find_batch` for each row, one at a time; a row takes
 three to five compilations of one to three minutes each on an idle core. --rows chooses
-the rows whose names contain its value, such as base-512-v3-8; names of rows whose layers
-are recomputed in the backward pass end in -recompute.
+the rows whose names contain its value, such as base-512-v3-8; -recompute ends the names
+of rows whose layers are recomputed in the backward pass.
 """
 
 import argparse

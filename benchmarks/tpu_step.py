@@ -4,8 +4,8 @@
 
 libtpu's compiler (extra [preflight]) compiles both for one TPU core: forward and
 backward pass, clipping and AdamW, dropout on, bfloat16 activations. Model Garden's step
-is `MaskedLMTask.train_step` of tf-models-official 2.20, lowered in an environment of its
-own. Nothing is run.
+is `MaskedLMTask.train_step` of tf-models-official 2.20, lowered in an environment of
+its own. Nothing is run.
 """
 
 import argparse

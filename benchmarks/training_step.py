@@ -6,9 +6,9 @@
 Every contender runs in a process of its own (`training_step_worker.py`) and makes the
 same step: MLM + NSP on 20 masked positions of 128 tokens, vocabulary 21,128, dropout
 0.1, global norm clipped to 1, AdamW; batch 32, 32 and 8 for tiny, mini and base. In
-each round every contender runs for some steps while the others wait, so all of them meet
-the same load. Torch (the extra [torch]) is left out if it is not installed; TF Model
-Garden (tf-models-official 2.20) needs an environment of its own.
+each round every contender runs for some steps while the others wait, so all of them
+meet the same load. Torch (the extra [torch]) is left out if it is not installed; TF
+Model Garden (tf-models-official 2.20) needs an environment of its own.
 
 `share` is the step's floating-point operations, 3 (B S L (24 H^2 + 4 S H) +
 B P (2 H^2 + 2 H V) + B (2 H^2 + 4 H)), by its time and by the rate of a large matrix
