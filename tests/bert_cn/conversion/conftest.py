@@ -1,6 +1,8 @@
 """The same random input for our model and for every client."""
 
 import dataclasses
+import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -30,6 +32,33 @@ def model_input():
     # No [PAD] where there is no padding: bert4keras masks by the ids alone.
     token_ids = generator.integers(1, 30, (2, 16), dtype=np.int32)
     return ModelInput(token_ids * mask, mask, segment_ids * mask)
+
+
+@pytest.fixture(scope="session")
+def run_client():
+    """Run a script with the Python of another environment; returns CompletedProcess."""
+
+    def run(
+        variable: str, recipe: str, script: str, *arguments, **environment: str
+    ) -> subprocess.CompletedProcess:
+        interpreter = os.environ.get(variable)
+        if not interpreter:
+            pytest.skip(
+                f"set {variable} to the python of an environment made by: {recipe}"
+            )
+        # TensorFlow 2 sets the second in this process, and TensorFlow 1.15 obeys it.
+        ours = ("PYTHONPATH", "TF2_BEHAVIOR")
+        inherited = {k: v for k, v in os.environ.items() if k not in ours}
+        return subprocess.run(
+            [interpreter, "-c", script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            env=inherited | environment,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

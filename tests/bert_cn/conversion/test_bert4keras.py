@@ -1,17 +1,12 @@
 """The tf1 folder in bert4keras, under TensorFlow 1.15 and Keras 2.3."""
 
-import os
-import subprocess
-
 import numpy as np
 import pytest
 
 from bert_cn.conversion import formats
+from tests.bert_cn.conversion.test_google_bert import INTERPRETER, RECIPE
 
-_INTERPRETER = "BERT_CN_TF1_PYTHON"
 _MISSING = 77
-# Of this process's environment; TensorFlow 2 sets the second, and 1.15 obeys it.
-_OURS = ("PYTHONPATH", "TF2_BEHAVIOR")
 
 # bert4keras's own GELU is the exact one; its NSP output is always a softmax.
 _CLIENT = f"""
@@ -45,24 +40,14 @@ np.savez(results, **outputs)
 
 @pytest.mark.tensorflow1
 def test_bert4keras_loads_tf1_and_gives_our_outputs(
-    build_bert, compute_outputs, model_input, assert_close, tmp_path
+    build_bert, compute_outputs, model_input, assert_close, run_client, tmp_path
 ):
-    interpreter = os.environ.get(_INTERPRETER)
-    if not interpreter:
-        pytest.skip(f"set {_INTERPRETER}; test_google_bert.py says how")
     bert = build_bert()
     formats.write_checkpoint(bert, "tf1", str(tmp_path / "tf1"))
     np.savez(tmp_path / "inputs.npz", **vars(model_input))
     paths = (tmp_path / "tf1", tmp_path / "inputs.npz", tmp_path / "results.npz")
 
-    done = subprocess.run(
-        [interpreter, "-c", _CLIENT, *map(str, paths)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env={k: v for k, v in os.environ.items() if k not in _OURS},
-    )
+    done = run_client(INTERPRETER, RECIPE, _CLIENT, *paths)
 
     if done.returncode == _MISSING:
         pytest.skip(

@@ -1,18 +1,17 @@
 """The tf1 folder in google-research/bert's own modeling.py, under TensorFlow 1.15."""
 
 import json
-import os
-import subprocess
 
 import numpy as np
 import pytest
 
 from bert_cn.conversion import formats, google_tf1
 
-_INTERPRETER = "BERT_CN_TF1_PYTHON"
-
-# Of this process's environment; TensorFlow 2 sets the second, and 1.15 obeys it.
-_OURS = ("PYTHONPATH", "TF2_BEHAVIOR")
+INTERPRETER = "BERT_CN_TF1_PYTHON"
+RECIPE = (
+    "python3.7 -m venv tf1 && tf1/bin/pip install tensorflow==1.15.5 'protobuf<3.21' "
+    "six && tf1/bin/pip install --no-deps bert-tensorflow==1.0.4"
+)
 
 # Runs under TensorFlow 1.15: build Google's graph and heads (run_pretraining.py of
 # bert-tensorflow imports no further), map the checkpoint as Google does, run, save; and
@@ -75,30 +74,17 @@ def test_google_bert_loads_tf1_and_gives_our_outputs(
     compute_outputs,
     model_input,
     assert_close,
+    run_client,
     tmp_path,
     monkeypatch,
 ):
     monkeypatch.setattr(google_tf1, "_MOST_BYTES_AT_ONCE", most_bytes_at_once)
-    interpreter = os.environ.get(_INTERPRETER)
-    if not interpreter:
-        pytest.skip(
-            f"set {_INTERPRETER} to the python of an environment made by: python3.7 -m "
-            "venv tf1 && tf1/bin/pip install tensorflow==1.15.5 'protobuf<3.21' six && "
-            "tf1/bin/pip install --no-deps bert-tensorflow==1.0.4"
-        )
     bert = build_bert()
     formats.write_checkpoint(bert, "tf1", str(tmp_path / "tf1"))
     np.savez(tmp_path / "inputs.npz", **vars(model_input))
     paths = (tmp_path / "tf1", tmp_path / "inputs.npz", tmp_path / "results.npz")
 
-    done = subprocess.run(
-        [interpreter, "-c", _CLIENT, *map(str, paths)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env={k: v for k, v in os.environ.items() if k not in _OURS},
-    )
+    done = run_client(INTERPRETER, RECIPE, _CLIENT, *paths)
 
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])

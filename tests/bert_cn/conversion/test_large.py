@@ -1,4 +1,4 @@
-"""What large models need: one weight at a time in memory, several files."""
+"""Large models: one weight at a time in memory, several files."""
 
 import json
 

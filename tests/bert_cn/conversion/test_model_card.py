@@ -40,7 +40,7 @@ def test_training_is_described_from_manifest_and_results(training_folder):
         "- Evaluation: loss = 2.5",
         "- Evaluation: masked_lm_loss = 2.0",
     ]
-    # Paths of the machine that trained do not belong into a published folder.
+    # Paths of the machine that trained do not belong in a published folder.
     assert "someone" not in notes
 
 

@@ -1,8 +1,6 @@
 """The model_garden folder in TF Model Garden itself."""
 
 import json
-import os
-import subprocess
 
 import numpy as np
 import pytest
@@ -12,6 +10,9 @@ from bert_cn.conversion import formats, model_garden
 from bert_cn.conversion.weight_map import Part
 
 _INTERPRETER = "BERT_CN_MODEL_GARDEN_PYTHON"
+_RECIPE = (
+    "python3.11 -m venv garden && garden/bin/pip install tf-models-official==2.20.0"
+)
 
 # Runs with tf-models-official: restore both encoders and the pretrainer, all of whose
 # variables must get a value; save what they compute, and a checkpoint of their own.
@@ -73,14 +74,9 @@ def test_model_garden_restores_and_gives_our_outputs(
     model_input,
     assert_close,
     assert_same_weights,
+    run_client,
     tmp_path,
 ):
-    interpreter = os.environ.get(_INTERPRETER)
-    if not interpreter:
-        pytest.skip(
-            f"set {_INTERPRETER} to the python of an environment made by: python3.11 "
-            "-m venv garden && garden/bin/pip install tf-models-official==2.20.0"
-        )
     bert = build_bert()
     folder = tmp_path / "out"
     formats.write_checkpoint(bert, "model_garden", str(folder))
@@ -89,14 +85,7 @@ def test_model_garden_restores_and_gives_our_outputs(
     saved = tmp_path / "saved" / "bert_model.ckpt"
     paths = (folder, tmp_path / "inputs.npz", tmp_path / "results.npz", saved)
 
-    done = subprocess.run(
-        [interpreter, "-c", _CLIENT, *map(str, paths)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )
+    done = run_client(_INTERPRETER, _RECIPE, _CLIENT, *paths)
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == "2.20.0"
@@ -138,7 +127,7 @@ def test_encoder_alone_and_exact_activation(build_bert, tmp_path):
     assert "the tanh approximation of GELU unless told otherwise" in warning
 
 
-def test_other_object_based_checkpoints_are_none_of_model_garden(tmp_path):
+def test_other_object_based_checkpoints_are_not_taken_for_model_garden(tmp_path):
     prefix = str(tmp_path / "bert_model.ckpt")
     tf.train.Checkpoint(encoder=tf.Variable(1.0)).write(prefix)
 

@@ -66,7 +66,7 @@ def test_optimizer_slots_are_left_out(write_tf1, build_bert, assert_same_weights
 def test_left_over_weights_need_allow_partial(
     write_tf1, build_bert, assert_same_weights
 ):
-    # What run_classifier.py of google-research/bert adds.
+    # run_classifier.py of google-research/bert adds this one.
     prefix = write_tf1(more={"output_weights": np.zeros((3, 12), np.float32)})
 
     with pytest.raises(ValueError, match=r"left over 1 \(output_weights\).*--allow_pa"):

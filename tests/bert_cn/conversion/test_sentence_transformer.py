@@ -18,7 +18,7 @@ sentence_transformers = pytest.importorskip(
     "sentence_transformers", reason="pip install 'bert_cn[torch]'"
 )
 
-# Of 8, 1 and more than the model's 16 tokens.
+# 8 tokens, 1, and more than the model's 16.
 SENTENCES = ["北京是中国的首都", "国", "使用语言模型来预测下一个词的。" * 3]
 
 

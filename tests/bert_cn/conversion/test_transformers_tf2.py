@@ -1,8 +1,6 @@
 """tf_model.h5 in transformers 4 with TensorFlow, in an environment of its own."""
 
 import json
-import os
-import subprocess
 
 import numpy as np
 import pytest
@@ -10,6 +8,10 @@ import pytest
 from bert_cn.conversion import formats
 
 _INTERPRETER = "BERT_CN_TRANSFORMERS4_PYTHON"
+_RECIPE = (
+    "python3.11 -m venv hf4 && hf4/bin/pip install 'transformers==4.57.*' "
+    "'tensorflow-cpu==2.20.*' 'tf-keras==2.20.*'"
+)
 
 # Runs under transformers 4: load the folder, print what was not as expected, save the
 # outputs and a file of its own to compare with.
@@ -47,53 +49,27 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module")
-def transformers4():
-    """Run a script with transformers 4; returns what it prints last, as JSON."""
-    interpreter = os.environ.get(_INTERPRETER)
-    if not interpreter:
-        pytest.skip(
-            f"set {_INTERPRETER} to the python of an environment made by: python3.11 "
-            "-m venv hf4 && hf4/bin/pip install 'transformers==4.57.*' "
-            "'tensorflow-cpu==2.20.*' 'tf-keras==2.20.*'"
-        )
-
-    def run(script, *arguments):
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        done = subprocess.run(
-            [interpreter, "-c", script, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-            env=environment | {"TF_USE_LEGACY_KERAS": "1"},
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run
-
-
 @pytest.mark.transformers4
 @pytest.mark.parametrize("activation", ["gelu", "gelu_erf"])
 def test_transformers4_loads_tf_model_and_gives_our_outputs(
     activation,
-    transformers4,
     build_bert,
     compute_outputs,
     model_input,
     assert_close,
     assert_same_weights,
+    run_client,
     tmp_path,
 ):
     bert = build_bert(hidden_act=activation)
     formats.write_checkpoint(bert, "tf2", str(tmp_path / "tf2"))
     np.savez(tmp_path / "inputs.npz", **vars(model_input))
 
-    said = transformers4(
-        _CLIENT, tmp_path / "tf2", tmp_path / "inputs.npz", tmp_path / "results.npz"
-    )
+    paths = (tmp_path / "tf2", tmp_path / "inputs.npz", tmp_path / "results.npz")
+    done = run_client(_INTERPRETER, _RECIPE, _CLIENT, *paths, TF_USE_LEGACY_KERAS="1")
 
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
     assert said["version"].startswith("4.")
     assert not any(said["info"].values()), said["info"]
     assert said["ids"] == [2, *(bert.vocabulary.ids[t] for t in "中国的"), 34, 3]
