@@ -35,18 +35,25 @@ def shared_folder() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def run_command():
+def warm():
+    """Runs modules and programs in forks of a Python that has imported TensorFlow."""
+    python = warm_python.WarmPython(REPOSITORY)
+    yield python
+    python.close()
+
+
+@pytest.fixture(scope="session")
+def run_command(warm):
     """Run `python -m module arguments...` as a user would; returns CompletedProcess.
 
     Commands that need TensorFlow run in forks of a process that has imported it (see
     `tests.warm_python`), the others, and all with `cold`, in a Python of their own.
     """
-    warm = warm_python.WarmPython(REPOSITORY)
 
     def run(module: str, *arguments: str, timeout: float = 600, cold: bool = False):
         arguments = list(map(str, arguments))
         if module.startswith(("bert_cn.", "tpu.preflight")) and not cold:
-            return warm.run(module, arguments, timeout)
+            return warm.run(module, arguments, timeout=timeout)
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=REPOSITORY,
@@ -56,8 +63,7 @@ def run_command():
             check=False,
         )
 
-    yield run
-    warm.close()
+    return run
 
 
 @pytest.fixture(scope="session")
