@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 
 class Process:
@@ -49,6 +49,19 @@ class Process:
     def read_stderr(self) -> str:
         """Return what it has written so far."""
         return (self._files / "stderr").read_text()
+
+    def follow_stdout(self) -> Iterator[str]:
+        """Yield each line that it writes, until it ends."""
+        count = 0
+        while True:
+            ended = self.poll() is not None
+            lines = self.read_stdout().splitlines(keepends=True)
+            whole = [line for line in lines if ended or line.endswith("\n")]
+            yield from whole[count:]
+            if ended:
+                return
+            count = len(whole)
+            time.sleep(0.02)
 
     def poll(self) -> int | None:
         """Return `returncode`."""
@@ -126,6 +139,8 @@ class WarmPython:
         }
         for name in ("stdout", "stderr", "ended"):
             request[name] = str(files / name)
+        (files / "stdout").touch()
+        (files / "stderr").touch()
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
         return Process(module, int(self._server.stdout.readline()), files)

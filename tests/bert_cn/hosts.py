@@ -3,9 +3,8 @@
 import json
 import os
 import socket
-import subprocess
 
-from tests.conftest import REPOSITORY
+from tests import warm_python
 
 
 def free_port() -> int:
@@ -14,21 +13,15 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def start_hosts(commands: list[list[str]]) -> list[subprocess.Popen]:
-    """Start a process for each host, the chief's command first."""
-    workers = [f"127.0.0.1:{free_port()}" for _ in commands]
+def start_hosts(
+    warm: warm_python.WarmPython, module: str, arguments: list[list[str]]
+) -> list[warm_python.Process]:
+    """Start a module for each host, with its arguments; the chief's come first."""
+    workers = [f"127.0.0.1:{free_port()}" for _ in arguments]
     processes = []
-    for index, command in enumerate(commands):
+    for index, own in enumerate(arguments):
         task = {"type": "worker", "index": index}
         config = json.dumps({"cluster": {"worker": workers}, "task": task})
-        processes.append(
-            subprocess.Popen(
-                command,
-                cwd=REPOSITORY,
-                env=os.environ | {"TF_CONFIG": config},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        environment = os.environ | {"TF_CONFIG": config}
+        processes.append(warm.start(module, own, environment))
     return processes

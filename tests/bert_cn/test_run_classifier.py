@@ -2,7 +2,7 @@
 
 import functools
 import json
-import sys
+import signal
 
 import numpy as np
 import pytest
@@ -305,26 +305,28 @@ def test_bad_command_lines_are_refused(many, number, folder):
 
 
 @pytest.mark.slow
-def test_signal_to_one_host_ends_both_and_leaves_the_model(folder):
+def test_signal_to_one_host_ends_both_and_leaves_the_model(warm, folder):
     flags = own_task(
         folder,
         *(f"--init_checkpoint={folder}/tf1", "--do_train", "--train_batch_size=8"),
         *("--num_train_epochs=100000", f"--output_dir={folder}/hosts"),
     )
-    processes = hosts.start_hosts([[sys.executable, "-m", COMMAND, *flags]] * 2)
+    processes = hosts.start_hosts(warm, COMMAND, [list(flags)] * 2)
     try:
         # Both hosts train as soon as the chief has an epoch behind it.
-        for line in processes[0].stdout:
+        for line in processes[0].follow_stdout():
             if line.startswith("epoch 1, "):
                 break
-        processes[1].terminate()
+        processes[1].send_signal(signal.SIGTERM)
         for process in processes:
             _, errors = process.communicate(timeout=120)
             assert process.returncode == 130, errors
-            assert "interrupted; the best model so far stays. To start again: " in errors
+            assert (
+                "interrupted; the best model so far stays. To start again: " in errors
+            )
     finally:
         for process in processes:
-            process.kill()
+            process.send_signal(signal.SIGKILL)
     assert classification_model.read_labels(str(folder / "hosts" / "best")).names == (
         "0",
         "1",

@@ -124,17 +124,13 @@ def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tm
     assert weights.global_step == best["global_step"]
 
 
-def test_stopped_run_ends_with_code_0_and_the_command_that_goes_on(arguments, tmp_path):
+def test_stopped_run_ends_with_code_0_and_the_command_that_goes_on(
+    warm, arguments, tmp_path
+):
     more = {"num_train_steps": 1_000_000, "log_steps": 1, "do_eval": "true"}
-    command = ["-m", MODULE, *as_flags(arguments | more)]
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
+    flags = as_flags(arguments | more)
+    process = warm.start(MODULE, flags)
+    for line in process.follow_stdout():
         if line.startswith("step 3/"):
             break
     process.send_signal(signal.SIGTERM)
@@ -142,13 +138,15 @@ def test_stopped_run_ends_with_code_0_and_the_command_that_goes_on(arguments, tm
     assert process.returncode == 0, errors
     (saved,) = (tmp_path / "run").glob("ckpt-*.index")
     step = int(saved.stem.removeprefix("ckpt-"))
-    again = shlex.join(["python", *command])
+    again = shlex.join(["python", "-m", MODULE, *flags])
     assert said.endswith(f"Stopped at step {step}. Go on with:\n  {again}\n")
     # Nothing was evaluated: that is what one waits for least.
     assert not (tmp_path / "run" / "eval_results.txt").exists()
 
 
-def test_storage_that_does_not_answer_has_an_exit_code_of_its_own(arguments, tmp_path):
+def test_storage_that_does_not_answer_has_an_exit_code_of_its_own(
+    warm, arguments, tmp_path
+):
     program = """
 import tensorflow as tf
 
@@ -161,14 +159,7 @@ run_pretraining.command_line.run_command(run_pretraining.main)
 """
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "ckpt-4.index").touch()
-    done = subprocess.run(
-        [sys.executable, "-c", program, *as_flags(arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = warm.run("failing", as_flags(arguments), program=program)
     assert done.returncode == 75, done.stderr
     assert done.stderr.splitlines()[-1].endswith("error: 503")
     assert os.listdir(tmp_path / "run") == ["ckpt-4.index"]
@@ -236,11 +227,10 @@ def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_p
 
 
 @pytest.mark.slow
-def test_two_hosts_write_one_run(arguments, record_files, tmp_path):
+def test_two_hosts_write_one_run(warm, arguments, record_files, tmp_path):
     # Fewer files than hosts to evaluate on.
     arguments |= {"do_eval": "true", "eval_input_file": record_files[0]}
-    command = [sys.executable, "-m", MODULE, *as_flags(arguments)]
-    processes = hosts.start_hosts([command] * 2)
+    processes = hosts.start_hosts(warm, MODULE, [as_flags(arguments)] * 2)
     outputs = [process.communicate(timeout=300) for process in processes]
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors

@@ -7,8 +7,6 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -78,17 +76,12 @@ def flags(tmp_path_factory) -> dict[str, str]:
     }
 
 
-def start(flags: dict[str, str], folder: pathlib.Path) -> subprocess.Popen:
+@pytest.fixture
+def start(warm, flags):
+    """Starts training into a folder."""
     arguments = [f"--{name}={value}" for name, value in flags.items()]
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "bert_cn.run_pretraining"),
-            *(*arguments, f"--output_dir={folder}"),
-        ],
-        cwd=REPOSITORY,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    return lambda folder: warm.start(
+        "bert_cn.run_pretraining", [*arguments, f"--output_dir={folder}"]
     )
 
 
@@ -102,7 +95,7 @@ def wait_for_saves(process, folder: pathlib.Path, number: int) -> None:
     known = list_files(folder)
     seen = set()
     while len(seen) < number:
-        assert process.poll() is None, f"it ended too early: {process.stderr.read()}"
+        assert process.poll() is None, f"it ended too early: {process.read_stderr()}"
         seen |= {
             name.split(".")[0].split("_")[0] for name in list_files(folder) - known
         }
@@ -146,11 +139,11 @@ def read_variables(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 def test_killed_at_random_moments_ends_with_the_weights_of_the_unbroken_run(
-    flags, tmp_path
+    start, tmp_path
 ):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begin = time.monotonic()
-    process = start(flags, whole)
+    process = start(whole)
     wait_for_saves(process, whole, 1)
     start_seconds = time.monotonic() - begin
     errors = process.communicate()[1]
@@ -158,9 +151,9 @@ def test_killed_at_random_moments_ends_with_the_weights_of_the_unbroken_run(
 
     draw = random.Random(7)
     for kill in range(KILLS):
-        found = kill_at_random(start(flags, killed), killed, draw, start_seconds)
+        found = kill_at_random(start(killed), killed, draw, start_seconds)
         print(f"kill {kill + 1}: {found}")
-    process = start(flags, killed)
+    process = start(killed)
     errors = process.communicate()[1]
     assert process.returncode == 0, errors
 

@@ -1,12 +1,9 @@
-import subprocess
-import sys
 import types
 
 import pytest
 import tensorflow as tf
 
 from bert_cn.training import storage_checks
-from tests.conftest import REPOSITORY
 
 # Four devices on two hosts, as a strategy names them. The hosts are servers in this
 # process, which a program can be connected to only before it has done anything else.
@@ -146,15 +143,8 @@ def test_storage_that_does_not_answer_is_not_taken_for_a_missing_right(
         )
 
 
-def test_every_host_of_a_cluster_is_tried(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", CLUSTER, str(tmp_path / "run")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def test_every_host_of_a_cluster_is_tried(warm, tmp_path):
+    done = warm.run("cluster", [tmp_path / "run"], program=CLUSTER)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [
         "/job:worker/replica:0/task:0/device:CPU:0",

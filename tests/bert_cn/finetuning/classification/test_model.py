@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -15,7 +13,6 @@ from bert_cn.conversion.weight_map import Part
 from bert_cn.finetuning import batches, best_weights, training, warm_start
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning.classification import model as classification_model
-from tests.conftest import REPOSITORY
 
 LENGTH = 16
 SHAPE = batches.Shape(8, LENGTH, 8)
@@ -339,14 +336,8 @@ print(json.dumps([[y.numpy().tolist() for y in call] for call in calls]))
 
 
 @pytest.mark.slow
-def test_two_replicas_compute_what_one_does(checkpoint, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, checkpoint, str(tmp_path / "best")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_two_replicas_compute_what_one_does(warm, checkpoint, tmp_path):
+    done = warm.run("replicas", [checkpoint, tmp_path / "best"], program=REPLICAS)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("[[")]
     *logits, calls = map(json.loads, lines)

@@ -1,8 +1,6 @@
 """Sentence embeddings: equal to sentence-transformers', losses included."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -13,7 +11,6 @@ from bert_cn.conversion import formats, sentence_transformer
 from bert_cn.finetuning import batches, tables, training, warm_start
 from bert_cn.finetuning.sentences import data as sentences_data
 from bert_cn.finetuning.sentences import model as sentences_model
-from tests.conftest import REPOSITORY
 
 LENGTH = 16
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -205,14 +202,8 @@ for strategy in (
 
 
 @pytest.mark.slow
-def test_two_replicas_rank_among_the_texts_of_both(checkpoint):
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, checkpoint],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_two_replicas_rank_among_the_texts_of_both(warm, checkpoint):
+    done = warm.run("replicas", [checkpoint], program=REPLICAS)
     assert done.returncode == 0, done.stderr
     one, two = (
         json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")
