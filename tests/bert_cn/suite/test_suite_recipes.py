@@ -8,7 +8,7 @@ from bert_cn.suite import recipes, tasks
 from tests.conftest import REPOSITORY
 
 
-def test_the_default_is_the_seeds_recipe():
+def test_the_default_is_the_reference_collections_recipe():
     flags = recipes.load_recipe("reference").flags
     assert flags[tasks.CLASSIFIER] == flags[tasks.SENTENCES]
     assert set(flags[tasks.CLASSIFIER]) == {
@@ -24,6 +24,10 @@ def test_the_default_is_the_seeds_recipe():
         "--learning_rate=3e-5",
         "--num_train_epochs=2",
     }
+
+
+def test_the_older_name_of_the_default_still_works():
+    assert recipes.load_recipe("seed").flags == recipes.load_recipe("reference").flags
 
 
 def test_recipes_are_found_where_pip_puts_them(tmp_path):
