@@ -6,14 +6,13 @@ import tensorflow as tf
 
 from bert_cn.conversion import folders, pretrained, tokenizer_files
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import fingerprint
+from bert_cn.training import run_files
+from data_prep import storage
 
 CARD_FILE = "README.md"
 # The notes on training travel from card to card between these two lines.
 _NOTES_START = "<!-- training notes -->"
 _NOTES_END = "<!-- end of training notes -->"
-_MANIFEST_FILE = "data_manifest.json"
-_EVAL_RESULTS_FILE = "eval_results.txt"
 
 _HOW_TO_LOAD = {
     "tf1": """\
@@ -84,15 +83,14 @@ _ACTIVATIONS = {
 def describe_training(folder: str, step: int | None) -> str:
     """Return notes on training, Markdown, from a training output folder."""
     lines = [] if step is None else [f"- Steps: {step}"]
-    if folders.exists(folder, _MANIFEST_FILE):
-        manifest = folders.read_json(folders.join(folder, _MANIFEST_FILE))
+    if folders.exists(folder, run_files.MANIFEST_FILE):
+        manifest = folders.read_json(folders.join(folder, run_files.MANIFEST_FILE))
         lines += _describe_data(manifest)
-    if folders.exists(folder, fingerprint.FINGERPRINT_FILE):
-        settings = folders.read_json(folders.join(folder, fingerprint.FINGERPRINT_FILE))
-        lines.append(f"- Recipe: {fingerprint.describe_settings(settings)}")
-    if folders.exists(folder, _EVAL_RESULTS_FILE):
-        with tf.io.gfile.GFile(folders.join(folder, _EVAL_RESULTS_FILE), "r") as file:
-            results = file.read().splitlines()
+    if settings := run_files.read_fingerprint(folder):
+        lines.append(f"- Recipe: {run_files.describe_settings(settings)}")
+    if folders.exists(folder, run_files.EVAL_RESULTS_FILE):
+        path = folders.join(folder, run_files.EVAL_RESULTS_FILE)
+        results = storage.read_bytes(path).decode("utf-8").splitlines()
         lines += [f"- Evaluation: {line}" for line in results if line.strip()]
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import checkpoints
+from bert_cn.training import run_files
 
 
 def find_prefix(path: str) -> str | None:
@@ -37,10 +37,10 @@ def _find_newest(folder: str) -> str | None:
     """Return the checkpoint that training would resume from."""
     if not tf.io.gfile.isdir(folder):
         return None
-    if folders.exists(folder, checkpoints.CONFIG_FILE):
+    if folders.exists(folder, run_files.CONFIG_FILE):
         # The file `checkpoint` may be older: a run may have been killed before it was
         # written, and it may not have been copied.
-        for prefix in checkpoints.find_prefixes(folder):
+        for prefix in run_files.find_prefixes(folder):
             return prefix
     if folders.exists(folder, "checkpoint"):
         return tf.train.latest_checkpoint(folder)
@@ -62,7 +62,7 @@ def read(path: str, _: pretrained.ReadOptions) -> pretrained.PretrainedBert:
             "OUTPUT_DIR/ckpt-1000."
         )
     folder = os.path.dirname(prefix)
-    config = config_lib.load_config(folders.join(folder, checkpoints.CONFIG_FILE))
+    config = config_lib.load_config(folders.join(folder, run_files.CONFIG_FILE))
     step = _read_step(prefix)
     return pretrained.PretrainedBert(
         config=config,

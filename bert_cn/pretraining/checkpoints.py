@@ -1,13 +1,4 @@
-"""Save, find, restore and prune training checkpoints.
-
-A training output folder holds
-
-    bert_config.json, vocab.txt, tokenizer_config.json, data_manifest.json
-    checkpoint, ckpt-STEP.index, ckpt-STEP.data-00000-of-00001
-
-so that conversion and filling in masks need nothing but the folder. The files of the
-first line are written by `run_folder`.
-"""
+"""Save, restore and prune training checkpoints; `training.run_files` finds them."""
 
 import errno
 import json
@@ -19,21 +10,13 @@ import sys
 import keras
 import tensorflow as tf
 
+from bert_cn.training import run_files
 from data_prep.records import manifest as manifest_lib
 
-CONFIG_FILE = "bert_config.json"
-VOCAB_FILE = "vocab.txt"
-TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
-MANIFEST_FILE = "data_manifest.json"
-BEST_FOLDER = "best"
-WEIGHTS_FOLDER = "weights"
-BEST_RESULTS_FILE = "best_results.json"
-_CHECKPOINT_NAME = "ckpt"
 # Names in a folder: the prefix of a checkpoint's files, and where TensorFlow writes
 # them first.
-_PREFIX = re.compile(rf"{_CHECKPOINT_NAME}-\d+(?=\.)")
-_INDEX = re.compile(rf"({_CHECKPOINT_NAME}-(\d+))\.index")
-_HALF_WRITTEN = re.compile(rf"{_CHECKPOINT_NAME}-\d+_temp/?")
+_PREFIX = re.compile(rf"{run_files.CHECKPOINT_NAME}-\d+(?=\.)")
+_HALF_WRITTEN = re.compile(rf"{run_files.CHECKPOINT_NAME}-\d+_temp/?")
 # What TensorFlow's reader raises for files that are missing, cut short or overwritten.
 _DAMAGE = (
     tf.errors.DataLossError,
@@ -92,9 +75,9 @@ class TrainingCheckpoints:
             output_dir,
             # Pruned here: the manager forgets what it had saved when it was killed.
             max_to_keep=None,
-            checkpoint_name=_CHECKPOINT_NAME,
+            checkpoint_name=run_files.CHECKPOINT_NAME,
         )
-        self._latest = next(iter(find_prefixes(self._restore_dir)), None)
+        self._latest = next(iter(run_files.find_prefixes(self._restore_dir)), None)
 
     @property
     def latest(self) -> str | None:
@@ -124,7 +107,7 @@ class TrainingCheckpoints:
             tf.errors.OpError: storage did not answer or refused, which says nothing of
                 the checkpoint; UnavailableError where another try may help.
         """
-        prefixes = find_prefixes(self._restore_dir)
+        prefixes = run_files.find_prefixes(self._restore_dir)
         lost = _find_lost(self._restore_dir, prefixes)
         if lost and not prefixes:
             raise ValueError(
@@ -185,7 +168,7 @@ class TrainingCheckpoints:
         What has a higher step is left: it was damaged, or the run would have gone on
         from it.
         """
-        prefixes = find_prefixes(self._output_dir)
+        prefixes = run_files.find_prefixes(self._output_dir)
         reached = [prefix for prefix in prefixes if _read_number(prefix) <= step]
         kept = {os.path.basename(prefix) for prefix in prefixes}
         kept -= {os.path.basename(prefix) for prefix in reached[self._max_to_keep :]}
@@ -209,26 +192,6 @@ def _read_number(prefix: str) -> int:
     return int(prefix.rpartition("-")[2])
 
 
-def find_prefixes(output_dir: str) -> list[str]:
-    """Return the prefixes of the training checkpoints in a folder, newest first.
-
-    Returns:
-        An empty list if there is no folder either.
-
-    Raises:
-        tf.errors.OpError: the folder cannot be listed.
-    """
-    try:
-        # Where a bucket does not answer, this says so; listdir finds no folder.
-        tf.io.gfile.stat(output_dir)
-    except tf.errors.NotFoundError:
-        return []
-    # Listed, not globbed: the folder's name may hold wildcards.
-    matches = map(_INDEX.fullmatch, tf.io.gfile.listdir(output_dir))
-    found = {int(match[2]): match[1] for match in matches if match}
-    return [os.path.join(output_dir, found[step]) for step in sorted(found)[::-1]]
-
-
 def _find_lost(folder: str, prefixes: list[str]) -> str | None:
     """Return the checkpoint that the file `checkpoint` names, if it should be newest.
 
@@ -238,7 +201,7 @@ def _find_lost(folder: str, prefixes: list[str]) -> str | None:
     """
     state = tf.train.get_checkpoint_state(folder)
     name = os.path.basename(state.model_checkpoint_path) if state else ""
-    if not _INDEX.fullmatch(f"{name}.index"):
+    if not run_files.is_prefix(name):
         return None
     newest = _read_number(prefixes[0]) if prefixes else -1
     return name if _read_number(name) > newest else None
@@ -267,8 +230,8 @@ def save_best(
     """
     if math.isnan(metrics["loss"]):
         return False
-    folder = os.path.join(output_dir, BEST_FOLDER)
-    results = os.path.join(folder, BEST_RESULTS_FILE)
+    folder = os.path.join(output_dir, run_files.BEST_FOLDER)
+    results = os.path.join(folder, run_files.BEST_RESULTS_FILE)
     if tf.io.gfile.exists(results):
         with tf.io.gfile.GFile(results, "r") as file:
             best = json.loads(file.read())
@@ -289,7 +252,7 @@ def save_weights(model: keras.Model, output_dir: str, step: int) -> str:
     Returns:
         That folder; weights of an earlier step are gone from it.
     """
-    folder = os.path.join(output_dir, WEIGHTS_FOLDER)
+    folder = os.path.join(output_dir, run_files.WEIGHTS_FOLDER)
     prefix = _write_weights(model, output_dir, folder, step)
     _remove_checkpoints(folder, {os.path.basename(prefix)})
     return folder
@@ -302,7 +265,7 @@ def _write_weights(model: keras.Model, output_dir: str, folder: str, step: int) 
     convert_checkpoint and fill_mask read it like the run's own.
     """
     tf.io.gfile.makedirs(folder)
-    for name in (CONFIG_FILE, VOCAB_FILE, TOKENIZER_CONFIG_FILE, MANIFEST_FILE):
+    for name in run_files.DESCRIPTION_FILES:
         source = os.path.join(output_dir, name)
         if tf.io.gfile.exists(source):
             tf.io.gfile.copy(source, os.path.join(folder, name), overwrite=True)
@@ -312,7 +275,7 @@ def _write_weights(model: keras.Model, output_dir: str, folder: str, step: int) 
         # Pruned by the caller: the manager looks for names with wildcards, and finds
         # none.
         max_to_keep=None,
-        checkpoint_name=_CHECKPOINT_NAME,
+        checkpoint_name=run_files.CHECKPOINT_NAME,
     )
     return manager.save(checkpoint_number=step)
 
@@ -336,7 +299,7 @@ def restore_model(model: keras.Model, output_dir: str) -> int:
         ValueError: there is no checkpoint, it cannot be read, or it does not fit the
             model.
     """
-    prefix = next(iter(find_prefixes(output_dir)), None)
+    prefix = next(iter(run_files.find_prefixes(output_dir)), None)
     if prefix is None:
         raise ValueError(
             f"{output_dir!r} holds no training checkpoint: name the --output_dir of a "

@@ -14,10 +14,10 @@ from typing import Any
 import tensorflow as tf
 
 from bert_cn.pretraining import input_pipeline
+from bert_cn.training import run_files
 from data_prep.records import manifest as manifest_lib
 from data_prep.text import vocab as vocab_lib
 
-FINGERPRINT_FILE = "fingerprint.json"
 # What the data's entries are, in words.
 _DATA = {
     "num_files": "the records of --input_file",
@@ -48,7 +48,6 @@ _FREE = {
         "not at all",
     ),
 }
-_NOT_SHOWN = {*_DATA, "init_checkpoint", "num_replicas", "num_hosts"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +117,7 @@ def describe_evaluation(
 
 def has_fingerprint(output_dir: str) -> bool:
     """Say whether a run began in a folder."""
-    return tf.io.gfile.exists(os.path.join(output_dir, FINGERPRINT_FILE))
-
-
-def read_fingerprint(output_dir: str) -> dict[str, Any]:
-    """Return what the run in a folder began or went on with; nothing if unknown."""
-    if not has_fingerprint(output_dir):
-        return {}
-    with tf.io.gfile.GFile(os.path.join(output_dir, FINGERPRINT_FILE), "r") as file:
-        return json.loads(file.read())
+    return tf.io.gfile.exists(os.path.join(output_dir, run_files.FINGERPRINT_FILE))
 
 
 def check_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
@@ -141,7 +132,7 @@ def check_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
     Raises:
         ValueError: a setting or the data differs; the message names it.
     """
-    begun_with = read_fingerprint(output_dir)
+    begun_with = run_files.read_fingerprint(output_dir)
     for name, value in fingerprint.fixed.items():
         if begun_with.get(name, value) != value:
             raise ValueError(
@@ -158,13 +149,5 @@ def check_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
 
 def write_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
     """Note what the run in a folder begins or goes on with."""
-    path = os.path.join(output_dir, FINGERPRINT_FILE)
+    path = os.path.join(output_dir, run_files.FINGERPRINT_FILE)
     manifest_lib.write_json(path, fingerprint.fixed | fingerprint.free)
-
-
-def describe_settings(values: dict[str, Any]) -> str:
-    """Return the recipe that a fingerprint holds, as flags, without data or paths."""
-    shown = {name: value for name, value in values.items() if name not in _NOT_SHOWN}
-    start = "another checkpoint" if values.get("init_checkpoint") else "random weights"
-    flags = " ".join(f"--{name}={value}" for name, value in shown.items())
-    return f"{flags} (started from {start})"

@@ -12,22 +12,21 @@ import os
 import tensorflow as tf
 
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import fingerprint as fingerprint_lib
-from bert_cn.training import reporting
+from bert_cn.training import reporting, run_files
 from data_prep.records import manifest as manifest_lib
 from data_prep.text import vocab as vocab_lib
 
 # What an attempt that saved no checkpoint may leave, and that says nothing of the next;
 # the last three are folders.
 _OF_AN_ATTEMPT = (
-    checkpoints_lib.VOCAB_FILE,
-    checkpoints_lib.TOKENIZER_CONFIG_FILE,
-    checkpoints_lib.MANIFEST_FILE,
-    reporting.EVAL_RESULTS_FILE,
-    reporting.SAMPLES_FILE,
-    reporting.CURVES_FILE,
-    checkpoints_lib.BEST_FOLDER,
+    run_files.VOCAB_FILE,
+    run_files.TOKENIZER_CONFIG_FILE,
+    run_files.MANIFEST_FILE,
+    run_files.EVAL_RESULTS_FILE,
+    run_files.SAMPLES_FILE,
+    run_files.CURVES_FILE,
+    run_files.BEST_FOLDER,
     reporting.log_dir("", "train"),
     reporting.log_dir("", "eval"),
 )
@@ -99,7 +98,7 @@ def check_start(output_dir: str, init_checkpoint: str) -> None:
     """
     if not init_checkpoint or not has_begun(output_dir):
         return
-    begun_with = fingerprint_lib.read_fingerprint(output_dir).get("init_checkpoint")
+    begun_with = run_files.read_fingerprint(output_dir).get("init_checkpoint")
     if begun_with != init_checkpoint:
         raise ValueError(
             f"{output_dir!r} holds checkpoints of its own, which would be measured and "
@@ -110,7 +109,7 @@ def check_start(output_dir: str, init_checkpoint: str) -> None:
 
 def has_begun(output_dir: str) -> bool:
     """Say whether a run has saved a checkpoint in a folder."""
-    return bool(checkpoints_lib.find_prefixes(output_dir))
+    return bool(run_files.find_prefixes(output_dir))
 
 
 def begin_run(
@@ -138,19 +137,19 @@ def write_description(output_dir: str, description: Description) -> None:
     """
     vocabulary, lower = description.vocabulary, description.do_lower_case
     config = description.config.to_json().encode()
-    _write_file(output_dir, checkpoints_lib.CONFIG_FILE, config)
+    _write_file(output_dir, run_files.CONFIG_FILE, config)
     if vocabulary is not None:
-        _write_file(output_dir, checkpoints_lib.VOCAB_FILE, vocabulary.data)
+        _write_file(output_dir, run_files.VOCAB_FILE, vocabulary.data)
     if lower is not None:
         casing = json.dumps({"do_lower_case": lower}) + "\n"
-        _write_file(output_dir, checkpoints_lib.TOKENIZER_CONFIG_FILE, casing.encode())
+        _write_file(output_dir, run_files.TOKENIZER_CONFIG_FILE, casing.encode())
     for manifest in description.manifests[:1]:
-        path = os.path.join(output_dir, checkpoints_lib.MANIFEST_FILE)
+        path = os.path.join(output_dir, run_files.MANIFEST_FILE)
         manifest_lib.write_manifest(dataclasses.replace(manifest, path=path))
 
 
 def _check_config(output_dir: str, config: config_lib.BertConfig) -> None:
-    path = os.path.join(output_dir, checkpoints_lib.CONFIG_FILE)
+    path = os.path.join(output_dir, run_files.CONFIG_FILE)
     if not tf.io.gfile.exists(path):
         return
     there = config_lib.load_config(path)
@@ -164,7 +163,7 @@ def _check_config(output_dir: str, config: config_lib.BertConfig) -> None:
 
 
 def _check_vocabulary(output_dir: str, vocabulary: vocab_lib.Vocabulary | None) -> None:
-    path = os.path.join(output_dir, checkpoints_lib.VOCAB_FILE)
+    path = os.path.join(output_dir, run_files.VOCAB_FILE)
     if vocabulary is None or not tf.io.gfile.exists(path):
         return
     with tf.io.gfile.GFile(path, "rb") as file:

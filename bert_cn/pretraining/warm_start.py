@@ -15,6 +15,7 @@ from bert_cn.conversion import (
 )
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import checkpoints as checkpoints_lib
+from bert_cn.training import run_files
 from data_prep.text import vocab as vocab_lib
 
 # Settings that training may choose anew; any other difference makes another function.
@@ -43,8 +44,8 @@ def choose_config(
     """
     if config_file:
         return config_lib.load_config(config_file)
-    if checkpoints_lib.find_prefixes(output_dir):
-        path = os.path.join(output_dir, checkpoints_lib.CONFIG_FILE)
+    if run_files.find_prefixes(output_dir):
+        path = os.path.join(output_dir, run_files.CONFIG_FILE)
         return config_lib.load_config(path)
     if init_checkpoint:
         options = pretrained.ReadOptions(any_vocabulary=any_vocabulary)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tqdm
 
 from bert_cn.suite import baselines, model, recipes, results, tasks
+from bert_cn.training import run_files
 from data_prep import storage
 
 # The commands' default seed; more runs take the seeds that follow it.
@@ -18,7 +19,6 @@ _FIRST_SEED = 12345
 _LOG_FILE = "log.txt"
 MODEL_FOLDER = "best"
 _CURVES_FOLDER = "tensorboard"
-EVAL_RESULTS_FILE = "eval_results.txt"
 # The cost of starting a run, as bytes of training data.
 _BYTES_OF_START = 200_000
 _SECONDS_TO_END = 10.0
@@ -309,7 +309,7 @@ def _run_one(run: Run, runner: Runner, keep_models: bool, bar) -> tuple[str, boo
 
 def read_values(folder: str) -> dict[str, float]:
     """Read the eval_results.txt that a command left."""
-    data = storage.read_bytes(os.path.join(folder, EVAL_RESULTS_FILE))
+    data = storage.read_bytes(os.path.join(folder, run_files.EVAL_RESULTS_FILE))
     pairs = (line.split(" = ") for line in data.decode().splitlines())
     return {name: float(value) for name, value in pairs}
 

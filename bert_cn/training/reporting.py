@@ -12,11 +12,9 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
+from bert_cn.training import run_files
 from data_prep import storage
 
-CURVES_FILE = "loss_curve.png"
-EVAL_RESULTS_FILE = "eval_results.txt"
-SAMPLES_FILE = "eval_samples.md"
 # A run that waits for input for more than this share of its time gets a warning.
 _MAX_INPUT_SHARE = 0.2
 
@@ -138,14 +136,14 @@ def write_samples(writer, output_dir: str, table: str, step: int) -> str:
     with writer.as_default(step=step):
         tf.summary.text("sample_fillings", table)
     writer.flush()
-    path = os.path.join(output_dir, SAMPLES_FILE)
+    path = os.path.join(output_dir, run_files.SAMPLES_FILE)
     storage.write_whole(path, f"Step {step}\n\n{table}\n")
     return path
 
 
 def write_eval_results(output_dir: str, metrics: dict[str, float], step: int) -> str:
     """Write eval_results.txt with Google BERT's keys; returns its path."""
-    path = os.path.join(output_dir, EVAL_RESULTS_FILE)
+    path = os.path.join(output_dir, run_files.EVAL_RESULTS_FILE)
     values = {**metrics, "global_step": step}
     lines = [f"{name} = {values[name]}\n" for name in sorted(values)]
     storage.write_whole(path, "".join(lines))
@@ -154,7 +152,7 @@ def write_eval_results(output_dir: str, metrics: dict[str, float], step: int) ->
 
 def read_eval_results(output_dir: str) -> dict[str, float]:
     """Return the values of eval_results.txt by name; {} if there is no such file."""
-    path = os.path.join(output_dir, EVAL_RESULTS_FILE)
+    path = os.path.join(output_dir, run_files.EVAL_RESULTS_FILE)
     if not storage.exists(path):
         return {}
     lines = storage.read_bytes(path).decode("utf-8").splitlines()
@@ -164,7 +162,7 @@ def read_eval_results(output_dir: str) -> dict[str, float]:
 
 def remove_eval_results(output_dir: str) -> None:
     """Remove eval_results.txt, if it is there."""
-    path = os.path.join(output_dir, EVAL_RESULTS_FILE)
+    path = os.path.join(output_dir, run_files.EVAL_RESULTS_FILE)
     if storage.exists(path):
         storage.remove(path)
 
@@ -187,7 +185,7 @@ def draw_run(output_dir: str, panels: Sequence[Sequence[str]]) -> None:
         output_dir: the run's folder.
         panels: see `draw_curves`.
     """
-    path = os.path.join(output_dir, CURVES_FILE)
+    path = os.path.join(output_dir, run_files.CURVES_FILE)
     log_dirs = {name: log_dir(output_dir, name) for name in ("train", "eval")}
     if draw_curves(log_dirs, path, panels):
         print(f"Curves: {path}")
