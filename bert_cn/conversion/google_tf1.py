@@ -15,17 +15,17 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.model import config as config_lib
+from bert_cn.training import run_files
 from data_prep import storage
 
 CHECKPOINT_NAME = "bert_model.ckpt"
-CONFIG_FILE = "bert_config.json"
 FILES = (
     f"{CHECKPOINT_NAME}.index",
     f"{CHECKPOINT_NAME}.data-*-of-*",
     f"{CHECKPOINT_NAME}.meta",
-    CONFIG_FILE,
-    tokenizer_files.VOCAB_FILE,
-    tokenizer_files.TOKENIZER_CONFIG_FILE,
+    run_files.CONFIG_FILE,
+    run_files.VOCAB_FILE,
+    run_files.TOKENIZER_CONFIG_FILE,
 )
 # Training saves more than weights: the step, and the optimizer's slots (Google's
 # AdamWeightDecayOptimizer, TF's Adam, LAMB).
@@ -104,7 +104,7 @@ def find_config(folder: str, options: pretrained.ReadOptions) -> str:
     Raises:
         ValueError: there is none.
     """
-    path = options.bert_config_file or folders.join(folder, CONFIG_FILE)
+    path = options.bert_config_file or folders.join(folder, run_files.CONFIG_FILE)
     if not options.bert_config_file and not folders.exists(path):
         path = options.fallback_config_file or path
     if not folders.exists(path):
@@ -178,7 +178,9 @@ def write(
             checkpoint_prefixes=parts, destination_prefix=prefix, delete_old_dirs=True
         )
     _write_meta_graph(prefix, bert, names)
-    storage.write_whole(os.path.join(folder, CONFIG_FILE), bert.config.to_json())
+    storage.write_whole(
+        os.path.join(folder, run_files.CONFIG_FILE), bert.config.to_json()
+    )
     tokenizer_files.write_vocabulary(bert, folder)
 
 

@@ -22,6 +22,7 @@ from bert_cn.conversion import (
 )
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
+from bert_cn.training import run_files
 from data_prep import command_line, storage
 from data_prep.text import vocab as vocab_lib
 
@@ -30,7 +31,6 @@ PRESET_WEIGHTS_FILE = "model.weights.h5"
 PRESET_TOKENIZER_FILE = "tokenizer.json"
 PRESET_VOCAB_FILE = "assets/tokenizer/vocabulary.txt"
 HEADS_FILE = "heads.weights.h5"
-CONFIG_FILE = "bert_config.json"
 FILES = (
     PRESET_CONFIG_FILE,
     PRESET_WEIGHTS_FILE,
@@ -39,9 +39,9 @@ FILES = (
     "metadata.json",
     "assets",
     HEADS_FILE,
-    CONFIG_FILE,
-    tokenizer_files.VOCAB_FILE,
-    tokenizer_files.TOKENIZER_CONFIG_FILE,
+    run_files.CONFIG_FILE,
+    run_files.VOCAB_FILE,
+    run_files.TOKENIZER_CONFIG_FILE,
 )
 _BACKBONE_CLASS = "BertBackbone"
 _HEAD_PARTS = (Part.MLM, Part.NSP)
@@ -88,8 +88,8 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
 def _read_config(
     path: str, backbone: keras_hub.models.BertBackbone
 ) -> config_lib.BertConfig:
-    if folders.exists(path, CONFIG_FILE):
-        return config_lib.load_config(folders.join(path, CONFIG_FILE))
+    if folders.exists(path, run_files.CONFIG_FILE):
+        return config_lib.load_config(folders.join(path, run_files.CONFIG_FILE))
     return keras_weights.config_of(backbone)
 
 
@@ -186,7 +186,9 @@ def write(
             strip_accents=lowercase,
         ).save_to_preset(folder)
     _write_heads(bert, os.path.join(folder, HEADS_FILE))
-    storage.write_whole(os.path.join(folder, CONFIG_FILE), bert.config.to_json())
+    storage.write_whole(
+        os.path.join(folder, run_files.CONFIG_FILE), bert.config.to_json()
+    )
     tokenizer_files.write_vocabulary(bert, folder)
 
 

@@ -23,14 +23,15 @@ from bert_cn.conversion import (
 )
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
+from bert_cn.training import run_files
 from data_prep import storage
 
 FILES = (
     f"{google_tf1.CHECKPOINT_NAME}.index",
     f"{google_tf1.CHECKPOINT_NAME}.data-*-of-*",
-    google_tf1.CONFIG_FILE,
-    tokenizer_files.VOCAB_FILE,
-    tokenizer_files.TOKENIZER_CONFIG_FILE,
+    run_files.CONFIG_FILE,
+    run_files.VOCAB_FILE,
+    run_files.TOKENIZER_CONFIG_FILE,
 )
 # Canonical name without its last part -> attributes; the last part follows them.
 _DENSE_AND_NORM = {
@@ -188,6 +189,6 @@ def write(
         root.next_sentence.dense = pooler
         setattr(root, "next_sentence.pooler_dense", pooler)
     root.write(os.path.join(folder, google_tf1.CHECKPOINT_NAME))
-    config_file = os.path.join(folder, google_tf1.CONFIG_FILE)
+    config_file = os.path.join(folder, run_files.CONFIG_FILE)
     storage.write_whole(config_file, bert.config.to_json())
     tokenizer_files.write_vocabulary(bert, folder)

@@ -6,14 +6,18 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_cn.conversion import folders, pretrained
+from bert_cn.training import run_files
 from data_prep import storage
 from data_prep.text import vocab as vocab_lib
 
-VOCAB_FILE = "vocab.txt"
-TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILE = "tokenizer.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
-FILES = (VOCAB_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE)
+FILES = (
+    run_files.VOCAB_FILE,
+    run_files.TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    SPECIAL_TOKENS_FILE,
+)
 
 # Longer words become [UNK], in google-research/bert and in the data stage.
 _MAX_INPUT_CHARS_PER_WORD = 200
@@ -36,7 +40,7 @@ def read_tokenizer_files(folder: str) -> dict:
     Raises:
         ValueError: the vocabulary or a JSON file is damaged.
     """
-    path = folders.join(folder, VOCAB_FILE)
+    path = folders.join(folder, run_files.VOCAB_FILE)
     if folders.exists(path):
         vocabulary = vocab_lib.load_vocabulary(path)
     else:
@@ -68,8 +72,10 @@ def _read_vocabulary_of_tokenizer(folder: str) -> vocab_lib.Vocabulary | None:
 
 
 def _read_do_lower_case(folder: str) -> bool | None:
-    if folders.exists(folder, TOKENIZER_CONFIG_FILE):
-        values = folders.read_json(folders.join(folder, TOKENIZER_CONFIG_FILE))
+    if folders.exists(folder, run_files.TOKENIZER_CONFIG_FILE):
+        values = folders.read_json(
+            folders.join(folder, run_files.TOKENIZER_CONFIG_FILE)
+        )
         if values.get("do_lower_case") is not None:
             return bool(values["do_lower_case"])
     if folders.exists(folder, TOKENIZER_FILE):
@@ -86,9 +92,11 @@ def write_vocabulary(bert: pretrained.PretrainedBert, folder: str) -> None:
     """
     if bert.vocabulary is None:
         return
-    storage.write_whole(os.path.join(folder, VOCAB_FILE), bert.vocabulary.data)
+    storage.write_whole(
+        os.path.join(folder, run_files.VOCAB_FILE), bert.vocabulary.data
+    )
     folders.write_json(
-        os.path.join(folder, TOKENIZER_CONFIG_FILE),
+        os.path.join(folder, run_files.TOKENIZER_CONFIG_FILE),
         {"do_lower_case": lower_case(bert)},
     )
 
@@ -110,7 +118,7 @@ def write_transformers_files(bert: pretrained.PretrainedBert, folder: str) -> No
     write_vocabulary(bert, folder)
     do_lower_case = lower_case(bert)
     folders.write_json(
-        os.path.join(folder, TOKENIZER_CONFIG_FILE),
+        os.path.join(folder, run_files.TOKENIZER_CONFIG_FILE),
         {
             **_SPECIAL_TOKENS,
             "do_lower_case": do_lower_case,
