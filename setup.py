@@ -26,7 +26,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["bert_cn*", "data_prep*", "tpu*"]),
     package_data={"data_prep": ["sample_corpus/*.txt"]},
-    # The recipes that benchmark_suite knows by name, for those without the repository.
+    # The recipes that benchmark_suite knows by name, for users without the repository.
     data_files=[("share/bert_cn/finetune", sorted(glob("configs/finetune/*.flags")))],
     install_requires=[
         # The newest TPU build, tensorflow-tpu, is 2.20.0.
@@ -40,7 +40,7 @@ setup(
         "huggingface_hub>=0.26",
         "jieba>=0.42.1",
         "matplotlib>=3.9",
-        # The words of CMRC 2018's F1.
+        # Splits the words of CMRC 2018's F1.
         "nltk>=3.9",
         "numpy>=1.26",
         "opencc>=1.1.9",

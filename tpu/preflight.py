@@ -1,12 +1,12 @@
-"""Compile the real training step for a TPU slice, on a machine without a TPU.
+r"""Compile the real training step for a TPU slice, on a machine without a TPU.
 
     pip install -e '.[preflight]'
     python -m tpu.preflight --topology=v3-8 \
         --flagfile=configs/pretrain/bert_wwm_phase2.flags
 
-takes the flags of bert_cn.run_pretraining, gives the step to the compiler that a TPU VM
-has, and says whether it fits, how fast it can be at best, and how many hours the run
-takes. Nothing is run. Exit code 0: it fits; 3: it does not.
+takes the flags of bert_cn.run_pretraining, compiles the step with a TPU VM's compiler,
+and prints whether it fits, its best possible speed, and the hours of the run. Nothing
+is run. Exit code 0: it fits; 3: it does not.
 """
 
 import json
@@ -53,7 +53,7 @@ _PROGRAM_FILE = flags.DEFINE_string(
 
 
 def main(arguments: list[str]) -> None:
-    """Read the recipe, compile its step, print what came of it."""
+    """Read the recipe, compile its step, print the report."""
     command_line.refuse_arguments(arguments)
     where = slices.parse_slice(_TOPOLOGY.value or "")
     tpu_compiler.check_installed()
@@ -103,12 +103,12 @@ class Recipe:
     def describe(self) -> str:
         """Return the step in words."""
         values, config = self.values, self.settings.config
-        parts = values.gradient_accumulation_steps
+        count = values.gradient_accumulation_steps
         return (
             f"{values.bert_config_file}, length {values.max_seq_length}, "
             f"{values.max_predictions_per_seq} predictions, {values.precision}, "
             f"{values.optimizer}, dropout {config.hidden_dropout_prob:g}"
-            + (f", in {parts} parts" if parts > 1 else "")
+            + (f", {count} micro-batches" if count > 1 else "")
             + (", layers recomputed" if values.recompute_layers else "")
             + (", masked-LM loss alone" if _SENTENCE_TASK.value == "none" else "")
         )
@@ -126,20 +126,20 @@ class Recipe:
             ValueError: a TPU cannot run it.
         """
         program = self._compile(per_replica_batch, False, _PROGRAM_FILE.value)
-        num_parts = self.settings.accumulation_steps
-        if num_parts == 1:
+        count = self.settings.accumulation_steps
+        if count == 1:
             return program
-        part = self._compile(per_replica_batch // num_parts, True)
-        return tpu_compiler.add_parts(program, part, num_parts)
+        micro_batch = self._compile(per_replica_batch // count, True)
+        return tpu_compiler.add_micro_batches(program, micro_batch, count)
 
-    def _compile(self, batch_size: int, part_only: bool, text_file: str = ""):
+    def _compile(self, batch_size: int, micro_batch_only: bool, text_file: str = ""):
         features = step_lowering.make_features(
             batch_size,
             self.values.max_seq_length,
             self.values.max_predictions_per_seq,
         )
         step = step_lowering.TracedStep(
-            self._trainer, self._strategy, features, part_only
+            self._trainer, self._strategy, features, micro_batch_only
         )
         self._warn_of(graph_checks.find_violations(step.graph))
         try:
@@ -153,7 +153,7 @@ class Recipe:
 
 
 def check_recipe(recipe: Recipe, find_batch: bool) -> preflight_report.Report:
-    """Compile a recipe's step, and if asked for, look for the largest batch."""
+    """Compile a recipe's step; with `find_batch`, look for the largest batch, too."""
     programs = {}
 
     def compile_batch(batch: int) -> tpu_compiler.Program:
@@ -204,21 +204,21 @@ def _show_progress(recipe: Recipe, batch: int, result) -> None:
 def _share_batch(where: slices.Slice) -> int:
     """Return the sequences of one replica, checked as run_pretraining checks them."""
     values = flags.FLAGS
-    parts = where.num_replicas * values.gradient_accumulation_steps
-    if values.train_batch_size % parts:
+    multiple = where.num_replicas * values.gradient_accumulation_steps
+    if values.train_batch_size % multiple:
         raise ValueError(
             f"--train_batch_size={values.train_batch_size} cannot be shared by the "
             f"{where.num_replicas} replicas of {where.name}"
-            f"{_in_parts(values.gradient_accumulation_steps)}: make it a multiple of "
-            f"{parts}."
+            f"{_in_micro_batches(values.gradient_accumulation_steps)}: make it a "
+            f"multiple of {multiple}."
         )
     return values.train_batch_size // where.num_replicas
 
 
-def _in_parts(accumulation_steps: int) -> str:
+def _in_micro_batches(accumulation_steps: int) -> str:
     if accumulation_steps == 1:
         return ""
-    return f" in --gradient_accumulation_steps={accumulation_steps} parts"
+    return f" in --gradient_accumulation_steps={accumulation_steps} micro-batches"
 
 
 assert run_pretraining  # Imported for its flags.

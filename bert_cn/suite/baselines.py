@@ -17,7 +17,7 @@ from bert_cn.suite import tasks
 from data_prep import storage
 
 # run_classifier's keys in eval_results.txt begin with these.
-_PREFIXES = {classification_tasks.DEV: "eval", classification_tasks.TEST: "test"}
+_PREFIXES = {tables.DEV: "eval", tables.TEST: "test"}
 _UNSEEN = "unseen"
 
 
@@ -76,11 +76,11 @@ def _measure_majority(found: tasks.FoundTask) -> dict[str, Baseline]:
     names = task.metrics
     if found.task.command == tasks.SENTENCES:
         names = (metrics.SPEARMAN, metrics.PEARSON)
-    train = _read(task, found, classification_tasks.TRAIN)[0]
+    train = _read(task, found, tables.TRAIN)[0]
     seen = set(train.keys())
     baselines = {}
     for split, prefix in _PREFIXES.items():
-        if split == classification_tasks.TEST and not found.task.measures_test:
+        if split == tables.TEST and not found.task.measures_test:
             continue
         for number, table in enumerate(_read(task, found, split), 1):
             if table.labels is None:
@@ -109,7 +109,7 @@ def _read(task, found: tasks.FoundTask, split: str) -> list[tables.Table]:
     """Read the files of a split that exist."""
     layout = task.find_layout(found.folder)
     paths = [os.path.join(found.folder, name) for name in layout.files(split)]
-    is_test = split == classification_tasks.TEST
+    is_test = split == tables.TEST
     with contextlib.redirect_stdout(io.StringIO()):  # The run says the same.
         read = [
             tables.read_table(

@@ -37,8 +37,8 @@ class Model:
     def lower_case(self, is_english: bool) -> bool:
         """Say whether a task's texts are lower-cased.
 
-        English ones always are where the vocabulary has no capital letter, whatever the
-        checkpoint says: every capitalised word would be [UNK].
+        English texts are if the vocabulary has no capital letter, even if the
+        checkpoint keeps case: every word with a capital would be [UNK].
         """
         return self.do_lower_case or (is_english and not self.has_capitals)
 

@@ -77,7 +77,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class RowInfo:
-    """What the table says of a row.
+    """The table's words about a row.
 
     Attributes:
         name: the row's name.

@@ -52,7 +52,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.row.name}  {self.found.task.name}  seed {self.seed}"
 
     @property

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from bert_cn.finetuning import metrics
+from bert_cn.finetuning import metrics, tables
 from bert_cn.finetuning.classification import tasks as classification_tasks
 from data_prep import storage
 
@@ -66,7 +66,7 @@ class SuiteTask:
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return self.columns[0].title.removesuffix("-m").removesuffix(" dev")
 
     @property
@@ -146,7 +146,7 @@ def _chinese(name: str, columns, folders=(), **settings) -> SuiteTask:
 def _tested(title: str, figures) -> tuple[Column, Column]:
     return (
         _column(f"{title} dev", figures),
-        _column(f"{title} test", figures, classification_tasks.TEST),
+        _column(f"{title} test", figures, tables.TEST),
     )
 
 

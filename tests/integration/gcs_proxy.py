@@ -113,7 +113,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(int(fault), {}, b"injected")
             return
         if _ASKS_FOR_PROGRESS.fullmatch(self.headers.get("Content-Range", "")):
-            # Nothing: of an upload that failed here no part went on. fake-gcs-server
+            # Nothing has arrived: this upload failed here as a whole. fake-gcs-server
             # takes the question for the end of the upload, and keeps an empty object.
             self._answer(308, {}, b"")
             return

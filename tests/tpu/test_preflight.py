@@ -17,7 +17,7 @@ _TINY = (
     "--precision=mixed_bfloat16",
     "--train_batch_size=64",
 )
-# Of bert_tiny_cn with both heads: python -m bert_cn.count_params says 3.2 M.
+# Parameters of bert_tiny_cn with both heads: python -m bert_cn.count_params says 3.2 M.
 _TINY_PARAMETERS = 3_221_642
 
 
@@ -230,10 +230,10 @@ def test_out_of_memory_is_read_from_the_compilers_message():
     assert not isinstance(other, tpu_compiler.OutOfMemory)
 
 
-def test_add_parts_repeats_the_costs_of_a_part_and_not_its_memory():
+def test_micro_batches_add_their_costs_and_not_their_memory():
     part = _program(10, flops=2.0, bytes_accessed=3.0, compile_seconds=8.0)
     whole = _program(70, flops=5.0, bytes_accessed=7.0, reduced_bytes=11)
-    found = tpu_compiler.add_parts(whole, part, 4)
+    found = tpu_compiler.add_micro_batches(whole, part, 4)
     assert (found.flops, found.bytes_accessed) == (5.0 + 3 * 2.0, 7.0 + 3 * 3.0)
     assert (found.memory, found.reduced_bytes) == (whole.memory, 11)
     assert found.compile_seconds == 50.0

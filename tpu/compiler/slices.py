@@ -75,7 +75,7 @@ CHIPS = {
         ),
     )
 }
-# What Google Cloud calls v5e slices.
+# Google Cloud's name for v5e slices.
 _ALIASES = {"v5litepod": "v5e"}
 
 # Chips of the largest slice that has a name here.

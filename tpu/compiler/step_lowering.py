@@ -34,11 +34,11 @@ class TracedStep:
     """The training step of one replica of a slice, as a graph.
 
     Args:
-        trainer: built under `strategy`.
-        strategy: stands for the slice.
-        features: of one replica.
-        part_only: trace what is repeated for each part of an accumulated batch, and
-            not the sum over the replicas and the update.
+        trainer: the trainer, built under `strategy`.
+        strategy: takes the place of the slice.
+        features: one replica's batch.
+        micro_batch_only: trace only the work of one micro-batch, without the sum over
+            the replicas and the update.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class TracedStep:
         trainer: train_step.Trainer,
         strategy: slice_strategy.SliceStrategy,
         features: dict[str, tf.Tensor],
-        part_only: bool = False,
+        micro_batch_only: bool = False,
     ):
-        function = trainer.compute_part if part_only else trainer._train_step
+        function = trainer.compute_part if micro_batch_only else trainer._train_step
 
         @tf.function(jit_compile=True)
         def step(features):

@@ -155,22 +155,22 @@ def compile_module(
     return program
 
 
-def add_parts(program: Program, part: Program, num_parts: int) -> Program:
-    """Return a program with the costs of all parts of an accumulated batch.
+def add_micro_batches(program: Program, micro_batch: Program, count: int) -> Program:
+    """Return a program with the costs of all micro-batches.
 
     The compiler counts the body of a loop once, however often it runs.
 
     Args:
-        program: that works through `num_parts` parts in a loop.
-        part: what the loop repeats, compiled by itself.
-        num_parts: of the batch.
+        program: the step, with a loop over micro-batches.
+        micro_batch: the body of the loop, compiled by itself.
+        count: the number of micro-batches.
     """
-    more = num_parts - 1
+    more = count - 1
     return dataclasses.replace(
         program,
-        flops=program.flops + more * part.flops,
-        bytes_accessed=program.bytes_accessed + more * part.bytes_accessed,
-        compile_seconds=program.compile_seconds + part.compile_seconds,
+        flops=program.flops + more * micro_batch.flops,
+        bytes_accessed=program.bytes_accessed + more * micro_batch.bytes_accessed,
+        compile_seconds=program.compile_seconds + micro_batch.compile_seconds,
     )
 
 

@@ -270,7 +270,7 @@ def test_a_command_ends_with_an_interrupted_suite():
         started.append(line)
         raise KeyboardInterrupt
 
-    # Returns at once, though the command would go on for ten minutes.
+    # Returns at once, though the command would run for ten minutes.
     with pytest.raises(KeyboardInterrupt):
         runs.run_command([sys.executable, "-c", program], interrupt)
     assert started == ["up"]

@@ -91,7 +91,7 @@ def test_runs_of_different_recipes_are_told_apart(make_result):
         ("eval_spearman", 5.08, None, 1500, True),
         ("eval_unseen_matthews", 6.0, 0.0, 1043, False),
         ("eval_unseen_matthews", 6.1, 0.0, 1043, True),
-        # What never gives an answer has no right one by chance.
+        # A model that never gives an answer is never right by chance.
         ("eval_f1", 0.01, 0.0, 3219, True),
         ("eval_f1", 0.0, 0.0, 3219, False),
         ("eval_accuracy", 100.0, 0.0, 1, False),

@@ -86,7 +86,7 @@ def test_lowered_training_step_keeps_every_variable_in_its_place(
     assert parameters >= changed + len(features)
     assert not [i for i in entry.instructions if i.opcode == "copy"]
 
-    part = step_lowering.TracedStep(trainer, strategy, features, part_only=True)
+    part = step_lowering.TracedStep(trainer, strategy, features, micro_batch_only=True)
     module = hlo_edits.read_module(part.lower())
     opcodes = {i.opcode for c in module.computations for i in c.instructions}
     # The products of the model, but neither sums over the replicas nor new weights: all
