@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -28,7 +26,7 @@ for number in itertools.count():
 
 
 @pytest.mark.slow
-def test_kill_at_random_moments_leaves_whole_folders_only(build_bert, tmp_path):
+def test_kill_at_random_moments_leaves_whole_folders_only(warm, build_bert, tmp_path):
     generator = random.Random(7)
     bert = build_bert(hidden_size=192, intermediate_size=768)
     formats.write_checkpoint(bert, "tf2", str(tmp_path / "source"))
@@ -36,17 +34,11 @@ def test_kill_at_random_moments_leaves_whole_folders_only(build_bert, tmp_path):
     for number in range(4):
         parent = tmp_path / str(number)
         parent.mkdir()
-        process = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(tmp_path / "source"), str(parent)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folders.__file__.rsplit("/bert_cn/", 1)[0],
-        )
-        assert process.stdout.readline() == b"ready\n"
+        process = warm.start("writer", [tmp_path / "source", parent], program=_WRITER)
+        assert next(process.follow_stdout()) == "ready\n"
         time.sleep(generator.uniform(0.05, 2))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stdout.close()
 
         for path in parent.iterdir():
             if path.name.startswith("."):

@@ -44,6 +44,15 @@ def test_training_is_described_from_manifest_and_results(training_folder):
     assert "someone" not in notes
 
 
+def test_damaged_fingerprint_is_named(training_folder):
+    (training_folder / "fingerprint.json").write_text("{")
+
+    with pytest.raises(
+        ValueError, match=r"fingerprint.json is not a JSON file .*repai"
+    ):
+        model_card.describe_training(str(training_folder), 100)
+
+
 @pytest.mark.parametrize("output_format", ["tf1", "tf2", "keras"])
 def test_notes_travel_from_card_to_card(output_format, build_bert, tmp_path):
     bert = build_bert()
