@@ -82,15 +82,15 @@ def load(arguments):
     import numpy as np
 
     from bert_cn.finetuning import features as features_lib
-    from bert_cn.finetuning import warm_start
+    from bert_cn.finetuning import tables, warm_start
     from bert_cn.finetuning.classification import data as classification_data
     from bert_cn.finetuning.classification import model as classification_model
     from bert_cn.finetuning.classification import tasks
 
     task = tasks.find_task(arguments.task_name)
-    read = classification_data.read_tables(task, arguments.data_dir, [tasks.TRAIN])
+    read = classification_data.read_tables(task, arguments.data_dir, [tables.TRAIN])
     labels = classification_data.find_labels(task, read)
-    split = classification_data.number_labels(tasks.TRAIN, read[tasks.TRAIN], labels)
+    split = classification_data.number_labels(tables.TRAIN, read[tables.TRAIN], labels)
     start = warm_start.load_starting_point(arguments.checkpoint)
     needed = arguments.train_batch_size * (SKIPPED_STEPS + arguments.num_steps)
     chosen = np.random.default_rng(0).permutation(len(split.table))[:needed]

@@ -1,7 +1,7 @@
 """Texts -> token ids in flat arrays, and a cache of them with a fingerprint.
 
-Sequences of different lengths lie behind one another in one array, so that nothing is
-padded before a batch is made and a data set of a million pairs is a handful of arrays.
+Sequences of different lengths are joined in one array, so that nothing is padded before
+a batch is made, and a data set of a million pairs is a handful of arrays.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ from data_prep.text import vocab as vocab_lib
 TOKEN_IDS = "token_ids"
 SEGMENT_IDS = "segment_ids"
 PADDING_MASK = "padding_mask"
-# float32 [batch]: 0 where a last batch was filled up, else 1.
+# float32 [batch]: 1, or 0 for the filling of a last batch.
 WEIGHT = "example_weight"
 # Raise it when the same text would be encoded into other arrays.
 _CACHE_VERSION = 1
-# Shares of [UNK]. With Google's Chinese vocabulary it is 2 % of Chinese texts at most,
-# and 7 to 12 % of English ones whose capitals stay; with its English vocabulary some
-# 60 % of Chinese texts.
+# Shares of [UNK] among a file's tokens. Google's Chinese vocabulary gives 2 % at most in
+# Chinese texts, and 7 to 12 % in English texts that keep their capitals; its English
+# vocabulary gives some 60 % in Chinese texts.
 _UNKNOWN_WARNED, _UNKNOWN_REFUSED = 0.05, 0.5
 
 
@@ -38,8 +38,8 @@ class Sequences:
 
     Attributes:
         tokens: name -> int32 [tokens of all sequences], such as `TOKEN_IDS` and
-            `SEGMENT_IDS`; all of the same length. What a task predicts for each token
-            lies here too.
+            `SEGMENT_IDS`; all of the same length. A task that predicts something for
+            each token has its labels here too.
         starts: int64 [sequences + 1]; sequence i is starts[i] up to starts[i + 1].
     """
 
@@ -60,8 +60,9 @@ class Features:
     """The examples of one split, as a model takes them.
 
     Attributes:
-        sequences: prefix -> one sequence per example. A task with one sequence names it
-            "", and its batches have `token_ids`; a siamese task names "a_" and "b_".
+        sequences: prefix -> one sequence per example. A task with one sequence has the
+            prefix "", and its batches have `token_ids`; a task with two has "a_" and
+            "b_", and its batches have `a_token_ids` and `b_token_ids`.
         columns: name -> array [examples, ...]: labels, scores, indices.
     """
 
@@ -82,7 +83,7 @@ class Features:
 
 
 def join_sequences(rows: Sequence[Mapping[str, np.ndarray]]) -> Sequences:
-    """Put sequences that were made one by one behind one another.
+    """Join sequences that were made one by one.
 
     Args:
         rows: one mapping per sequence, name -> int [its tokens], all of one length.
@@ -106,16 +107,16 @@ def encode_texts(
 ) -> tuple[Sequences, int]:
     """Encode [CLS] text [SEP] or [CLS] text [SEP] pair [SEP].
 
-    What is too long loses tokens at the end; of a pair the longer one does, token by
-    token, and the second where both are equal, as in google-research/bert's
-    `_truncate_seq_pair`.
+    A text that is too long loses tokens at its end. In a pair the longer text loses
+    them, token by token, or the second if both are equally long, as in
+    google-research/bert's `_truncate_seq_pair`.
 
     Args:
         texts: first texts.
         pairs: second texts, segment 1, or None for single texts.
-        tokenizer: of the vocabulary.
-        vocabulary: which ids [CLS] and [SEP] are.
-        max_seq_length: the most tokens, [CLS] and [SEP] counted; at least 3.
+        tokenizer: uses the vocabulary.
+        vocabulary: has the ids of [CLS] and [SEP].
+        max_seq_length: the most tokens, including [CLS] and [SEP]; at least 3.
 
     Returns:
         The sequences with token and segment ids, and how many had to be cut.
@@ -138,15 +139,15 @@ def encode_texts(
 def describe_unknown(
     path: str, ids: Sequence[np.ndarray], vocabulary: vocab_lib.Vocabulary
 ) -> str:
-    """Say which share of a file's tokens is [UNK], and warn if it is not small.
+    """Return a phrase on the share of [UNK] in a file, and warn if it is not small.
 
     Args:
         path: of the file.
         ids: token ids, int [tokens] each; [CLS] and [SEP] do not count.
-        vocabulary: which ids those are.
+        vocabulary: has the ids of all three.
 
     Raises:
-        ValueError: most are, so that the vocabulary is one for other texts.
+        ValueError: most tokens are [UNK], so that the vocabulary is for other texts.
     """
     special = (vocabulary.cls_id, vocabulary.sep_id)
     count = sum(len(each) - int(np.isin(each, special).sum()) for each in ids)
@@ -168,10 +169,10 @@ def _assemble(
     vocabulary: vocab_lib.Vocabulary,
     segments: Sequence[tuple[tokenization.TokenizedLines, np.ndarray]],
 ) -> Sequences:
-    """Put [CLS], the first tokens of each line and a [SEP] behind each segment.
+    """Join [CLS], and for each segment the first tokens of each line and [SEP].
 
     Args:
-        vocabulary: which ids [CLS] and [SEP] are.
+        vocabulary: has the ids of [CLS] and [SEP].
         segments: tokens, and how many of each line are kept, int64 [lines].
     """
     lengths = 1 + sum(kept + 1 for _, kept in segments)
@@ -209,8 +210,8 @@ def compute_fingerprint(data: bytes, **settings) -> str:
 
     Args:
         data: the bytes of the data file.
-        settings: what else changes the arrays: vocabulary, length, case, columns;
-            anything that JSON can hold.
+        settings: all else that changes the arrays, such as vocabulary, length, case and
+            columns; anything that JSON can hold.
     """
     digest = hashlib.sha256(data)
     text = json.dumps([_CACHE_VERSION, settings], sort_keys=True, ensure_ascii=False)
@@ -236,13 +237,10 @@ def load_or_encode(
         try:
             return _unpack(storage.read_bytes(path))
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            print(f"{path} is damaged and is made anew.", flush=True)
+            print(f"{path} is damaged and is made again.", flush=True)
     features = encode()
     storage.makedirs(cache_dir)
-    temporary = f"{path}.{os.getpid()}.tmp"  # Several runs may share a cache.
-    with storage.open(temporary, "wb") as file:
-        file.write(_pack(features))
-    storage.rename(temporary, path, overwrite=True)
+    storage.write_whole(path, _pack(features))
     return features
 
 

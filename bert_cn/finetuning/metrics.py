@@ -1,11 +1,13 @@
-"""What GLUE measures, by scikit-learn and scipy."""
+"""GLUE's metrics, computed by scikit-learn and SciPy.
+
+Both libraries are imported where they compute: they take a second, and the table of
+data sets, which --help shows, needs only the names of the metrics.
+"""
 
 import collections
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
-import sklearn.metrics
 
 ACCURACY = "accuracy"
 F1 = "f1"
@@ -13,48 +15,66 @@ MACRO_F1 = "macro_f1"
 MATTHEWS = "matthews"
 PEARSON = "pearson"
 SPEARMAN = "spearman"
-# Mean of several main metrics, as GLUE averages them.
+# The mean of several main metrics, as GLUE averages them.
 SCORE = "score"
-# Accuracy of always answering with the most frequent class.
+# The accuracy of always giving the majority class.
 MAJORITY = "majority_accuracy"
 
 
+def _accuracy(labels, predictions) -> float:
+    import sklearn.metrics
+
+    return sklearn.metrics.accuracy_score(labels, predictions)
+
+
 def _f1(labels, predictions) -> float:
-    # Class 1 is the positive one. Without any prediction of it F1 is 0.
+    import sklearn.metrics
+
+    # Class 1 is the positive one. If it is never predicted, F1 is 0.
     return sklearn.metrics.f1_score(labels, predictions, zero_division=0)
 
 
 def _macro_f1(labels, predictions) -> float:
+    import sklearn.metrics
+
     return sklearn.metrics.f1_score(
         labels, predictions, average="macro", zero_division=0
     )
 
 
-def _correlate(correlate, labels, predictions) -> float:
-    # Undefined where one side is constant; a model that always says the same has
-    # earned nothing.
-    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
-        return 0.0
-    labels, predictions = np.float64(labels), np.float64(predictions)
-    return float(correlate(labels, predictions).statistic)
-
-
 def _matthews(labels, predictions) -> float:
-    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+    import sklearn.metrics
+
+    if _is_constant(labels, predictions):
         return 0.0
     return sklearn.metrics.matthews_corrcoef(labels, predictions)
 
 
 def _pearson(labels, predictions) -> float:
-    return _correlate(scipy.stats.pearsonr, labels, predictions)
+    import scipy.stats
+
+    if _is_constant(labels, predictions):
+        return 0.0
+    labels, predictions = np.float64(labels), np.float64(predictions)
+    return scipy.stats.pearsonr(labels, predictions).statistic
 
 
 def _spearman(labels, predictions) -> float:
-    return _correlate(scipy.stats.spearmanr, labels, predictions)
+    import scipy.stats
+
+    if _is_constant(labels, predictions):
+        return 0.0
+    labels, predictions = np.float64(labels), np.float64(predictions)
+    return scipy.stats.spearmanr(labels, predictions).statistic
+
+
+def _is_constant(labels, predictions) -> bool:
+    """Say whether a side is constant, so that they have no correlation: it counts 0."""
+    return np.ptp(labels) == 0 or np.ptp(predictions) == 0
 
 
 METRICS = {
-    ACCURACY: sklearn.metrics.accuracy_score,
+    ACCURACY: _accuracy,
     F1: _f1,
     MACRO_F1: _macro_f1,
     MATTHEWS: _matthews,
@@ -75,11 +95,11 @@ def compute(
         names: of `METRICS`.
         main_names: those that decide; the mean of several is added as "score".
         labels: class ids, int [examples], or scores, float [examples].
-        predictions: likewise.
+        predictions: of the same kind and shape.
 
     Returns:
-        Name -> value, shares and not percent; for classes with the accuracy of the
-        majority class beside it.
+        Name -> value, shares and not percent; for classes also the accuracy of the
+        majority class.
     """
     values = {name: float(METRICS[name](labels, predictions)) for name in names}
     if len(main_names) > 1:

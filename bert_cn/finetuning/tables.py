@@ -1,19 +1,67 @@
-"""Read texts and labels by column from TSV and JSON-lines files."""
+"""Read a task's files: bytes, lines, and texts and labels by column.
+
+Imports nothing heavy, because the tables of data sets that --help shows use it.
+"""
 
 import dataclasses
 import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
 
-from bert_cn.finetuning import data_files
+from data_prep import storage
 
+# The names of the splits of every task.
+TRAIN, DEV, TEST = "train", "dev", "test"
+SPLITS = (TRAIN, DEV, TEST)
 TSV, JSONL = "tsv", "jsonl"
 Column = str | int
-# What stands for a label in test files that keep theirs secret; "-1" is that of the
-# datasets library.
+# Some test files have one of these in place of every label, because their labels are
+# secret; the datasets library writes "-1".
 _PLACEHOLDERS = frozenset({"", "-1", "-1.0"})
-# Names that an error lists.
-_SHOWN = 12
+# The most names, and the most files of a folder, that an error lists.
+_NAMES_SHOWN, _FILES_SHOWN = 12, 8
+
+
+def read_bytes(path: str) -> bytes:
+    """Return a file's content.
+
+    Args:
+        path: local or any that `tf.io.gfile` opens.
+
+    Raises:
+        ValueError: it is not there, or it is a folder.
+    """
+    try:
+        return storage.read_bytes(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        folder = os.path.dirname(path) or "."
+        found = f"there is no folder {folder!r}"
+        if storage.isdir(path):
+            found = "it is a folder"
+        elif storage.isdir(folder):
+            names = sorted(storage.listdir(folder))
+            found = f"its folder holds {', '.join(names[:_FILES_SHOWN]) or 'nothing'}"
+        raise ValueError(
+            f"{path} cannot be read ({found}): name a file that is there."
+        ) from error
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a UTF-8 file, without their ends; line 1 is the first.
+
+    Not splitlines(): texts may hold U+2028 and the like.
+
+    Raises:
+        ValueError: it is not there, a folder, or not UTF-8.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 at byte {error.start}: convert it to UTF-8."
+        ) from error
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +193,8 @@ def drop_placeholders(table: Table, names: Sequence[str]) -> Table:
 
 def shorten_names(names: Sequence[str]) -> str:
     """Return names for a message, the first ones if there are many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
 def unknown_label_error(table: Table, row: int, names: Sequence[str]) -> ValueError:
@@ -234,7 +282,7 @@ def _describe_lacking(path: str, line: int, row, place: Column) -> str:
 
 def _iterate_rows(path: str, file_format: Format) -> Iterator:
     """Yield (line from 1, list of cells or dict), blank lines left out."""
-    for number, line in enumerate(data_files.read_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         if file_format.kind == TSV:

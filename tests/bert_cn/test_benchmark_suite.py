@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from bert_cn.conversion import formats
-from bert_cn.finetuning import export
+from bert_cn.finetuning import output_folder
 from bert_cn.suite import model, runs
-from bert_cn.training import reporting
 from tests.conftest import REPOSITORY
 
 COMMAND = "bert_cn.benchmark_suite"
@@ -18,7 +17,7 @@ def test_the_suite_itself_is_without_tensorflow():
     program = (
         "import sys\n"
         "from bert_cn import benchmark_suite\n"
-        "from bert_cn.suite import plot, recipes, results, runs, tables\n"
+        "from bert_cn.suite import flags, plot, recipes, results, runs, tables\n"
         "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -33,8 +32,7 @@ def test_the_suite_itself_is_without_tensorflow():
 
 def test_files_of_the_commands_are_called_as_they_call_them():
     # Their modules import TensorFlow, so that the suite spells these itself.
-    assert runs.EVAL_RESULTS_FILE == reporting.EVAL_RESULTS_FILE
-    assert runs.MODEL_FOLDER == export.MODEL_FOLDER
+    assert runs.MODEL_FOLDER == output_folder.MODEL_FOLDER
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,10 @@ from tests.bert_cn import hosts
 
 COMMAND = "bert_cn.run_classifier"
 ROWS = 40
+OWN_TASK = (
+    *("--task=tsv", "--columns=text_a:text,label:kind", "--data_dir={0}/data"),
+    *("--max_seq_length=16", "--output_dir={0}/out"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +43,18 @@ def folder(build_bert, vocab_file, tmp_path_factory):
     return path
 
 
-def own_task(folder, *arguments):
-    return (
-        *("--task=tsv", "--text_a=text", "--label=kind", f"--data_dir={folder}/data"),
-        "--max_seq_length=16",
-        f"--output_dir={folder}/out",
-        *arguments,
-    )
+@pytest.fixture(scope="module")
+def run(run_command, folder):
+    """Run the own task with more flags; later ones override."""
+    return runs.own_run(run_command, COMMAND, folder, *OWN_TASK)
 
 
 @pytest.fixture(scope="module")
-def trained(run_command, folder):
-    done = run_command(
-        COMMAND,
-        *own_task(
-            folder,
-            f"--init_checkpoint={folder}/tf1",
-            *("--do_train", "--do_eval", "--do_predict"),
-            *("--train_batch_size=8", "--learning_rate=0.01", "--num_train_epochs=8"),
-            f"--cache_dir={folder}/cache",
-        ),
+def trained(run, folder):
+    done = run(
+        *("--init_checkpoint={0}/tf1", "--do_train", "--do_eval", "--do_predict"),
+        *("--train_batch_size=8", "--learning_rate=0.01", "--num_train_epochs=8"),
+        "--cache_dir={0}/cache",
     )
     assert done.returncode == 0, done.stderr
     predictions = (folder / "out" / "test_results.tsv").read_text()
@@ -97,9 +93,8 @@ def test_curves_show_training_and_dev(trained, folder):
     assert max(dev["accuracy"].values()) == pytest.approx(best)
 
 
-def test_trained_model_is_measured_and_asked_again(trained, many, folder):
-    _, results, predictions = trained
-    rows = [line.split("\t") for line in predictions.splitlines()]
+def test_predictions_are_the_likeliest_class_of_each_row(trained):
+    rows = [line.split("\t") for line in trained[2].splitlines()]
     assert rows[0] == ["index", "prediction", "0", "1"]
     assert [row[0] for row in rows[1:]] == ["0", "1"]
     for row in rows[1:]:
@@ -107,146 +102,181 @@ def test_trained_model_is_measured_and_asked_again(trained, many, folder):
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert row[1] == str(int(np.argmax(shares)))
 
-    again, half, odd = many[len(REFUSED) :][:3]
-    assert again.code == 0, again.error
+
+def test_trained_model_is_measured_and_asked_again(trained, run, folder):
+    _, results, predictions = trained
+    done = run("--do_eval", "--do_predict")
+    assert done.returncode == 0, done.stderr
     assert (folder / "out" / "test_results.tsv").read_text() == predictions
     found = runs.read_results(folder)
     for name, value in results.items():
         if name != "global_step":
             assert found[name] == pytest.approx(value, abs=1e-5), name
-    assert half.code == 0, half.error
+
+
+def test_bfloat16_measures_nearly_the_same(trained, run, folder):
+    done = run(
+        *("--do_eval", "--precision=mixed_bfloat16"),
+        *("--init_checkpoint={0}/out/best", "--output_dir={0}/half"),
+    )
+    assert done.returncode == 0, done.stderr
     loss = runs.read_results(folder, "half")["eval_loss"]
-    assert 1e-6 < abs(loss - results["eval_loss"]) < 0.05
-    assert odd.code == 0, odd.error
-    assert "Nothing is compared with the training file. " in odd.output
-    assert (folder / "predicted" / "test_results.tsv").read_text() == predictions
+    assert 1e-6 < abs(loss - trained[1]["eval_loss"]) < 0.05
 
 
-# Flags after those of an own task (later ones override), and what is said.
+def test_training_file_of_another_task_does_not_hinder_prediction(trained, run, folder):
+    (folder / "odd").mkdir()
+    (folder / "odd" / "train.tsv").write_text("sentence\tid\n国\t1\n")
+    test = (folder / "data" / "test.tsv").read_text()
+    (folder / "odd" / "test.tsv").write_text(test)
+    done = run(
+        *("--do_predict", "--data_dir={0}/odd"),
+        *("--init_checkpoint={0}/out/best", "--output_dir={0}/predicted"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Nothing is compared with the training file. " in done.stdout
+    assert (folder / "predicted" / "test_results.tsv").read_text() == trained[2]
+
+
+# Flags after those of an own task, and what is said.
 TRAIN = runs.TRAIN
-REFUSED = [
-    *runs.REFUSED,
-    (("--do_train", "--data_dir="), "--data_dir is empty: name the folder of the task"),
-    (("--do_train", "--task_name="), "--task_name is empty: name one of cola, "),
-    (
-        (*TRAIN, "--task_name=imdb", "--text_a=", "--label="),
+REFUSED = {
+    **runs.REFUSED,
+    "no data folder": (
+        ("--do_train", "--data_dir="),
+        "--data_dir is empty: name the folder of the task",
+    ),
+    "no task": (
+        ("--do_train", "--task_name="),
+        "--task_name is empty: name one of cola, ",
+    ),
+    "unknown task": (
+        (*TRAIN, "--task_name=imdb", "--columns="),
         "--task_name=imdb is unknown: it is one of cola, sst-2, mrpc, sts-b, qqp,",
     ),
-    ((*TRAIN, "--task_name=rte"), "--text_a is for --task_name=tsv or jsonl"),
-    (
-        (*TRAIN, "--task_name=rte", "--text_a=", "--label=", "--regression"),
+    "columns of a known task": (
+        (*TRAIN, "--task_name=rte"),
+        "--columns is for --task_name=tsv or jsonl",
+    ),
+    "scores of a known task": (
+        (*TRAIN, "--task_name=rte", "--columns=", "--regression"),
         "--regression is for --task_name=tsv or jsonl, and the files and labels of rte",
     ),
-    ((*TRAIN, "--label="), "--task_name=tsv needs --text_a and --label"),
-    ((*TRAIN, "--label=1"), "are all names of the first line (in JSON keys), or"),
-    ((*TRAIN, "--label=sort"), "train.tsv has no column 'sort'; its first line names"),
-    ((*TRAIN, "--train_file=empty.tsv"), "empty.tsv is empty: put one example"),
-    ((*TRAIN, "--train_file=no.tsv"), "no.tsv cannot be read (its folder holds"),
-    ((*TRAIN, "--train_file=../tf1"), "tf1 cannot be read (it is a folder): name a"),
-    ((*TRAIN, "--train_file=foreign.tsv"), f"foreign.tsv: 100.00{runs.UNREADABLE}"),
-    ((*TRAIN, "--train_file=nan.tsv"), "nan.tsv, line 3: the label 'NaN' is none"),
-    (
+    "no column of labels": (
+        (*TRAIN, "--columns=text_a:text"),
+        "--task_name=tsv needs label in --columns: add label:NAME, or the column's",
+    ),
+    "names and numbers": (
+        (*TRAIN, "--columns=text_a:text,label:1"),
+        "--columns has either names of the first line (in JSON keys), or, for TSV "
+        "without such a line, numbers from 0. Received: text_a:text,label:1.",
+    ),
+    "numbers for JSON": (
+        (*TRAIN, "--task_name=jsonl", "--columns=text_a:0,label:1"),
+        "--columns has numbers, but JSON has keys: write ROLE:KEY. Received: 0, 1.",
+    ),
+    "unknown role": (
+        (*TRAIN, "--columns=text_a:text,text_c:x"),
+        "--columns has ROLE:COLUMN with commas between, and each ROLE is one of "
+        "text_a, text_b, label, once. Received: 'text_c:x' in text_a:text,text_c:x.",
+    ),
+    "role named twice": (
+        (*TRAIN, "--columns=label:kind,label:text"),
+        "once. Received: 'label:text' in label:kind,label:text.",
+    ),
+    "role without a column": ((*TRAIN, "--columns=label"), "Received: 'label' in "),
+    "column that is not there": (
+        (*TRAIN, "--columns=text_a:text,label:sort"),
+        "train.tsv has no column 'sort'; its first line names",
+    ),
+    "empty file": (
+        (*TRAIN, "--train_file=empty.tsv"),
+        "empty.tsv is empty: put one example",
+    ),
+    "missing file": (
+        (*TRAIN, "--train_file=no.tsv"),
+        "no.tsv cannot be read (its folder holds",
+    ),
+    "folder as a file": (
+        (*TRAIN, "--train_file=../tf1"),
+        "tf1 cannot be read (it is a folder): name a",
+    ),
+    "unknown characters": (
+        (*TRAIN, "--train_file=foreign.tsv"),
+        f"foreign.tsv: 100.00{runs.UNREADABLE}",
+    ),
+    "label that is none": (
+        (*TRAIN, "--train_file=nan.tsv"),
+        "nan.tsv, line 3: the label 'NaN' is none",
+    ),
+    "unknown label": (
         (*TRAIN, "--do_eval", "--dev_file=unknown.tsv"),
         "unknown.tsv, line 2: the label '7' is unknown; the labels are 0, 1.",
     ),
-    (
+    "short vocabulary for a checkpoint": (
         (*TRAIN, "--vocab_file={0}/short.txt"),
         "short.txt' has 6 tokens, but the model in {0}/tf1",
     ),
-    (
+    "short vocabulary for a configuration": (
         (
-            *TRAIN,
-            "--init_checkpoint=",
+            *(*TRAIN, "--init_checkpoint=", "--vocab_file={0}/short.txt"),
             "--bert_config_file={0}/tf1/bert_config.json",
-            "--vocab_file={0}/short.txt",
         ),
         "short.txt' has 6 tokens, but the model of --bert_config_file={0}/tf1/",
     ),
-    (
+    "pretrained model to measure": (
         ("--do_eval", "--init_checkpoint={0}/tf1", "--output_dir={0}/new"),
         "/tf1' holds no fine-tuned classifier: pass --do_train, or",
     ),
-    (
+    "tagger to measure": (
         ("--do_eval", "--init_checkpoint={0}/tags", "--output_dir={0}/new"),
         "/tags' holds no fine-tuned classifier (its config.json says "
         "BertForTokenClassification): pass --do_train, or",
     ),
-    (
+    "model of another task": (
         (
-            *("--do_predict", "--task_name=mnli", "--text_a=", "--label="),
+            *("--do_predict", "--task_name=mnli", "--columns="),
             "--data_dir={0}/mnli",
         ),
         "/out/best' predicts 0, 1, and --task_name=mnli has contradiction, entailment,",
     ),
-    (
+    "model of scores": (
         ("--do_eval", "--init_checkpoint={0}/score", "--output_dir={0}/new"),
         "/score' predicts a score: pass --regression, or name a model that",
     ),
-    (
+    "another model in the folder": (
         ("--do_eval", "--init_checkpoint={0}/tf1"),
         "/out' holds a model and its results, which those of --init_checkpoint={0}/tf1",
     ),
-]
-
-
-# Then the trained model again.
-FINE = [
-    ("--do_eval", "--do_predict"),
-    (
-        *("--do_eval", "--precision=mixed_bfloat16"),
-        *("--init_checkpoint={0}/out/best", "--output_dir={0}/half"),
-    ),
-    # Beside a training file that is none of this task.
-    (
-        *("--do_predict", "--data_dir={0}/odd"),
-        *("--init_checkpoint={0}/out/best", "--output_dir={0}/predicted"),
-    ),
-    # A set of pairs with two files of dev and of test.
-    (
-        *(*TRAIN, "--task_name=mnli", "--text_a=", "--label=", "--data_dir={0}/mnli"),
-        *("--do_eval", "--do_predict", "--output_dir={0}/pairs"),
-    ),
-    # Scores of pairs, as JSON lines.
-    (
-        *(*TRAIN, "--task_name=jsonl", "--text_a=a", "--text_b=b", "--label=score"),
-        *("--regression", "--data_dir={0}/json", "--output_dir={0}/scores"),
-        *("--do_eval", "--do_predict", "--num_train_epochs=6"),
-        *("--train_batch_size=8", "--learning_rate=0.01"),
-    ),
-]
+}
 
 
 @pytest.fixture(scope="module")
-def many(trained, folder, vocab_file):
-    """Run all of `REFUSED` and `FINE`."""
-    runs.name_architecture(
-        folder / "out" / "best", folder / "tags", "BertForTokenClassification"
-    )
-    data = folder / "data"
-    runs.name_architecture(
-        folder / "out" / "best", folder / "score", "BertForSequenceClassification"
-    )
+def bad_files(trained, pairs, folder, vocab_file):
+    """Write the files and models that `REFUSED` names."""
+    best = folder / "out" / "best"
+    runs.name_architecture(best, folder / "tags", "BertForTokenClassification")
+    runs.name_architecture(best, folder / "score", "BertForSequenceClassification")
     config = folder / "score" / "config.json"
     values = {**json.loads(config.read_text()), "problem_type": "regression"}
     config.write_text(json.dumps(values))
-    (folder / "odd").mkdir()
-    (folder / "odd" / "train.tsv").write_text("sentence\tid\n国\t1\n")
-    (folder / "odd" / "test.tsv").write_text((data / "test.tsv").read_text())
+    data = folder / "data"
     (data / "empty.tsv").write_text("")
     (data / "unknown.tsv").write_text("kind\ttext\n7\t国\n")
     (data / "foreign.tsv").write_text(f"kind\ttext\n0\t{runs.FOREIGN}\n1\tЯ\n")
     (data / "nan.tsv").write_text("kind\ttext\n1\t国\nNaN\t京\n")
-    write_pairs(folder)
     tokens = vocab_file.read_text(encoding="utf-8").split("\n")
     (folder / "short.txt").write_text("\n".join(tokens[:6]) + "\n")
-    lines = [
-        own_task(folder, *flags) for flags in [*(flags for flags, _ in REFUSED), *FINE]
-    ]
-    return runs.run_many(COMMAND, folder, lines)
 
 
-def write_pairs(folder):
-    """MNLI's files, and pairs with scores as JSON lines."""
+@runs.each_of(REFUSED)
+def test_bad_command_line_is_refused(refused, bad_files, run, folder):
+    runs.assert_refused(run, refused, folder)
+
+
+@pytest.fixture(scope="module")
+def pairs(folder):
+    """MNLI's files, two of dev and of test."""
     (folder / "mnli").mkdir()
     kinds = ("contradiction", "entailment", "neutral")
     rows = [
@@ -258,20 +288,14 @@ def write_pairs(folder):
         (folder / "mnli" / f"{split}.tsv").write_text(labelled)
     (folder / "mnli" / "test_matched.tsv").write_text(f"{names}\n国\t京\n")
     (folder / "mnli" / "test_mismatched.tsv").write_text(f"{names}\n国\t京\n\n京\t国\n")
-    (folder / "json").mkdir()
-    lines = [
-        json.dumps(
-            {"a": "京国"[n % 2] + "使", "b": "语言用"[n % 3], "score": n % 2 * 2.5}
-        )
-        for n in range(24)
-    ]
-    for split in ("train", "dev", "test"):
-        (folder / "json" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_pairs_with_two_files_of_dev_and_test(many, folder):
-    done = many[len(REFUSED) + 3]
-    assert done.code == 0, done.error
+def test_pairs_with_two_files_of_dev_and_test(pairs, run, folder):
+    done = run(
+        *(*TRAIN, "--task_name=mnli", "--columns=", "--data_dir={0}/mnli"),
+        *("--do_eval", "--do_predict", "--output_dir={0}/pairs"),
+    )
+    assert done.returncode == 0, done.stderr
     results = runs.read_results(folder, "pairs")
     assert results["eval_majority_accuracy"] == pytest.approx(1 / 3)
     # Each has the same rows.
@@ -282,9 +306,25 @@ def test_pairs_with_two_files_of_dev_and_test(many, folder):
         assert [line.split("\t")[0] for line in lines[1:]] == ["0", "1"][:count]
 
 
-def test_scores_of_pairs_in_json_lines(many, folder):
-    done = many[len(REFUSED) + 4]
-    assert done.code == 0, done.error
+def test_scores_of_pairs_in_json_lines(run, folder):
+    (folder / "json").mkdir()
+    lines = [
+        json.dumps(
+            {"a": "京国"[n % 2] + "使", "b": "语言用"[n % 3], "score": n % 2 * 2.5}
+        )
+        for n in range(24)
+    ]
+    for split in ("train", "dev", "test"):
+        (folder / "json" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+    done = run(
+        *(*TRAIN, "--task_name=jsonl", "--columns=text_a:a,text_b:b,label:score"),
+        *("--regression", "--data_dir={0}/json", "--output_dir={0}/scores"),
+        *("--do_eval", "--do_predict", "--num_train_epochs=6"),
+        *("--train_batch_size=8", "--learning_rate=0.01"),
+    )
+
+    assert done.returncode == 0, done.stderr
     results = runs.read_results(folder, "scores")
     assert results["eval_spearman"] > 0.8
     assert results["test_spearman"] == pytest.approx(results["eval_spearman"])
@@ -299,21 +339,16 @@ def test_scores_of_pairs_in_json_lines(many, folder):
     assert config["problem_type"] == "regression"
 
 
-@pytest.mark.parametrize("number", range(len(REFUSED)))
-def test_bad_command_lines_are_refused(many, number, folder):
-    runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)
-
-
 @pytest.mark.slow
 def test_signal_to_one_host_ends_both_and_leaves_the_model(warm, folder):
-    flags = own_task(
-        folder,
-        *(f"--init_checkpoint={folder}/tf1", "--do_train", "--train_batch_size=8"),
-        *("--num_train_epochs=100000", f"--output_dir={folder}/hosts"),
-    )
-    processes = hosts.start_hosts(warm, COMMAND, [list(flags)] * 2)
+    flags = [
+        *(*OWN_TASK, "--init_checkpoint={0}/tf1", "--do_train", "--train_batch_size=8"),
+        *("--num_train_epochs=100000", "--output_dir={0}/hosts"),
+    ]
+    flags = [flag.replace("{0}", str(folder)) for flag in flags]
+    processes = hosts.start_hosts(warm, COMMAND, [flags] * 2)
     try:
-        # Both hosts train as soon as the chief has an epoch behind it.
+        # Both hosts train as soon as the chief has finished an epoch.
         for line in processes[0].follow_stdout():
             if line.startswith("epoch 1, "):
                 break

@@ -44,31 +44,27 @@ def folder(build_bert, vocab_file, tmp_path_factory):
     return path
 
 
-def arguments_of(folder, *arguments):
-    return (
-        *(f"--data_dir={folder}/data", "--max_seq_length=8"),
-        f"--output_dir={folder}/out",
-        *arguments,
-    )
+@pytest.fixture(scope="module")
+def run(run_command, folder):
+    """Run the command with the usual flags and others; later ones override."""
+    usual = ("--data_dir={0}/data", "--max_seq_length=8", "--output_dir={0}/out")
+    return runs.own_run(run_command, COMMAND, folder, *usual)
 
 
 @pytest.fixture(scope="module")
-def trained(run_command, folder):
-    done = run_command(
-        COMMAND,
-        *arguments_of(
-            folder,
-            *(f"--init_checkpoint={folder}/tf1", "--do_train", "--do_eval"),
-            *("--do_predict", "--train_batch_size=8", "--learning_rate=0.01"),
-            *("--num_train_epochs=14", f"--cache_dir={folder}/cache"),
-        ),
+def trained(run, folder):
+    done = run(
+        *("--init_checkpoint={0}/tf1", "--do_train", "--do_eval", "--do_predict"),
+        *("--train_batch_size=8", "--learning_rate=0.01", "--num_train_epochs=14"),
+        "--cache_dir={0}/cache",
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, runs.read_results(folder)
+    text = (folder / "out" / "test_results.tsv").read_text()
+    return done.stdout, runs.read_results(folder), text
 
 
-def test_training_leaves_results_predictions_and_a_model(trained, folder):
-    output, results = trained
+def test_training_leaves_results_and_a_model(trained, folder):
+    output, results, _ = trained
 
     # [CLS], [SEP] and at most 6 characters.
     assert "41 sentences, 0 of them cut to 8 tokens; 0.00% of the" in output
@@ -81,7 +77,9 @@ def test_training_leaves_results_predictions_and_a_model(trained, folder):
     assert list(config["id2label"].values()) == labels
     assert len(list((folder / "cache").iterdir())) == 3
 
-    text = (folder / "out" / "test_results.tsv").read_text()
+
+def test_predictions_hold_word_tag_and_predicted_tag(trained):
+    _, results, text = trained
     sentences = [part.splitlines() for part in text.split("\n\n")]
     rows = [[line.split("\t") for line in lines] for lines in sentences]
     assert [[row[0] for row in lines] for lines in rows] == [
@@ -95,83 +93,109 @@ def test_training_leaves_results_predictions_and_a_model(trained, folder):
     assert results["test_f1"] == seqeval.metrics.f1_score(gold, found)
 
 
-# Flags after the usual ones (later ones override), and what is said.
+# Flags after the usual ones, and what is said.
 TRAIN = runs.TRAIN
-REFUSED = [
-    *runs.REFUSED,
-    ((*TRAIN, "--data_dir="), "--data_dir is empty: name the folder of the files."),
-    ((*TRAIN, "--data_dir={0}"), "holds no train.txt (nor .tsv, .conll, .bio): name"),
-    ((*TRAIN, "--train_file=no.txt"), "no.txt cannot be read (its folder holds "),
-    ((*TRAIN, "--train_file=../tf1"), "tf1 cannot be read (it is a folder): name a"),
-    ((*TRAIN, "--train_file=foreign.txt"), f"foreign.txt: 100.00{runs.UNREADABLE}"),
-    ((*TRAIN, "--train_file=empty.txt"), "empty.txt is empty: put one word and its t"),
-    ((*TRAIN, "--train_file=plain.txt"), "line 1: there is no tag in column -1, the"),
-    ((*TRAIN, "--tag_column=3"), "train.txt, line 1: there is no tag in column 3, the"),
-    ((*TRAIN, "--word_column=1", "--tag_column=0"), "line 1: '"),
-    (
+REFUSED = {
+    **runs.REFUSED,
+    "no data folder": (
+        (*TRAIN, "--data_dir="),
+        "--data_dir is empty: name the folder of the files.",
+    ),
+    "folder without files": (
+        (*TRAIN, "--data_dir={0}"),
+        "holds no train.txt (nor .tsv, .conll, .bio): name the file by --train_file, ",
+    ),
+    "missing file": (
+        (*TRAIN, "--train_file=no.txt"),
+        "no.txt cannot be read (its folder holds ",
+    ),
+    "folder as a file": (
+        (*TRAIN, "--train_file=../tf1"),
+        "tf1 cannot be read (it is a folder): name a",
+    ),
+    "unknown characters": (
+        (*TRAIN, "--train_file=foreign.txt"),
+        f"foreign.txt: 100.00{runs.UNREADABLE}",
+    ),
+    "empty file": (
+        (*TRAIN, "--train_file=empty.txt"),
+        "empty.txt is empty: put one word and its t",
+    ),
+    "no tags": (
+        (*TRAIN, "--train_file=plain.txt"),
+        "line 1: there is no tag in column -1, the",
+    ),
+    "column that is not there": (
+        (*TRAIN, "--tag_column=3"),
+        "train.txt, line 1: there is no tag in column 3, the",
+    ),
+    "columns the other way round": (
+        (*TRAIN, "--word_column=1", "--tag_column=0"),
+        "line 1: '",
+    ),
+    "unknown tag": (
         (*TRAIN, "--do_eval", "--dev_file=unknown.txt"),
         "unknown.txt, line 2: the tag 'B-PER' is unknown; the tags are O, B-GPE, I-GPE",
     ),
-    (
+    "pretrained model to measure": (
         ("--do_eval", "--init_checkpoint={0}/tf1", "--output_dir={0}/new"),
         "/tf1' holds no fine-tuned token classifier: pass --do_train, or",
     ),
-    (
+    "classifier to measure": (
         ("--do_eval", "--init_checkpoint={0}/texts", "--output_dir={0}/new"),
         "/texts' holds no fine-tuned token classifier (its config.json says "
         "BertForSequenceClassification): pass --do_train, or",
     ),
-]
-# Then the trained model again: measured, measured with less room, and asked about text
-# without tags.
-FINE = [
-    ("--do_eval",),
-    ("--do_eval", "--max_seq_length=5"),
-    ("--do_predict", "--test_file=plain.txt"),
-]
+}
 
 
 @pytest.fixture(scope="module")
-def many(trained, folder):
-    """Run all of `REFUSED` and `FINE`."""
+def bad_files(trained, folder):
+    """Write the files and models that `REFUSED` names."""
     runs.name_architecture(
         folder / "out" / "best", folder / "texts", "BertForSequenceClassification"
     )
     (folder / "data" / "empty.txt").write_text("\n\n")
     (folder / "data" / "foreign.txt").write_text("Ж\tB-LOC\nЯ\tI-LOC\n")
     (folder / "data" / "unknown.txt").write_text("北\tB-LOC\n京\tB-PER\n")
-    lines = [
-        arguments_of(folder, *flags)
-        for flags in [*(flags for flags, _ in REFUSED), *FINE]
-    ]
-    return runs.run_many(COMMAND, folder, lines)
 
 
-@pytest.mark.parametrize("number", range(len(REFUSED)))
-def test_bad_command_lines_are_refused(many, number, folder):
-    runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)
+@runs.each_of(REFUSED)
+def test_bad_command_line_is_refused(refused, bad_files, run, folder):
+    runs.assert_refused(run, refused, folder)
 
 
-def test_trained_model_is_measured_and_asked_again(trained, many, folder):
-    measured, short, asked = many[len(REFUSED) :]
-    assert measured.code == 0, measured.error
-    assert f"  f1 = {trained[1]['eval_f1']:.4f}\n" in measured.output
-    assert "Its classifier predicts the same and is kept." in measured.output
-    assert short.code == 0, short.error
-    # Every sentence has 3 characters or more; what is behind them is lost as O.
+@pytest.fixture(scope="module")
+def measured(trained, run):
+    """What measuring the trained model again says."""
+    done = run("--do_eval")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_trained_model_is_measured_again(trained, measured):
+    assert f"  f1 = {trained[1]['eval_f1']:.4f}\n" in measured
+    assert "Its classifier predicts the same and is kept." in measured
+
+
+def test_words_after_the_cut_count_as_o(measured, run, folder):
+    done = run("--do_eval", "--max_seq_length=5")
+    assert done.returncode == 0, done.stderr
+    # Every sentence has 3 characters or more; those after the third are lost as O.
     dev = (folder / "data" / "dev.conll").read_text().strip().split("\n\n")
     cut = sum(len(lines.split("\n")) > 3 for lines in dev)
     assert cut > 0
-    assert (
-        f"12 sentences, {cut} of them cut to 5 tokens, whose other words"
-        in short.output
+    said = f"12 sentences, {cut} of them cut to 5 tokens, whose other words"
+    assert said in done.stdout
+    whole, short = (
+        float(re.search(r"recall = (\S+)", text)[1]) for text in (measured, done.stdout)
     )
-    recalls = [
-        float(re.search(r"recall = (\S+)", text.output)[1])
-        for text in (measured, short)
-    ]
-    assert recalls[1] < recalls[0]
-    assert asked.code == 0, asked.error
+    assert short < whole
+
+
+def test_text_without_tags_is_tagged(trained, run, folder):
+    done = run("--do_predict", "--test_file=plain.txt")
+    assert done.returncode == 0, done.stderr
     text = (folder / "out" / "test_results.tsv").read_text()
     rows = [line.split("\t") for line in text.splitlines()]
     assert [row[0] for row in rows] == ["北", "京", "", "词"]

@@ -42,25 +42,22 @@ def folder(build_bert, vocab_file, tmp_path_factory):
     return path
 
 
-def own_task(folder, *arguments):
-    return (
-        *("--task=tsv", "--text_a=one", "--text_b=two", "--label=score"),
-        *(f"--data_dir={folder}/data", "--max_seq_length=16", "--max_score=4"),
-        f"--output_dir={folder}/out",
-        *arguments,
+@pytest.fixture(scope="module")
+def run(run_command, folder):
+    """Run the own task with more flags; later ones override."""
+    return runs.own_run(
+        *(run_command, COMMAND, folder, "--task=tsv", "--data_dir={0}/data"),
+        *("--columns=text_a:one,text_b:two,label:score", "--max_seq_length=16"),
+        "--output_dir={0}/out",
     )
 
 
 @pytest.fixture(scope="module")
-def trained(run_command, folder):
-    done = run_command(
-        COMMAND,
-        *own_task(
-            folder,
-            *(f"--init_checkpoint={folder}/tf1", "--pooling=max", "--normalize"),
-            *("--do_train", "--do_eval", "--do_predict"),
-            *("--train_batch_size=8", "--learning_rate=0.01", "--num_train_epochs=6"),
-        ),
+def trained(run, folder):
+    done = run(
+        *("--init_checkpoint={0}/tf1", "--pooling=max", "--normalize"),
+        *("--do_train", "--do_eval", "--do_predict", MAX_SCORE),
+        *("--train_batch_size=8", "--learning_rate=0.01", "--num_train_epochs=6"),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, runs.read_results(folder)
@@ -97,63 +94,111 @@ def test_sentence_transformers_computes_the_same_cosines(trained, folder):
     np.testing.assert_allclose(ours, (first * second).sum(axis=1), atol=1e-4)
 
 
-# Flags after those of an own task (later ones override), and what is said.
+# Flags after those of an own task, and what is said.
 TRAIN = runs.TRAIN
-NLI = (*TRAIN, "--train_task=tsv", "--train_text_a=one", "--train_text_b=two")
-RANKING = (*NLI, "--objective=ranking", "--train_data_dir={0}/nli")
-REFUSED = [
-    *runs.REFUSED,
-    ((*TRAIN, "--data_dir="), "--data_dir is empty: name the folder of the task"),
-    ((*TRAIN, "--task_name="), "--task_name is empty: name the pairs to measure on"),
-    (
-        (*TRAIN, "--task_name=sst-2", "--text_a=", "--text_b=", "--label="),
+# Not among the usual flags, because a later flag cannot take it back.
+MAX_SCORE = "--max_score=4"
+SCORED = (*TRAIN, MAX_SCORE)
+NLI = (*TRAIN, "--train_task=tsv", "--train_columns=text_a:one,text_b:two")
+RANKING = (
+    *TRAIN,
+    "--train_task=tsv",
+    "--objective=ranking",
+    "--train_data_dir={0}/nli",
+)
+LABELLED = "--train_columns=text_a:one,text_b:two,label:"
+REFUSED = {
+    **{
+        name: ((*flags, MAX_SCORE), message)
+        for name, (flags, message) in runs.REFUSED.items()
+    },
+    "no data folder": (
+        (*TRAIN, "--data_dir="),
+        "--data_dir is empty: name the folder of the task",
+    ),
+    "no task": (
+        (*TRAIN, "--task_name="),
+        "--task_name is empty: name the pairs to measure on",
+    ),
+    "task without scores": (
+        (*TRAIN, "--task_name=sst-2", "--columns="),
         "--task_name=sst-2 does not suit --objective=cosine: name one of sts-b, sts-b-",
     ),
-    ((*TRAIN, "--task_name=sts-b"), "leave out --text_a and its like, or pass --task"),
-    ((*TRAIN, "--text_b="), "--task_name=tsv needs --text_b: name the column, or give"),
-    ((*TRAIN, "--train_text_a=one"), "--train_text_a is for --train_task_name: pass"),
-    (
-        (
-            *(*TRAIN, "--task_name=sts-b", "--text_a=", "--text_b=", "--label="),
-            "--train_file=a.tsv",
-        ),
+    "columns of a known task": (
+        (*TRAIN, "--task_name=sts-b"),
+        "leave out --columns, or pass --task_name=tsv",
+    ),
+    "no column of second texts": (
+        (*TRAIN, "--columns=text_a:one,label:score"),
+        "--task_name=tsv needs text_b in --columns: add text_b:NAME, or the column's",
+    ),
+    "training columns of no task": (
+        (*TRAIN, "--train_columns=text_a:one"),
+        "--train_columns is for --train_task_name: pass",
+    ),
+    "own file of a known task": (
+        (*TRAIN, "--task_name=sts-b", "--columns=", "--train_file=a.tsv"),
         "--train_file is for files of your own (--task_name=tsv or jsonl): pass that",
     ),
-    ((*NLI, "--train_negative=c"), "--train_negative is for --objective=ranking, inst"),
-    ((*TRAIN, "--nomax_score"), "--max_score is missing: name the score of two texts"),
-    ((*TRAIN, "--max_score=3"), "line 2: the score 4 is over --max_score=3, which a"),
-    ((*TRAIN, "--text_b=three"), "train.tsv has no column 'three'; its first line na"),
-    ((*TRAIN, "--label=two"), "is no number that a float32 can hold: correct"),
-    ((*TRAIN, "--max_score=nan"), "--max_score=nan is no number: give a finite one."),
-    ((*TRAIN, "--train_file=empty.tsv"), "empty.tsv is empty: put one example"),
-    ((*TRAIN, "--train_file=foreign.tsv"), f"foreign.tsv: 100.00{runs.UNREADABLE}"),
-    ((*RANKING, "--train_label=kind"), "line 2: the label 'same' is unknown to --obj"),
-    ((*RANKING, "--train_label=no"), "has no pair of class 1 or entailment, and --obj"),
-    ((*NLI, "--objective=softmax"), "--train_task_name=tsv needs --train_label: name"),
-    (
+    "negatives for cosines": (
+        (*NLI, "--train_columns=text_a:one,text_b:two,negative:c"),
+        "--train_columns has negative, which is for --objective=ranking, instead of l",
+    ),
+    "negatives beside labels": (
+        (*RANKING, f"{LABELLED}label,negative:three"),
+        "--train_columns has negative, which is for --objective=ranking, instead of l",
+    ),
+    "negatives to measure on": (
+        (*TRAIN, "--columns=text_a:one,text_b:two,negative:three"),
+        "each ROLE is one of text_a, text_b, label, once. Received: 'negative:three'",
+    ),
+    "no largest score": (TRAIN, "--max_score is missing: name the score of two texts"),
+    "score over the largest": (
+        (*TRAIN, "--max_score=3"),
+        "line 2: the score 4 is over --max_score=3, which a",
+    ),
+    "column that is not there": (
+        (*SCORED, "--columns=text_a:one,text_b:three,label:score"),
+        "train.tsv has no column 'three'; its first line na",
+    ),
+    "texts as scores": (
+        (*SCORED, "--columns=text_a:one,text_b:two,label:two"),
+        "is no number that a float32 can hold: correct",
+    ),
+    "largest score that is no number": (
+        (*TRAIN, "--max_score=nan"),
+        "--max_score=nan is no number: give a finite one.",
+    ),
+    "empty file": (
+        (*SCORED, "--train_file=empty.tsv"),
+        "empty.tsv is empty: put one example",
+    ),
+    "unknown characters": (
+        (*SCORED, "--train_file=foreign.tsv"),
+        f"foreign.tsv: 100.00{runs.UNREADABLE}",
+    ),
+    "unknown class": (
+        (*RANKING, f"{LABELLED}kind"),
+        "line 2: the label 'same' is unknown to --obj",
+    ),
+    "no positives": (
+        (*RANKING, f"{LABELLED}no"),
+        "has no pair of class 1 or entailment, and --obj",
+    ),
+    "no classes": (
+        (*NLI, "--objective=softmax"),
+        "--train_task_name=tsv needs label in --train_columns: add label:NAME",
+    ),
+    "unknown pooling": (
         ("--do_eval", "--init_checkpoint={0}/pooled", "--output_dir={0}/new"),
         "pooled' pools by lasttoken, which is not known here: choose mean, cls, max",
     ),
-]
-# Then four runs that go well, in the same process: their standard output is asked.
-FINE = [
-    (*RANKING, "--train_label=label", "--output_dir={0}/ranked", "--do_eval"),
-    (*RANKING, "--train_negative=three", "--output_dir={0}/triples"),
-    (*RANKING, "--objective=softmax", "--train_label=label", "--output_dir={0}/soft"),
-    # Training pairs without scores beside a dev set with scores, all in --data_dir.
-    (
-        *(*NLI, "--objective=ranking", "--data_dir={0}/unscored", "--do_eval"),
-        "--output_dir={0}/free",
-    ),
-]
+}
 
 
 @pytest.fixture(scope="module")
-def many(trained, folder):
-    """Run all of `REFUSED` and `FINE`."""
-    (folder / "data" / "empty.tsv").write_text("")
-    foreign = f"{NAMES}{runs.FOREIGN}\t{runs.FOREIGN}\t4\nЯ\tЯ\t0\n"
-    (folder / "data" / "foreign.tsv").write_text(foreign)
+def nli(folder):
+    """Write pairs with classes and triples."""
     (folder / "nli").mkdir()
     (folder / "nli" / "train.tsv").write_text(
         "one\ttwo\tthree\tlabel\tkind\tno\n"
@@ -162,15 +207,14 @@ def many(trained, folder):
         "京使\t京用\t国语\tentailment\tsame\tneutral\n"
         "京使\t语言\t国语\tneutral\tsame\tneutral\n"
     )
-    unscored = folder / "unscored"
-    unscored.mkdir()
-    (unscored / "train.tsv").write_text("one\ttwo\n国使\t国用\n京使\t京用\n")
-    (unscored / "dev.tsv").write_text(
-        NAMES + "国使\t国用\t4\n国语\t京用\t0\n京语\t京用\t4\n"
-    )
-    # Results of an earlier model, which the new one replaces.
-    (folder / "triples").mkdir()
-    (folder / "triples" / "eval_results.txt").write_text("eval_spearman = 1.0\n")
+
+
+@pytest.fixture(scope="module")
+def bad_files(trained, nli, folder):
+    """Write the files and models that `REFUSED` names."""
+    (folder / "data" / "empty.tsv").write_text("")
+    foreign = f"{NAMES}{runs.FOREIGN}\t{runs.FOREIGN}\t4\nЯ\tЯ\t0\n"
+    (folder / "data" / "foreign.tsv").write_text(foreign)
     pooled = folder / "pooled"
     pooled.mkdir()
     for path in (folder / "out" / "best").iterdir():
@@ -179,35 +223,55 @@ def many(trained, folder):
     (pooled / "1_Pooling").mkdir()
     settings = {"embedding_dimension": 12, "pooling_mode": "lasttoken"}
     (pooled / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-    lines = [
-        list(own_task(folder, *flags))
-        for flags in [*(flags for flags, _ in REFUSED), *FINE]
-    ]
-    for line in lines:
-        if "--nomax_score" in line:
-            line[:] = [each for each in line if "max_score" not in each]
-    return runs.run_many(COMMAND, folder, lines)
 
 
-@pytest.mark.parametrize("number", range(len(REFUSED)))
-def test_bad_command_lines_are_refused(many, number, folder):
-    runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)
+@runs.each_of(REFUSED)
+def test_bad_command_line_is_refused(refused, bad_files, run, folder):
+    runs.assert_refused(run, refused, folder)
 
 
-def test_other_objectives_train_on_their_own_data(many, folder):
-    (ranked, triples, soft, free) = many[len(REFUSED) :]
-    for done in (ranked, triples, soft, free):
-        assert done.code == 0, done.error
+def test_ranking_learns_from_pairs_with_classes(nli, run, folder):
+    done = run(*(*RANKING, f"{LABELLED}label", "--output_dir={0}/ranked", "--do_eval"))
+    assert done.returncode == 0, done.stderr
     # 国使 has one contradiction, 京使 none.
-    assert "2 of 4 pairs mean the same; 1 of them have a negative." in ranked.output
-    assert "; dev: spearman " in ranked.output
-    assert "train.tsv: 2 pairs, 0 texts cut" in ranked.output
-    assert "train.tsv: 4 pairs, 0 texts cut" in triples.output
-    assert "train.tsv: 4 pairs, 0 texts cut" in soft.output
-    assert "1 of 3 pairs stand word for word in" in free.output
-    for name in ("ranked", "triples", "soft", "free"):
-        assert (folder / name / "best" / "modules.json").exists()
+    assert "2 of 4 pairs mean the same; 1 of them have a negative." in done.stdout
+    assert "; dev: spearman " in done.stdout
+    assert "train.tsv: 2 pairs, 0 texts cut" in done.stdout
+    assert (folder / "ranked" / "best" / "modules.json").exists()
+
+
+def test_ranking_learns_from_triples_and_replaces_old_results(nli, run, folder):
+    (folder / "triples").mkdir()
+    (folder / "triples" / "eval_results.txt").write_text("eval_spearman = 1.0\n")
+    columns = "--train_columns=text_a:one,text_b:two,negative:three"
+    done = run(*RANKING, columns, "--output_dir={0}/triples")
+    assert done.returncode == 0, done.stderr
+    assert "train.tsv: 4 pairs, 0 texts cut" in done.stdout
+    assert (folder / "triples" / "best" / "modules.json").exists()
     assert not (folder / "triples" / "eval_results.txt").exists()
+
+
+def test_softmax_learns_from_classes(nli, run, folder):
+    flags = ("--objective=softmax", f"{LABELLED}label", "--output_dir={0}/soft")
+    done = run(*RANKING, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "train.tsv: 4 pairs, 0 texts cut" in done.stdout
+    assert (folder / "soft" / "best" / "modules.json").exists()
+
+
+def test_pairs_without_scores_train_beside_a_dev_set_with_scores(run, folder):
+    unscored = folder / "unscored"
+    unscored.mkdir()
+    (unscored / "train.tsv").write_text("one\ttwo\n国使\t国用\n京使\t京用\n")
+    scored = "国使\t国用\t4\n国语\t京用\t0\n京语\t京用\t4\n"
+    (unscored / "dev.tsv").write_text(NAMES + scored)
+    done = run(
+        *(*NLI, "--objective=ranking", "--data_dir={0}/unscored", "--do_eval"),
+        "--output_dir={0}/free",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 pairs stand word for word in" in done.stdout
+    assert (folder / "free" / "best" / "modules.json").exists()
 
 
 def find_minilm() -> pathlib.Path:

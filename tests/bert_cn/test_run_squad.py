@@ -60,35 +60,39 @@ def folder(build_bert, vocab_file, tmp_path_factory):
     return path
 
 
-def squad(folder, *arguments):
-    return (
-        *(f"--train_file={folder}/train.json", f"--predict_file={folder}/dev.json"),
+@pytest.fixture(scope="module")
+def run(run_command, folder):
+    """Run the command with the usual flags and others; later ones override."""
+    return runs.own_run(
+        *(run_command, COMMAND, folder),
+        *("--train_file={0}/train.json", "--predict_file={0}/dev.json"),
         *("--version_2_with_negative", "--max_seq_length=12", "--max_query_length=2"),
         *("--doc_stride=4", "--max_answer_length=4", "--n_best_size=5"),
-        f"--output_dir={folder}/out",
-        *arguments,
+        "--output_dir={0}/out",
     )
 
 
 @pytest.fixture(scope="module")
-def trained(run_command, folder):
-    done = run_command(
-        COMMAND,
-        *squad(
-            folder,
-            f"--init_checkpoint={folder}/tf1",
-            *("--do_train", "--do_eval", "--do_predict"),
-            *("--train_batch_size=8", "--learning_rate=0.01", "--num_train_epochs=8"),
-            f"--cache_dir={folder}/cache",
-        ),
+def trained(run, folder):
+    done = run(
+        *("--init_checkpoint={0}/tf1", "--do_train", "--do_eval", "--do_predict"),
+        *("--train_batch_size=8", "--learning_rate=0.01", "--num_train_epochs=8"),
+        "--cache_dir={0}/cache",
     )
     assert done.returncode == 0, done.stderr
-    predictions = json.loads((folder / "out" / "predictions.json").read_text())
-    return done.stdout, runs.read_results(folder), predictions
+    return done.stdout, runs.read_results(folder), read_answers(folder)
 
 
-def test_training_learns_and_leaves_its_files(trained, folder):
-    output, results, predictions = trained
+def read_answers(folder, name="out"):
+    """Read predictions.json, null_odds.json and nbest_predictions.json."""
+    files = ("predictions", "null_odds", "nbest_predictions")
+    return tuple(
+        json.loads((folder / name / f"{file}.json").read_text()) for file in files
+    )
+
+
+def test_training_learns(trained):
+    output, results, _ = trained
 
     assert "train.json: 60 questions on 60 contexts, 20 without an answer." in output
     assert "train.json: 1 answers do not stand at their offset; 1 were found" in output
@@ -97,6 +101,9 @@ def test_training_learns_and_leaves_its_files(trained, folder):
     assert results["eval_always_no_answer"] == pytest.approx(100 * 4 / 13)
     assert results["eval_f1"] >= 60
     assert results["eval_exact"] <= results["eval_f1"]
+
+
+def test_training_leaves_its_files(trained, folder):
     out = folder / "out"
     assert sorted(path.name for path in out.iterdir()) == [
         *("answers.tsv", "best", "eval_results.txt", "nbest_predictions.json"),
@@ -108,9 +115,12 @@ def test_training_learns_and_leaves_its_files(trained, folder):
     assert rows[1].startswith("train0\t北京\t")
     config = json.loads((out / "best" / "config.json").read_text())
     assert config["architectures"] == ["BertForQuestionAnswering"]
+    assert len(list((folder / "cache").iterdir())) == 2
+
+
+def test_answers_are_slices_of_their_context_or_none(trained, folder):
+    _, results, (predictions, odds, n_best) = trained
     threshold = results["eval_null_threshold"]
-    odds = json.loads((out / "null_odds.json").read_text())
-    n_best = json.loads((out / "nbest_predictions.json").read_text())
     data = json.loads((folder / "dev.json").read_text())["data"][0]["paragraphs"]
     contexts = {each["qas"][0]["id"]: each["context"] for each in data}
     assert list(predictions) == list(odds) == list(n_best) == list(contexts)
@@ -123,23 +133,17 @@ def test_training_learns_and_leaves_its_files(trained, folder):
                 assert entry["text"] == cut
         shares = [entry["probability"] for entry in n_best[name]]
         assert sum(shares) == pytest.approx(1)
-    assert len(list((folder / "cache").iterdir())) == 2
 
 
-def test_trained_model_answers_again_and_keeps_its_threshold(trained, many, folder):
-    done, english, torn = many[len(REFUSED) :]
-
-    assert torn.code == 0, torn.error
-    n_best = json.loads((folder / "torn" / "nbest_predictions.json").read_text())
-    assert "北\ud83d京" in [entry["text"] for entry in n_best["a"]]
-    assert done.code == 0, done.error
-    assert english.code == 0, english.error
-    assert "Exact match and F1 as squad2.0 defines them." in english.output
-    assert "Its head finds answers and is kept." in done.output
-    # It has none, and no use for one.
-    assert "It has no" not in done.output
-    again = json.loads((folder / "out" / "predictions.json").read_text())
-    assert again == trained[2]
+def test_trained_model_answers_again_with_the_threshold_that_it_kept(
+    trained, run, folder
+):
+    done = run("--do_predict")
+    assert done.returncode == 0, done.stderr
+    assert "Its head finds answers and is kept." in done.stdout
+    # It has no pooler, and no use for one.
+    assert "It has no" not in done.stdout
+    assert read_answers(folder) == trained[2]
     results = runs.read_results(folder)
     for name, value in trained[1].items():
         if name not in ("global_step", "eval_null_threshold"):
@@ -147,7 +151,31 @@ def test_trained_model_answers_again_and_keeps_its_threshold(trained, many, fold
             assert results[name] == pytest.approx(value), name
 
 
-# Flags after those of `squad` (later ones override), and what is said.
+def test_metric_is_that_of_the_language_of_dev(trained, run, folder):
+    english = [("a", "bert?", "The bert cafe s.", [("cafe", 9)], {})]
+    write_file(folder / "english.json", english)
+    done = run(
+        *("--do_eval", "--do_predict", "--dev_file={0}/english.json"),
+        *("--init_checkpoint={0}/out/best", "--output_dir={0}/english"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Exact match and F1 as squad2.0 defines them." in done.stdout
+    found = {name.partition("_")[0] for name in runs.read_results(folder, "english")}
+    assert found == {"eval", "predict", "global"}
+
+
+def test_half_of_a_surrogate_pair_is_written(trained, run, folder):
+    write_file(folder / "torn.json", [("a", "是", "北\ud83d京", None, {})])
+    done = run(
+        *("--do_predict", "--init_checkpoint={0}/out/best", "--output_dir={0}/torn"),
+        "--predict_file={0}/torn.json",
+    )
+    assert done.returncode == 0, done.stderr
+    _, _, n_best = read_answers(folder, "torn")
+    assert "北\ud83d京" in [entry["text"] for entry in n_best["a"]]
+
+
+# Training files: what they hold, and what is said.
 FILES = {
     "no_json": ("{", "no_json.json is no JSON file ("),
     "deep": ("[" * 100_000, "deep.json is no JSON file (maximum recursion depth"),
@@ -214,85 +242,69 @@ FILES = {
         "pass --version_2_with_negative.",
     ),
 }
+# Flags after the usual ones, and what is said.
 TRAIN = runs.TRAIN
-REFUSED = [
-    *runs.REFUSED,
-    (
+REFUSED = {
+    **runs.REFUSED,
+    "no training file": (
         ("--do_train", "--train_file="),
         "--train_file is empty, and --do_train needs it: name the questions to learn",
     ),
-    (
+    "no file to answer": (
         ("--do_predict", "--predict_file="),
         "--predict_file is empty, and --do_predict needs it: name the questions.",
     ),
-    (
+    "no file to measure on": (
         ("--do_eval", "--predict_file="),
         "--dev_file is empty, and --do_eval needs it: name the questions to measure on",
     ),
-    (
+    "no room for a context": (
         (*TRAIN, "--max_query_length=9"),
-        "--max_seq_length=12 leaves no room for a context behind --max_query_length=9",
+        "--max_seq_length=12 leaves no room for a context after --max_query_length=9",
     ),
-    (
+    "threshold without negatives": (
         (*TRAIN, "--noversion_2_with_negative", "--null_score_diff_threshold=1"),
         "--null_score_diff_threshold is for questions without an answer: pass",
     ),
-    (
+    "missing file": (
         (*TRAIN, "--train_file={0}/missing.json"),
         "missing.json cannot be read (its folder holds ",
     ),
-    (
+    "folder as a file": (
         (*TRAIN, "--train_file={0}"),
         " cannot be read (it is a folder): name a file that",
     ),
-    (
+    "missing folder": (
         (*TRAIN, "--train_file={0}/none/train.json"),
         "cannot be read (there is no folder '{0}/none'): name a file that is there.",
     ),
-    (
+    "dev without answers": (
         (*TRAIN, "--do_eval", "--dev_file={0}/test.json"),
         "test.json has questions that do not say their answers, so --do_eval cannot",
     ),
-    (
+    "no answer found": (
         (*TRAIN, "--train_file={0}/all_lost.json", "--skip_bad_answers"),
         "all_lost.json, question 'a': its context does not hold the answer '国' (1 "
         "of 1 questions",
     ),
-    (
+    "pretrained model to ask": (
         ("--do_predict", "--init_checkpoint={0}/tf1", "--output_dir={0}/new"),
         "/tf1' holds no model fine-tuned for answers: pass --do_train, or",
     ),
-    *(
-        (
+    **{
+        name: (
             (*TRAIN, f"--train_file={{0}}/{name}.json")
             + (("--noversion_2_with_negative",) if name == "only_negative" else ()),
             message,
         )
         for name, (_, message) in FILES.items()
-    ),
-]
-
-
-# Then the trained model again: without --do_eval the threshold is the one kept with it;
-# and measured on another language than that of the questions it is to answer.
-FINE = [
-    ("--do_predict",),
-    (
-        *("--do_eval", "--do_predict", "--dev_file={0}/english.json"),
-        *("--init_checkpoint={0}/out/best", "--output_dir={0}/english"),
-        "--predict_file={0}/dev.json",
-    ),
-    # A context with one half of a surrogate pair, which no UTF-8 file can hold.
-    (
-        *("--do_predict", "--init_checkpoint={0}/out/best", "--output_dir={0}/torn"),
-        "--predict_file={0}/torn.json",
-    ),
-]
+    },
+}
 
 
 @pytest.fixture(scope="module")
-def many(trained, folder):
-    """Run all of `REFUSED` and `FINE`."""
+def bad_files(trained, folder):
+    """Write the files that `REFUSED` names."""
     for name, (values, _) in FILES.items():
         path = folder / f"{name}.json"
         if isinstance(values, list) and isinstance(values[0], tuple):
@@ -301,15 +313,8 @@ def many(trained, folder):
             path.write_text(values if isinstance(values, str) else json.dumps(values))
     lost = [("a", "?", "北京", [("国", 0)], {})]
     write_file(folder / "all_lost.json", lost)
-    english = [("a", "bert?", "The bert cafe s.", [("cafe", 9)], {})]
-    write_file(folder / "english.json", english)
-    write_file(folder / "torn.json", [("a", "是", "北\ud83d京", None, {})])
-    lines = [
-        squad(folder, *flags) for flags in [*(flags for flags, _ in REFUSED), *FINE]
-    ]
-    return runs.run_many(COMMAND, folder, lines)
 
 
-@pytest.mark.parametrize("number", range(len(REFUSED)))
-def test_bad_command_lines_are_refused(many, number, folder):
-    runs.assert_refused(COMMAND, many[number], REFUSED[number][1], folder)
+@runs.each_of(REFUSED)
+def test_bad_command_line_is_refused(refused, bad_files, run, folder):
+    runs.assert_refused(run, refused, folder)

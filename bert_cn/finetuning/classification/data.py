@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning import tables, warm_start
+from bert_cn.finetuning import output_folder, tables, warm_start
 from bert_cn.finetuning.classification import model, tasks
 from data_prep import storage
 
-# Of a size that int() takes.
+# No longer than int() takes.
 _WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
-# What pandas and JSON write for a number that is missing, and half a character.
+# Pandas and JSON write NaN for a number that is missing; the others are half a
+# character.
 _NO_LABEL = re.compile(r"(?i)^nan$|[\ud800-\udfff]")
 _ROWS_TO_JUDGE = 10
 
@@ -26,13 +27,26 @@ class Split:
     Attributes:
         name: train, dev or test; with "_2" for a second file of dev or test.
         table: its rows.
-        labels: class ids, int32 [rows], or scores, float32 [rows]; None where the file
+        labels: class ids, int32 [rows], or scores, float32 [rows]; None if the file
             has none.
     """
 
     name: str
     table: tables.Table
     labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.table.path
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the right answers are known."""
+        return self.labels is not None
 
 
 def read_tables(
@@ -43,7 +57,7 @@ def read_tables(
     Args:
         task: whose files.
         data_dir: their folder.
-        names: of `tasks.SPLITS`.
+        names: some of `tables.SPLITS`.
 
     Raises:
         ValueError: see `tables.read_table`.
@@ -56,48 +70,49 @@ def read_tables(
                 os.path.join(data_dir, file),
                 layout.columns_of(name),
                 layout.file_format,
-                needs_label=name != tasks.TEST,
+                needs_label=name != tables.TEST,
                 dropped_labels=task.dropped_labels,
             )
     return found
 
 
 def read_seen(task: tasks.Task, data_dir: str) -> Split | None:
-    """Read the texts of the training file, to tell which examples stand there too.
+    """Read the texts of the training file, to tell which examples also stand there.
 
     Args:
         task: whose file.
         data_dir: its folder.
 
     Returns:
-        The split, without labels; None if there is no such file, or it cannot be read,
+        The split, without labels; None if the file does not exist, or cannot be read,
         which is printed.
     """
     layout = task.find_layout(data_dir)
     path = os.path.join(data_dir, layout.train)
     if not storage.exists(path):
         return None
-    columns = dataclasses.replace(layout.columns_of(tasks.TRAIN), label=None)
+    columns = dataclasses.replace(layout.columns_of(tables.TRAIN), label=None)
     try:
         table = tables.read_table(path, columns, layout.file_format, needs_label=False)
     except ValueError as error:
         print(f"Nothing is compared with the training file. {error}", flush=True)
         return None
-    return Split(tasks.TRAIN, table, None)
+    return Split(tables.TRAIN, table, None)
 
 
 def find_labels(task: tasks.Task, read: dict[str, tables.Table]) -> model.Labels:
     """Return what the task predicts.
 
-    That is what the table of tasks says, or else what stands in the training file,
-    sorted, by value if all are whole numbers, and printed: another column would show.
+    The table of tasks says it. For a user's own files it is what stands in the training
+    file, sorted, by value if all labels are whole numbers; it is printed, so that a
+    wrong column is noticed.
 
     Raises:
-        ValueError: there is a single class only, or a label is NaN or no text.
+        ValueError: there is only one class, or a label is NaN or no text.
     """
     if task.labels is not None:
         return model.Labels(task.labels)
-    train = read[tasks.TRAIN]
+    train = read[tables.TRAIN]
     _refuse_no_label(train)
     found = sorted(set(train.labels))
     if all(_WHOLE_NUMBER.fullmatch(label) for label in found):
@@ -105,7 +120,7 @@ def find_labels(task: tasks.Task, read: dict[str, tables.Table]) -> model.Labels
     if len(found) < 2:
         raise ValueError(
             f"{train.path} has a single label, {found[0]!r}: nothing can be learned "
-            "from it; check --label."
+            "from it; check --columns."
         )
     print(
         f"{train.path}: {len(found)} classes, {tables.shorten_names(found)}."
@@ -113,6 +128,30 @@ def find_labels(task: tasks.Task, read: dict[str, tables.Table]) -> model.Labels
         flush=True,
     )
     return model.Labels(tuple(found))
+
+
+def load_labels(task: tasks.Task, checkpoint: str) -> model.Labels:
+    """Return what a fine-tuned model predicts.
+
+    Raises:
+        ValueError: the checkpoint is no classifier, or predicts something else than
+            the task has.
+    """
+    trained = model.read_labels(checkpoint)
+    if trained is None:
+        raise output_folder.no_model_error(checkpoint, "fine-tuned classifier")
+    if task.labels is not None and trained.names != task.labels:
+        raise ValueError(
+            f"{checkpoint!r} predicts {', '.join(trained.names) or 'a score'}, and "
+            f"--task_name={task.name} has {', '.join(task.labels) or 'a score'}: name "
+            "a model of this task, or pass --do_train."
+        )
+    if task.labels is None and trained.is_regression:
+        raise ValueError(
+            f"{checkpoint!r} predicts a score: pass --regression, or name a model that "
+            "predicts classes."
+        )
+    return trained
 
 
 def _refuse_no_label(table: tables.Table) -> None:
@@ -134,7 +173,7 @@ def _suggest_header(table: tables.Table) -> str:
         return ""
     return (
         f" {label!r} is the label of line 1 alone: if that line holds the names of "
-        "columns, pass --text_a and --label by name."
+        "columns, name columns in --columns instead of numbers."
     )
 
 
@@ -152,12 +191,12 @@ def _suggest_scores(labels: Sequence[str]) -> str:
 def number_labels(name: str, table: tables.Table, labels: model.Labels) -> Split:
     """Turn the labels of a file into ids or scores.
 
-    Of a test file, placeholders such as "-1" are no labels.
+    Placeholders such as "-1" in a test file are no labels.
 
     Raises:
         ValueError: a label is no class or no number.
     """
-    if name.startswith(tasks.TEST):
+    if name.startswith(tables.TEST):
         table = tables.drop_placeholders(table, labels.names)
     if table.labels is None:
         return Split(name, table, None)
@@ -178,7 +217,7 @@ def _parse_score(table: tables.Table, index: int) -> float:
         value = float(table.labels[index])
     except ValueError:
         value = np.nan
-    # As a float32, which is what is learned.
+    # A float32 is learned.
     if not abs(value) <= np.finfo(np.float32).max:
         raise ValueError(
             f"{table.path}, line {table.lines[index]}: the score "
@@ -194,7 +233,7 @@ def encode_split(
     max_seq_length: int,
     cache_dir: str,
 ) -> features_lib.Features:
-    """Return the features of a split, from the cache if they are there.
+    """Return the features of a split, from the cache if it has them.
 
     Labels are not cached: they are quick to number, and belong to the run.
     """

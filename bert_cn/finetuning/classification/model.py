@@ -9,8 +9,8 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from bert_cn.finetuning import export, heads, training, warm_start
 from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import heads, output_folder, training, warm_start
 from bert_cn.model import pretraining_model
 
 LABEL = "label"
@@ -58,14 +58,14 @@ class Labels:
 
 def read_labels(folder: str) -> Labels | None:
     """Return what a fine-tuned folder predicts; None if it has no such head."""
-    head = export.read_head(folder, _HEAD, ARCHITECTURE)
+    head = output_folder.read_head(folder, _HEAD, ARCHITECTURE)
     if head is None:
         return None
     num_outputs = len(head[_HEAD[0]])
-    problem = export.read_settings(folder).get("problem_type")
+    problem = output_folder.read_settings(folder).get("problem_type")
     if problem == "regression" or num_outputs == 1:
         return Labels(())
-    return Labels(export.read_class_names(folder, num_outputs))
+    return Labels(output_folder.read_class_names(folder, num_outputs))
 
 
 class Classifier:
@@ -93,7 +93,7 @@ class Classifier:
         folder = self._start.source
         if self._start.bert is None or read_labels(folder) != self._labels:
             return
-        head = export.read_head(folder, _HEAD, ARCHITECTURE)
+        head = output_folder.read_head(folder, _HEAD, ARCHITECTURE)
         heads.assign_dense(self._head, head)
         print("Its classifier predicts the same and is kept.", flush=True)
 
@@ -125,4 +125,6 @@ class Classifier:
         """Write the model as it is as a folder of transformers."""
         head = heads.read_dense(self._head)
         bert = warm_start.read_back(self._encoder, self._start)
-        export.write_model(folder, bert, ARCHITECTURE, head, self._labels.settings())
+        output_folder.write_model(
+            folder, bert, ARCHITECTURE, head, self._labels.settings()
+        )

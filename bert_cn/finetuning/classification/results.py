@@ -1,29 +1,85 @@
-"""What a classifier is measured by, and the files that say it."""
+"""The metrics of a classifier, and its file of predictions."""
 
-import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.special
 
-from bert_cn.finetuning import batches, metrics, output_folder, training
 from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import metrics, results, tables, training
 from bert_cn.finetuning.classification import data as classification_data
 from bert_cn.finetuning.classification import model, tasks
-from data_prep import storage
-
-_PREFIXES = {tasks.DEV: "eval"}
 
 
-class Reporter:
-    """Measures a classifier on the splits of a run.
+class SplitReporter(results.Reporter):
+    """Compares one number for each text or pair with its label.
+
+    Metrics called unseen_... leave out the examples that also stand in the training
+    file.
 
     Args:
-        trainer: whose learner is a classifier's.
-        task: says what is measured.
-        labels: says what is predicted.
-        data: split name -> rows and labels.
+        trainer: its learner is the model's.
+        names: of `metrics.METRICS`.
+        main_names: the metrics of them whose mean decides.
+        data: split name -> texts and labels.
         features: split name -> features.
-        output_dir: for predictions.
+        output_dir: the folder for predictions.
+    """
+
+    def __init__(
+        self,
+        trainer: training.Trainer,
+        names: Sequence[str],
+        main_names: Sequence[str],
+        data: Mapping[str, classification_data.Split],
+        features: Mapping[str, features_lib.Features],
+        output_dir: str,
+    ):
+        super().__init__(trainer, data, features, output_dir)
+        self.main_metric = metrics.main_name(main_names)
+        self._names, self._main_names = names, main_names
+
+    def decide(self, outputs: results.Outputs) -> np.ndarray:
+        """Return class ids, int [rows], or scores, float [rows]."""
+        raise NotImplementedError
+
+    def compute(
+        self, data: classification_data.Split, outputs: results.Outputs
+    ) -> dict[str, float]:
+        """Return the metrics of a split."""
+        return self._compare(data.labels, self.decide(outputs))
+
+    def compute_more(
+        self, data: classification_data.Split, outputs: results.Outputs
+    ) -> dict[str, float]:
+        """Return the metrics of the examples that the training file does not hold."""
+        train = self._data.get(tables.TRAIN)
+        if train is None:
+            return {}
+        unseen = classification_data.find_unseen(data, train.table)
+        if unseen.all() or unseen.sum() < 2:
+            return {}
+        print(
+            f"{data.path}: {(~unseen).sum()} of {len(unseen)} {self.noun} stand word "
+            f"for word in {train.path}; unseen_... leaves them out."
+        )
+        values = self._compare(data.labels[unseen], self.decide(outputs)[unseen])
+        return {f"unseen_{key}": value for key, value in values.items()}
+
+    def _compare(self, labels: np.ndarray, decided: np.ndarray) -> dict[str, float]:
+        return metrics.compute(self._names, self._main_names, labels, decided)
+
+
+class Reporter(SplitReporter):
+    """Measures a classifier.
+
+    Args:
+        trainer: its learner is a classifier's.
+        task: says what is measured.
+        labels: what is predicted.
+        data: split name -> texts and labels.
+        features: split name -> features.
+        output_dir: the folder for predictions.
     """
 
     def __init__(
@@ -31,101 +87,41 @@ class Reporter:
         trainer: training.Trainer,
         task: tasks.Task,
         labels: model.Labels,
-        data: dict[str, classification_data.Split],
-        features: dict[str, features_lib.Features],
+        data: Mapping[str, classification_data.Split],
+        features: Mapping[str, features_lib.Features],
         output_dir: str,
     ):
-        self.main_metric = metrics.main_name(task.main_metrics)
-        self._task = task
-        self._trainer = trainer
+        super().__init__(
+            trainer, task.metrics, task.main_metrics, data, features, output_dir
+        )
         self._labels = labels
-        self._data = data
-        self._features = features
-        self._output_dir = output_dir
 
-    def measure(self, name: str, shape: batches.Shape) -> dict[str, float]:
-        """Return the metrics of one split, and its loss."""
-        outputs = training.predict(self._trainer, self._features[name], shape, name)
-        return self._compute(self._data[name], outputs)
-
-    def report(
-        self, split: str, shape: batches.Shape, with_predictions: bool
-    ) -> dict[str, float]:
-        """Measure all files of a split, print, and return Google's keys (eval_...).
-
-        Args:
-            split: dev or test.
-            shape: of the batches.
-            with_predictions: whether to write them; files without labels are fine then.
-        """
-        results = {}
-        for name in (split, f"{split}_2"):
-            if name not in self._data:
-                continue
-            data = self._data[name]
-            outputs = training.predict(self._trainer, self._features[name], shape, name)
-            if with_predictions:
-                logits = outputs[model.LOGITS]
-                self._write_predictions(name, data.table.indices, logits)
-            if data.labels is None:
-                continue
-            values = self._compute(data, outputs) | self._compute_unseen(data, outputs)
-            prefix = _PREFIXES.get(split, split) + name.removeprefix(split)
-            results |= {f"{prefix}_{key}": value for key, value in values.items()}
-            print(f"{data.table.path}, {len(data.table)} examples:")
-            for key, value in values.items():
-                print(f"  {key} = {value:.4f}", flush=True)
-        return results
-
-    def _compute(self, data: classification_data.Split, outputs) -> dict[str, float]:
-        values = metrics.compute(
-            self._task.metrics,
-            self._task.main_metrics,
-            data.labels,
-            self._decide(outputs[model.LOGITS]),
-        )
-        return {**values, "loss": float(outputs[model.LOSS].mean())}
-
-    def _compute_unseen(
-        self, data: classification_data.Split, outputs
-    ) -> dict[str, float]:
-        """Measure again without the examples that the training file holds too."""
-        train = self._data.get(tasks.TRAIN)
-        if train is None:
-            return {}
-        unseen = classification_data.find_unseen(data, train.table)
-        if unseen.all() or unseen.sum() < 2:
-            return {}
-        print(
-            f"{data.table.path}: {(~unseen).sum()} of {len(unseen)} examples stand "
-            f"word for word in {train.table.path}; unseen_... leaves them out."
-        )
-        values = metrics.compute(
-            self._task.metrics,
-            self._task.main_metrics,
-            data.labels[unseen],
-            self._decide(outputs[model.LOGITS][unseen]),
-        )
-        return {f"unseen_{key}": value for key, value in values.items()}
-
-    def _decide(self, logits: np.ndarray) -> np.ndarray:
+    def decide(self, outputs: results.Outputs) -> np.ndarray:
+        """Return class ids, int [rows], or scores, float [rows]."""
+        logits = outputs[model.LOGITS]
         return logits[:, 0] if self._labels.is_regression else logits.argmax(axis=1)
 
-    def _write_predictions(self, name: str, indices, logits: np.ndarray) -> None:
-        decided = self._decide(logits)
-        path = os.path.join(self._output_dir, output_folder.TABLE_FILE.format(name))
-        rows = ["\t".join(["index", "prediction", *self._labels.names])]
+    def compute(
+        self, data: classification_data.Split, outputs: results.Outputs
+    ) -> dict[str, float]:
+        """Return the metrics of a split, and its mean loss."""
+        loss = float(outputs[model.LOSS].mean())
+        return {**super().compute(data, outputs), "loss": loss}
+
+    def list_predictions(
+        self, data: classification_data.Split, outputs: results.Outputs
+    ) -> list[str]:
+        """Return rows of index, prediction and the probability of each class."""
+        names, indices = self._labels.names, data.table.indices
+        header = "\t".join(["index", "prediction", *names])
+        decided = self.decide(outputs)
         if self._labels.is_regression:
             pairs = zip(indices, decided, strict=True)
-            rows += [f"{index}\t{value:.6f}" for index, value in pairs]
-        else:
-            names = self._labels.names
-            shares = scipy.special.softmax(logits.astype(np.float64), axis=1)
-            rows += [
-                "\t".join([str(i), names[best], *(f"{share:.6f}" for share in row)])
-                for i, best, row in zip(indices, decided, shares, strict=True)
-            ]
-        with storage.open(path + ".tmp", "w") as file:
-            file.write("\n".join(rows) + "\n")
-        storage.rename(path + ".tmp", path, overwrite=True)
-        print(f"Predictions: {path}", flush=True)
+            return [header, *(f"{index}\t{value:.6f}" for index, value in pairs)]
+        logits = outputs[model.LOGITS].astype(np.float64)
+        shares = scipy.special.softmax(logits, axis=1)
+        rows = [
+            "\t".join([str(index), names[best], *(f"{share:.6f}" for share in row)])
+            for index, best, row in zip(indices, decided, shares, strict=True)
+        ]
+        return [header, *rows]

@@ -1,23 +1,30 @@
-"""The data sets for classification and regression, one table.
+"""The data sets for classification and regression, in one table.
 
-Files and columns are those of each set's public release; where a set goes round in two
-layouts, both are here and the one whose files are there is read.
+Files and columns are those of each set's public release. If a set is published in two
+layouts, both are here, and the one whose files exist is read. Imports nothing heavy.
 """
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from bert_cn.finetuning import metrics
-from bert_cn.finetuning.tables import JSONL, TSV, Columns, Format
+from bert_cn.finetuning.tables import (
+    DEV,
+    JSONL,
+    SPLITS,
+    TEST,
+    TRAIN,
+    TSV,
+    Columns,
+    Format,
+)
 from data_prep import storage
-
-TRAIN, DEV, TEST = "train", "dev", "test"
-SPLITS = (TRAIN, DEV, TEST)
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a set lies in its folder.
+    """The files of a set in its folder.
 
     Attributes:
         columns: where the fields are; a test file may lack the label.
@@ -25,7 +32,7 @@ class Layout:
         dev: file names; a second one is measured too, but decides nothing.
         test: file names.
         file_format: how they are written.
-        test_columns: where they differ.
+        test_columns: where the fields of the test files are, if elsewhere.
     """
 
     columns: Columns
@@ -52,8 +59,8 @@ class Task:
 
     Attributes:
         name: as in --task_name.
-        labels: the classes in the order of their ids; None to take those that stand in
-            the training file; empty for regression.
+        labels: the classes in the order of their ids; None to take those of the
+            training file; empty for regression.
         metrics: names in `metrics.METRICS`.
         main_metrics: those of them whose mean picks the best weights.
         layouts: in the order of preference.
@@ -68,7 +75,7 @@ class Task:
     dropped_labels: frozenset[str] = frozenset()
 
     def find_layout(self, data_dir: str) -> Layout:
-        """Return the first layout of which a file is there, or else the first."""
+        """Return the first layout that has a file in the folder, or else the first."""
         for layout in self.layouts:
             names = [name for split in SPLITS for name in layout.files(split)]
             if any(storage.exists(os.path.join(data_dir, name)) for name in names):
@@ -82,7 +89,7 @@ _NLI = ("contradiction", "entailment", "neutral")
 _ACCURACY = (metrics.ACCURACY,)
 _ACCURACY_F1 = (metrics.ACCURACY, metrics.F1)
 _CORRELATIONS = (metrics.PEARSON, metrics.SPEARMAN)
-# LCQMC's and BQ's files go round with and without a first line of names.
+# LCQMC's and BQ's files are published with and without a first line of names.
 _PERHAPS_NAMED = Format(header_cells=frozenset({"label", "text_a", "sentence1"}))
 _JSON = Format(kind=JSONL)
 _CLUE_PAIR = Columns("sentence1", "sentence2", "label")
@@ -221,8 +228,13 @@ _CHINESE = (
     ),
 )
 TASKS = {task.name: task for task in (*_GLUE, *_CHINESE)}
-# Any file, by naming its columns.
+# A user's own files, whose columns --columns names.
 OWN = (TSV, JSONL)
+
+
+def is_own(name: str) -> bool:
+    """Say whether a --task_name stands for a user's own files."""
+    return name.lower() in OWN
 
 
 def _plain(name: str) -> str:
@@ -240,40 +252,25 @@ def find_task(name: str) -> Task:
             return task
     raise ValueError(
         f"--task_name={name} is unknown: it is one of {', '.join(TASKS)}, or "
-        f"{' or '.join(OWN)} with --text_a and --label for a file of your own."
+        f"{' or '.join(OWN)} with --columns for a file of your own."
     )
 
 
 def build_own_task(
-    kind: str,
-    columns: Columns,
-    files: tuple[str, str, str],
-    is_regression: bool,
+    kind: str, columns: Columns, files: Sequence[str], is_regression: bool = False
 ) -> Task:
     """Return the task of a user's own files.
 
     Args:
-        kind: `TSV` or `JSONL`.
-        columns: all by name, or for TSV without a first line of names all by number.
-        files: names of the files of train, dev and test.
+        kind: `TSV` or `JSONL`, in any case.
+        columns: where the fields are.
+        files: names of the files of train, dev and test; "" for TRAIN.KIND and so on.
         is_regression: whether the label is a score.
-
-    Raises:
-        ValueError: names and numbers are mixed, or JSON's columns are numbered.
     """
-    given = [
-        column
-        for column in (columns.text_a, columns.text_b, columns.label)
-        if column is not None
-    ]
-    kinds = {type(column) for column in given}
-    if len(kinds) > 1 or (kind == JSONL and int in kinds):
-        raise ValueError(
-            "--text_a, --text_b and --label are all names of the first line (in JSON "
-            "keys), or, for TSV without such a line, all numbers from 0. Received: "
-            f"{', '.join(map(str, given))}."
-        )
-    train, dev, test = files
+    kind = kind.lower()
+    train, dev, test = (
+        file or f"{split}.{kind}" for file, split in zip(files, SPLITS, strict=True)
+    )
     layout = Layout(columns, train, (dev,), (test,), file_format=Format(kind=kind))
     if is_regression:
         return _task(kind, (), _CORRELATIONS, layout)

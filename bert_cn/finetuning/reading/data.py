@@ -9,9 +9,10 @@ import dataclasses
 import json
 from collections.abc import Iterator
 
-from bert_cn.finetuning import data_files
+from bert_cn.finetuning import tables
+from bert_cn.finetuning.reading import flags
 
-# Questions that are named in a line of output.
+# The most questions that a line of output names.
 _SHOWN = 3
 
 
@@ -75,8 +76,8 @@ class Target:
     Attributes:
         start: offset of the answer's first character in the context; -1 if the context
             does not answer the question.
-        end: offset behind its last character; -1 likewise.
-        text: the answer as the file spells it; "" likewise.
+        end: offset after its last character; -1 without an answer.
+        text: the answer as the file spells it; "" without an answer.
         problem: what was wrong with the file's offset; "" if nothing was.
     """
 
@@ -84,6 +85,31 @@ class Target:
     end: int
     text: str
     problem: str = ""
+
+
+def read_files(
+    args: flags.ReaderArgs,
+) -> tuple[dict[str, Dataset], list[Target | None] | None]:
+    """Read all files; return path -> dataset, and the targets of the training file.
+
+    Raises:
+        ValueError: a file is bad, or does not hold the answers that it is read for.
+    """
+    paths = set(args.held_out_files.values())
+    if args.do_train:
+        paths.add(args.train_file)
+    datasets = {
+        path: read_dataset(path, args.version_2_with_negative) for path in sorted(paths)
+    }
+    if args.do_eval and not datasets[args.dev_file].has_answers:
+        raise ValueError(
+            f"{args.dev_file} has questions that do not say their answers, so "
+            "--do_eval cannot measure on it: name another --dev_file, or leave "
+            "--do_eval out."
+        )
+    if not args.do_train:
+        return datasets, None
+    return datasets, find_targets(datasets[args.train_file], args.skip_bad_answers)
 
 
 def read_dataset(path: str, with_negative: bool) -> Dataset:
@@ -98,7 +124,7 @@ def read_dataset(path: str, with_negative: bool) -> Dataset:
         ValueError: the file is missing or is not laid out like SQuAD, or nothing in it
             can be used.
     """
-    data = data_files.read_bytes(path)
+    data = tables.read_bytes(path)
     contexts: list[str] = []
     questions: list[Question] = []
     for place, context, entries in _iterate_contexts(_parse(data, path), path):

@@ -7,39 +7,65 @@ BertForQuestionAnswering.
 import keras
 import tensorflow as tf
 
-from bert_cn.finetuning import export, heads, training, warm_start
 from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning.reading import windows
+from bert_cn.finetuning import heads, output_folder, training, warm_start
+from bert_cn.finetuning.reading import flags, windows
 from bert_cn.model import pretraining_model
 
 START_LOGITS = "start_logits"
 END_LOGITS = "end_logits"
 ARCHITECTURE = "BertForQuestionAnswering"
 _HEAD = ("qa_outputs.weight", "qa_outputs.bias")
-# Google's name; in config.json of models that know questions without an answer.
+# Google's name; it is in config.json if the model knows questions without an answer.
 _THRESHOLD = "null_score_diff_threshold"
 _INPUTS = (
     features_lib.TOKEN_IDS,
     features_lib.SEGMENT_IDS,
     features_lib.PADDING_MASK,
 )
-# As in modeling's attention: a float32 that softmax makes 0.
+# As in the encoder's attention: softmax makes a float32 0 of it.
 _FAR_BELOW = -1e9
 
 
 def has_reader(folder: str) -> bool:
     """Say whether a folder holds a model with the head of this module."""
-    return export.read_head(folder, _HEAD, ARCHITECTURE) is not None
+    return output_folder.read_head(folder, _HEAD, ARCHITECTURE) is not None
 
 
 def read_threshold(folder: str) -> float | None:
-    """Return above which `null_diff` a fine-tuned model gives no answer; None: never.
+    """Return the `null_diff` above which a fine-tuned model gives no answer, or None.
 
     Raises:
         ValueError: config.json is damaged.
     """
-    value = export.read_settings(folder).get(_THRESHOLD)
+    value = output_folder.read_settings(folder).get(_THRESHOLD)
     return None if value is None else float(value)
+
+
+def choose_threshold(args: flags.ReaderArgs, checkpoint: str) -> float | None:
+    """Return the threshold to begin with, before any is found on dev.
+
+    It is what the flags say, or else what a fine-tuned model has kept, or else 0.
+
+    Args:
+        args: say whether questions may have no answer.
+        checkpoint: where training starts, or the fine-tuned model.
+
+    Raises:
+        ValueError: without training, the checkpoint has no head of this module.
+    """
+    kept = None
+    if not args.do_train:
+        if not has_reader(checkpoint):
+            raise output_folder.no_model_error(
+                checkpoint, "model fine-tuned for answers"
+            )
+        kept = read_threshold(checkpoint)
+    if not args.version_2_with_negative:
+        return None
+    if args.null_score_diff_threshold is not None:
+        return args.null_score_diff_threshold
+    return 0.0 if kept is None else kept
 
 
 class Reader:
@@ -67,7 +93,7 @@ class Reader:
         start = self._start
         if start.bert is None or not has_reader(start.source):
             return
-        head = export.read_head(start.source, _HEAD, ARCHITECTURE)
+        head = output_folder.read_head(start.source, _HEAD, ARCHITECTURE)
         heads.assign_dense(self._head, head)
         print("Its head finds answers and is kept.", flush=True)
 
@@ -108,4 +134,4 @@ class Reader:
         head = heads.read_dense(self._head)
         bert = warm_start.read_back(self._encoder, self._start, with_pooler=False)
         settings = {} if self.threshold is None else {_THRESHOLD: self.threshold}
-        export.write_model(folder, bert, ARCHITECTURE, head, settings)
+        output_folder.write_model(folder, bert, ARCHITECTURE, head, settings)

@@ -1,31 +1,48 @@
-"""What a reader answers, how it is measured, and the files that say it."""
+"""The answers of a reader, their metrics, and the files of both."""
 
 import dataclasses
+import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bert_cn.finetuning import batches, output_folder, training, warm_start
+from bert_cn.finetuning import batches, output_folder, results, tables, training
 from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning.reading import data, metrics, model, spans, windows
+from bert_cn.finetuning.reading import data, flags, metrics, model, spans, windows
 from data_prep import storage
+from data_prep.text import tokenization
 
 ANSWERS_FILE = "answers.tsv"
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Questions that are to be answered.
+    """Questions to answer.
 
     Attributes:
         dataset: the questions.
         features: their windows.
+        tokenizer: finds the characters of the contexts' tokens.
     """
 
     dataset: data.Dataset
     features: features_lib.Features
+    tokenizer: tokenization.Tokenizer
+
+    @functools.cached_property
+    def contexts(self) -> tokenization.TokenizedLines:
+        """The tokens of all contexts, found once for all evaluations."""
+        return self.tokenizer.tokenize(self.dataset.contexts)
+
+    @property
+    def answers(self) -> list[list[str]]:
+        """The right answers to each question; none to one without an answer."""
+        return [
+            [answer.text for answer in question.answers]
+            for question in self.dataset.questions
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +54,7 @@ class Rules:
         n_best_size: the most answers in the n-best file.
         max_answer_length: the most tokens of an answer.
         with_negative: whether questions may have no answer.
-        threshold: see `spans.Prediction.decide`; None: found on dev.
+        threshold: see `spans.Prediction.decide`; None to find it on dev.
     """
 
     definition: metrics.Definition
@@ -47,70 +64,102 @@ class Rules:
     threshold: float | None
 
 
+def build_rules(args: flags.ReaderArgs, datasets: Mapping[str, data.Dataset]) -> Rules:
+    """Return the rules that the flags ask for, and print whose metric is taken.
+
+    Args:
+        args: the flags.
+        datasets: path -> dataset; they show which metric fits their language.
+    """
+    definition = metrics.DEFINITIONS.get(args.metric)
+    if definition is None:
+        # The files that are measured come first: a model may have learned from another
+        # language.
+        paths = (args.dev_file, args.predict_file, args.train_file)
+        measured = next(datasets[path] for path in paths if path in datasets)
+        definition = metrics.choose_definition(
+            measured.contexts, args.version_2_with_negative
+        )
+    print(f"Exact match and F1 as {definition.name} defines them.", flush=True)
+    return Rules(
+        definition,
+        args.n_best_size,
+        args.max_answer_length,
+        args.version_2_with_negative,
+        args.null_score_diff_threshold,
+    )
+
+
 class Reporter:
     """Answers and measures with a reader.
 
     Args:
-        trainer: whose learner is the reader's.
+        trainer: its learner is the reader's.
         reader: keeps the threshold that is found.
-        start: its tokenizer, which finds the characters of tokens.
-        rules: how.
-        shape: of the batches.
+        rules: how answers are chosen and measured.
+        splits: dev, which is measured, and test, which is answered. If both are one
+            split, it is answered and measured at once.
+        output_dir: the folder for answers.
     """
+
+    main_metric = metrics.F1
 
     def __init__(
         self,
         trainer: training.Trainer,
         reader: model.Reader,
-        start: warm_start.StartingPoint,
         rules: Rules,
-        shape: batches.Shape,
+        splits: Mapping[str, Split],
+        output_dir: str,
     ):
         self._trainer = trainer
         self._reader = reader
-        self._start = start
         self._rules = rules
-        self._shape = shape
+        self._splits = splits
+        self._output_dir = output_dir
 
-    def measure(self, split: Split) -> dict[str, float]:
-        """Measure on dev, the threshold found there if none was given."""
-        return self._measure_dev(split, self._answer(split, n_best_size=1))
+    def measure(self, name: str, shape: batches.Shape) -> dict[str, float]:
+        """Measure on dev, with the threshold found there if none was given."""
+        split = self._splits[name]
+        return self._measure_dev(split, self._answer(split, shape, n_best_size=1))
 
-    def evaluate(self, split: Split) -> dict[str, float]:
-        """Measure on dev, print, and return Google's keys (eval_...)."""
-        return _print_values(split, "eval", self.measure(split))
-
-    def predict(
-        self, split: Split, output_dir: str, is_dev: bool = False
+    def report(
+        self, name: str, shape: batches.Shape, with_predictions: bool
     ) -> dict[str, float]:
-        """Write the files of predictions; measure if the answers are known.
+        """Measure if the answers are known, print, perhaps write the answers.
 
         Args:
-            split: the questions.
-            output_dir: folder of the files.
-            is_dev: whether this is the split that `measure` measures on.
+            name: dev or test.
+            shape: of the batches.
+            with_predictions: write the files of answers.
 
         Returns:
-            predict_... or, for dev, eval_...
+            eval_... for dev, predict_... for test; nothing for dev if test is the same
+            split, and eval_... for that.
         """
-        predictions = self._answer(split, self._rules.n_best_size)
+        split = self._splits[name]
+        is_dev = split is self._splits.get(tables.DEV)
+        if not with_predictions:
+            if split is self._splits.get(tables.TEST):
+                return {}
+            return _print_values(split, "eval", self.measure(name, shape))
+        predictions = self._answer(split, shape, self._rules.n_best_size)
         values = {}
         if is_dev:
             values = self._measure_dev(split, predictions)
         elif split.dataset.has_answers:
             values = self._measure(split, predictions)
         printed = _print_values(split, "eval" if is_dev else "predict", values)
-        self._write(split, predictions, output_dir)
+        self._write(split, predictions)
         return printed
 
-    def _answer(self, split: Split, n_best_size: int) -> list[spans.Prediction]:
-        outputs = training.predict(
-            self._trainer, split.features, self._shape, "Answering"
-        )
-        starts = outputs[model.START_LOGITS]
-        ends = outputs[model.END_LOGITS]
+    def _answer(
+        self, split: Split, shape: batches.Shape, n_best_size: int
+    ) -> list[spans.Prediction]:
+        outputs = training.predict(self._trainer, split.features, shape, "Answering")
+        starts, ends = outputs[model.START_LOGITS], outputs[model.END_LOGITS]
         dataset, columns = split.dataset, split.features.columns
-        contexts = self._start.tokenizer.tokenize(dataset.contexts)
+        contexts = split.contexts
         rows = np.searchsorted(
             columns[windows.QUESTION], np.arange(len(dataset.questions) + 1)
         )
@@ -143,7 +192,7 @@ class Reporter:
         if rules.threshold is None:
             self._reader.threshold = metrics.find_threshold(
                 rules.definition,
-                _list_answers(split),
+                split.answers,
                 [prediction.best_text for prediction in predictions],
                 [prediction.null_diff for prediction in predictions],
             )
@@ -151,12 +200,11 @@ class Reporter:
         return {**values, "null_threshold": self._reader.threshold}
 
     def _measure(self, split: Split, predictions) -> dict[str, float]:
-        texts = [
-            prediction.decide(self._reader.threshold) for prediction in predictions
-        ]
-        return metrics.measure(self._rules.definition, _list_answers(split), texts)
+        threshold = self._reader.threshold
+        texts = [prediction.decide(threshold) for prediction in predictions]
+        return metrics.measure(self._rules.definition, split.answers, texts)
 
-    def _write(self, split: Split, predictions, output_dir: str) -> None:
+    def _write(self, split: Split, predictions) -> None:
         rules, threshold = self._rules, self._reader.threshold
         names = [question.id for question in split.dataset.questions]
         files = {
@@ -173,7 +221,7 @@ class Reporter:
                 each.null_diff for each in predictions
             ]
         for file_name, values in files.items():
-            path = os.path.join(output_dir, file_name)
+            path = os.path.join(self._output_dir, file_name)
             text = json.dumps(
                 dict(zip(names, values, strict=True)), indent=1, ensure_ascii=False
             )
@@ -204,15 +252,13 @@ def write_problems(
 
 
 def _write_text(path: str, text: str) -> None:
-    # JSON may hold one half of a surrogate pair, which UTF-8 cannot: written as JSON
-    # escapes it.
-    with storage.open(path + ".tmp", "wb") as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
-    storage.rename(path + ".tmp", path, overwrite=True)
+    # JSON may hold one half of a surrogate pair, which UTF-8 cannot: it is written as
+    # JSON escapes it.
+    storage.write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _cut_window(columns, starts, ends, row: int) -> spans.Window:
-    """Cut the part of the context out of a window; the [SEP] behind it goes too."""
+    """Cut the part of the context out of a window, without the [SEP] after it."""
     part = slice(int(columns[windows.DOCUMENT_START][row]), -1)
     return spans.Window(
         int(columns[windows.CONTEXT_START][row]),
@@ -223,16 +269,8 @@ def _cut_window(columns, starts, ends, row: int) -> spans.Window:
     )
 
 
-def _list_answers(split: Split) -> list[list[str]]:
-    return [
-        [answer.text for answer in question.answers]
-        for question in split.dataset.questions
-    ]
-
-
 def _print_values(split: Split, prefix: str, values) -> dict[str, float]:
     if values:
-        print(f"{split.dataset.path}, {len(split.dataset.questions)} questions:")
-    for name, value in values.items():
-        print(f"  {name} = {value:.4f}", flush=True)
+        title = f"{split.dataset.path}, {len(split.dataset.questions)} questions:"
+        results.print_values(title, values)
     return {f"{prefix}_{name}": value for name, value in values.items()}

@@ -13,7 +13,7 @@ import numpy as np
 
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning import warm_start
-from bert_cn.finetuning.reading import data
+from bert_cn.finetuning.reading import data, flags
 from data_prep.text import tokenization
 
 # Columns, int64 [windows].
@@ -97,13 +97,13 @@ def find_end(context: str, token_end: int) -> int:
 
 
 def load_or_encode(
+    args: flags.ReaderArgs,
     dataset: data.Dataset,
     targets: list[data.Target | None] | None,
     start: warm_start.StartingPoint,
-    limits: Limits,
-    cache_dir: str,
 ) -> features_lib.Features:
-    """Return the windows of a file, from the cache if they are there; see `encode`."""
+    """Return the windows of a file, from the cache if it has them; see `encode`."""
+    limits = Limits(args.max_seq_length, args.doc_stride, args.max_query_length)
     fingerprint = features_lib.compute_fingerprint(
         dataset.data,
         limits=dataclasses.astuple(limits),
@@ -112,7 +112,7 @@ def load_or_encode(
         **start.settings,
     )
     return features_lib.load_or_encode(
-        cache_dir,
+        args.cache_dir,
         "questions" if targets is None else "answers",
         fingerprint,
         lambda: encode(dataset, targets, start, limits),

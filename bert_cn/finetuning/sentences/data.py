@@ -1,6 +1,6 @@
 """Data for sentence embeddings: pairs with scores, and pairs or triples to learn from.
 
-The sets are those of `tasks`; which of them suit which objective stands here.
+The sets are those of `classification.tasks`.
 """
 
 import collections
@@ -16,23 +16,12 @@ from bert_cn.finetuning.classification import data, model, tasks
 from bert_cn.finetuning.sentences import model as sentences_model
 from data_prep import storage
 
-# Sets of pairs with a score, and the score of two texts that mean the same.
-MAX_SCORES = {
-    "sts-b": 5.0,
-    "sts-b-zh": 5.0,
-    "mrpc": 1.0,
-    "qqp": 1.0,
-    "afqmc": 1.0,
-    "lcqmc": 1.0,
-    "bq": 1.0,
-}
-# Sets of pairs with a class.
-CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq")
-# What `ranking` makes of a pair's class.
+# The classes of pairs that the objective `ranking` learns from, takes negatives from,
+# and leaves out.
 _POSITIVE, _NEGATIVE = frozenset({"entailment", "1"}), frozenset({"contradiction", "0"})
 _LEFT_OUT = frozenset({"neutral"})
 # GLUE's test.tsv has no scores. The benchmark's own file has (genre, file, year, index,
-# score, sentence, sentence); the names under which it goes round beside GLUE's files.
+# score, sentence, sentence); these are its usual names beside GLUE's files.
 _GOLD_FILES = ("sts-test_gold.csv", "sts-test.csv", "original/sts-test.tsv")
 _GOLD_COLUMNS = tables.Columns(5, 6, 4)
 _GOLD_FORMAT = tables.Format()
@@ -44,9 +33,9 @@ class Pairs:
 
     Attributes:
         table: first and second texts.
-        columns: what the objective asks of each, [rows].
-        negatives: for `ranking`: for each row a text that means another thing, or None
-            where none is known; None if no row has one.
+        columns: what the objective needs, arrays [rows].
+        negatives: for `ranking`, a text for each row that means another thing, or None
+            if none is known; None if no row has one.
     """
 
     table: tables.Table
@@ -60,18 +49,18 @@ def read_scored(
     """Read pairs and their scores.
 
     Args:
-        task: one of `MAX_SCORES` or a user's own.
+        task: one of `objectives.MAX_SCORES` or a user's own.
         data_dir: its folder.
-        names: of `tasks.SPLITS`.
+        names: of `tables.SPLITS`.
 
     Raises:
         ValueError: see `tables.read_table`; or a score is no number.
     """
-    gold = _find_gold(task, data_dir) if tasks.TEST in names else None
-    plain = [name for name in names if gold is None or name != tasks.TEST]
+    gold = _find_gold(task, data_dir) if tables.TEST in names else None
+    plain = [name for name in names if gold is None or name != tables.TEST]
     found = data.read_tables(task, data_dir, plain)
     if gold is not None:
-        found[tasks.TEST] = tables.read_table(gold, _GOLD_COLUMNS, _GOLD_FORMAT)
+        found[tables.TEST] = tables.read_table(gold, _GOLD_COLUMNS, _GOLD_FORMAT)
     return {
         name: data.number_labels(name, table, model.Labels(()))
         for name, table in found.items()
@@ -113,20 +102,20 @@ def number_classes(task: tasks.Task, table: tables.Table) -> tuple[Pairs, int]:
     Raises:
         ValueError: there is a single class.
     """
-    labels = data.find_labels(task, {tasks.TRAIN: table})
-    split = data.number_labels(tasks.TRAIN, table, labels)
+    labels = data.find_labels(task, {tables.TRAIN: table})
+    split = data.number_labels(tables.TRAIN, table, labels)
     return Pairs(table, {sentences_model.LABEL: split.labels}), labels.num_outputs
 
 
 def select_positives(table: tables.Table) -> Pairs:
     """Keep the pairs that mean the same; the others become negatives.
 
-    A pair of class "entailment" or "1" is kept. Where its first text also stands in a
-    pair of class "contradiction" or "0", that one's second text is its negative, each
-    in turn if there are several.
+    A pair of class "entailment" or "1" is kept. If its first text also has a pair of
+    class "contradiction" or "0", the second text of that pair is its negative; if there
+    are several, they take turns.
 
     Args:
-        table: pairs with classes; without, all are kept.
+        table: pairs with classes; all pairs are kept if there are no classes.
 
     Raises:
         ValueError: a class is unknown, or no pair is kept.
@@ -189,12 +178,12 @@ def encode_pairs(
     max_seq_length: int,
     cache_dir: str,
 ) -> features_lib.Features:
-    """Return the features of pairs; the token ids come from the cache if they can.
+    """Return the features of pairs, with token ids from the cache if it has them.
 
     Args:
         pairs: what to encode, each text by itself.
         name: of the split.
-        start: whose tokenizer.
+        start: its tokenizer encodes.
         max_seq_length: in tokens of one text, [CLS] and [SEP] counted.
         cache_dir: "" for none.
     """

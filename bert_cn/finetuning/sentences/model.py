@@ -5,54 +5,63 @@ BERT-Networks" (https://arxiv.org/abs/1908.10084): an embedding is pooled from t
 states of all tokens, [CLS] and [SEP] among them, and two are compared by their cosine.
 """
 
-import dataclasses
-
 import keras
 import tensorflow as tf
 
-from bert_cn.conversion import formats, pretrained, sentence_transformer
+from bert_cn.conversion import (
+    format_names,
+    formats,
+    pretrained,
+    sentence_transformer,
+)
 from bert_cn.conversion.weight_map import Part
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning import heads, training, warm_start
+from bert_cn.finetuning.sentences import objectives
 from bert_cn.model import pretraining_model
 
-FORMAT = "sentence_transformers"
 # Prefixes of the sequences of an example: two texts, and one that means another thing.
 FIRST, SECOND, NEGATIVE = "a_", "b_", "c_"
-# Behind a prefix: the number of each text, equal where the texts are.
+# After a prefix: the number of each text; equal texts have equal numbers.
 NUMBER = "number"
 SCORE, LABEL, HAS_NEGATIVE = "score", "label", "has_negative"
 COSINE = "cosine"
-OBJECTIVES = (COSINE, "softmax", "ranking")
 _INPUTS = (
     features_lib.TOKEN_IDS,
     features_lib.SEGMENT_IDS,
     features_lib.PADDING_MASK,
 )
-# What a candidate that is none gets for a score: its share is 0 in float32.
+# The score of what is no candidate: its share is 0 in float32.
 _NEVER = -1e9
 
 
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """What training makes smaller.
+def choose_embedding(
+    checkpoint: str, pooling: str | None, normalize: bool | None
+) -> sentence_transformer.Embedding:
+    """Return how states become an embedding, and print it.
 
-    Attributes:
-        name: `cosine`: the square of the cosine's distance to a score (Reimers and
-            Gurevych, 2019, section 3, regression). `softmax`: the cross entropy of a
-            dense layer on (u, v, |u - v|) (the same, classification); the layer is not
-            saved. `ranking`: the cross entropy of finding the second text of a pair
-            among those of the batch (Henderson et al., 2017, "Efficient Natural
-            Language Response Suggestion for Smart Reply",
-            https://arxiv.org/abs/1705.00652, section 4.4), by the scaled cosine and
-            with the negatives of the batch, if it has any, among the candidates.
-        num_labels: classes of `softmax`.
-        scale: what `ranking` multiplies cosines by.
+    Args:
+        checkpoint: its folder may say it.
+        pooling: one of `format_names.POOLINGS`; None to do as the folder says.
+        normalize: whether embeddings have length 1; None to do as the folder says.
+
+    Raises:
+        ValueError: the folder pools in a way that is unknown here.
     """
-
-    name: str
-    num_labels: int = 0
-    scale: float = 20.0
+    known = format_names.POOLINGS
+    found = sentence_transformer.Embedding(known[0], False)
+    if checkpoint and sentence_transformer.is_sentence_transformer(checkpoint):
+        found = sentence_transformer.read_embedding(checkpoint)
+    pooling = pooling or found.pooling
+    if pooling not in known:
+        raise ValueError(
+            f"{checkpoint!r} pools by {pooling}, which is not known here: choose "
+            f"{', '.join(known)} by --pooling."
+        )
+    normalize = found.normalize if normalize is None else normalize
+    length = ", to length 1" if normalize else ""
+    print(f"Embeddings: {pooling} over the tokens{length}.", flush=True)
+    return sentence_transformer.Embedding(pooling, normalize)
 
 
 def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.Tensor:
@@ -89,7 +98,7 @@ class SentenceEncoder:
         self,
         start: warm_start.StartingPoint,
         embedding: sentence_transformer.Embedding,
-        objective: Objective | None,
+        objective: objectives.Objective | None,
         max_seq_length: int,
     ):
         self._start = start
@@ -101,7 +110,7 @@ class SentenceEncoder:
         states = self._encoder(inputs)[pretraining_model.SEQUENCE_OUTPUT]
         self._head = None
         outputs = [states]
-        if objective and objective.name == "softmax":
+        if objective and objective.name == objectives.SOFTMAX:
             compared = keras.Input((3 * start.config.hidden_size,), name="compared")
             self._head = heads.build_dense(
                 objective.num_labels, start.config, "classifier"
@@ -149,10 +158,10 @@ class SentenceEncoder:
         return tf.split(embeddings, len(prefixes))
 
     def _compute_losses(self, batch) -> tf.Tensor:
-        if self._objective.name == "ranking":
+        if self._objective.name == objectives.RANKING:
             return self._rank(batch)
         first, second = self.embed(batch, (FIRST, SECOND), training=True)
-        if self._objective.name == COSINE:
+        if self._objective.name == objectives.COSINE:
             return tf.square(_cosine(first, second) - batch[SCORE])
         compared = tf.concat([first, second, tf.abs(first - second)], axis=1)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -202,7 +211,7 @@ class SentenceEncoder:
         has_pooler = bert is not None and bert.has(Part.POOLER)
         formats.write_checkpoint(
             warm_start.read_back(self._encoder, self._start, has_pooler),
-            FORMAT,
+            format_names.SENTENCE_TRANSFORMERS,
             folder,
             overwrite=True,
             options=pretrained.WriteOptions(
@@ -222,13 +231,13 @@ def _cosine(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 def _own_rows(examples: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-    """Return where this replica's second texts stand among all candidates, int32."""
+    """Return the rows of this replica's second texts among all candidates, int32."""
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     return tf.range(examples) + tf.cast(replica, tf.int32) * candidates
 
 
 def _gather_replicas(rows: tf.Tensor) -> tf.Tensor:
-    """Put the rows of all replicas behind one another; gradients go back to each."""
+    """Join the rows of all replicas, in their order; gradients go back to each."""
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return rows

@@ -5,12 +5,15 @@ one, and by spaces elsewhere, so both BIO as TSV and CoNLL's files are read.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from bert_cn.finetuning import data_files, warm_start
 from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import tables, warm_start
+from bert_cn.finetuning.tagging import flags
+from data_prep import storage
 
 OUTSIDE = "O"
 _BEGIN, _INSIDE = "B-", "I-"
@@ -19,10 +22,10 @@ _PREFIXES = (_BEGIN, _INSIDE, "E-", "S-")
 _MIDDLE = "M-"
 # CoNLL-2003 puts this before each document.
 _DOCUMENT = "-DOCSTART-"
-# Behind the token ids of a sequence: the class of a word's first token plus 1, and 0
-# where nothing is predicted or the file has no tags.
+# For each token of a sequence: if it is the first of a word, the word's class plus 1; 0
+# if it is not, or the file has no tags.
 TAG = "tag_plus_1"
-# Index of the word whose first token this is, plus 1; 0 elsewhere.
+# For each token: if it is the first of a word, the word's index plus 1; else 0.
 WORD = "word_plus_1"
 
 
@@ -32,8 +35,9 @@ class Sentences:
 
     Attributes:
         path: of the file.
-        words: of each sentence.
-        tags: likewise, one for each word; None where the file has no column of tags.
+        words: the words of each sentence.
+        tags: the tags of each sentence, one for each word; None if the file has no
+            column of tags.
         lines: the line of each sentence's first word, from 1.
     """
 
@@ -45,6 +49,39 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the right tags are known."""
+        return self.tags is not None
+
+
+def read_split(args: flags.TaggerArgs, split: str) -> Sentences:
+    """Read the file of a split; only test may lack tags.
+
+    Raises:
+        ValueError: there is no file, or see `read_sentences`.
+    """
+    return read_sentences(
+        _find_file(args, split),
+        args.word_column,
+        args.tag_column,
+        needs_tags=split != tables.TEST,
+    )
+
+
+def _find_file(args: flags.TaggerArgs, split: str) -> str:
+    if name := getattr(args, f"{split}_file"):
+        return os.path.join(args.data_dir, name)
+    first, *others = flags.ENDINGS
+    for ending in flags.ENDINGS:
+        path = os.path.join(args.data_dir, split + ending)
+        if storage.exists(path):
+            return path
+    raise ValueError(
+        f"{args.data_dir!r} holds no {split}{first} (nor {', '.join(others)}): name "
+        f"the file by --{split}_file, or another folder by --data_dir."
+    )
+
 
 def read_sentences(
     path: str, word_column: int, tag_column: int, needs_tags: bool
@@ -54,7 +91,7 @@ def read_sentences(
     Args:
         path: local or any that `tf.io.gfile` opens.
         word_column: from 0; negative from the end.
-        tag_column: likewise.
+        tag_column: from 0; negative from the end.
         needs_tags: if not, a file whose first line has a single column is fine.
 
     Raises:
@@ -91,7 +128,7 @@ def read_sentences(
 def _iterate_rows(path: str):
     """Yield (line from 1, cells); no cells where a sentence ends."""
     # Not plain strip(): a word may be a wide space, and before a tab a space.
-    for number, line in enumerate(data_files.read_lines(path), 1):
+    for number, line in enumerate(tables.read_lines(path), 1):
         if not line.strip(" \t") or line.startswith(_DOCUMENT):
             yield number, []
         elif "\t" in line:
@@ -124,8 +161,8 @@ def _check_tag(path: str, line: int, tag: str) -> str:
 def find_labels(sentences: Sentences) -> tuple[str, ...]:
     """Return the tags of a training file, O first.
 
-    Every type gets B- and I-, and what else some type has: of a rare type S- may stand
-    in the test file only.
+    Every type gets B- and I-, and also E- and S- if some type has them: the S- of a
+    rare type may occur in the test file only.
 
     Raises:
         ValueError: there are no spans.
@@ -163,6 +200,40 @@ def number_tags(sentences: Sentences, labels: Sequence[str]) -> list[np.ndarray]
     return [np.array([ids[tag] for tag in tags], np.int32) for tags in sentences.tags]
 
 
+def encode_split(
+    args: flags.TaggerArgs,
+    split: str,
+    sentences: Sentences,
+    classes: list[np.ndarray] | None,
+    labels: Sequence[str],
+    start: warm_start.StartingPoint,
+) -> features_lib.Features:
+    """Return the features of a split, from the cache if it has them.
+
+    Args:
+        args: length and cache.
+        split: its name.
+        sentences: what to encode.
+        classes: from `number_tags`.
+        labels: names of the classes.
+        start: its tokenizer encodes.
+    """
+    fingerprint = features_lib.compute_fingerprint(
+        storage.read_bytes(sentences.path),
+        columns=[args.word_column, args.tag_column],
+        labels=labels if classes is not None else [],
+        max_seq_length=args.max_seq_length,
+        task="tagging",
+        **start.settings,
+    )
+    return features_lib.load_or_encode(
+        args.cache_dir,
+        f"{split}-tagging",
+        fingerprint,
+        lambda: encode_sentences(sentences, classes, start, args.max_seq_length),
+    )
+
+
 def encode_sentences(
     sentences: Sentences,
     classes: list[np.ndarray] | None,
@@ -173,19 +244,19 @@ def encode_sentences(
 
     Only the first token of a word is trained on and predicts (Devlin et al., 2018,
     section 5.3; transformers' token classification does the same). Words whose first
-    token is behind the cut, and those without any token (white space, control
+    token comes after the cut, and words without any token (white space, control
     characters), predict nothing.
 
     Args:
         sentences: what to encode.
         classes: from `number_tags`.
-        start: whose tokenizer.
+        start: its tokenizer encodes.
         max_seq_length: in tokens, [CLS] and [SEP] counted.
     """
     flat = [word for words in sentences.words for word in words]
     tokens = start.tokenizer.tokenize(flat)
     first_words = np.cumsum([0, *map(len, sentences.words)])
-    begins = tokens.line_starts  # Of each word, in tokens.
+    begins = tokens.line_starts  # [words + 1], the first token of each word.
     vocabulary = start.vocabulary
     rows, cut, silent = [], 0, 0
     for index in range(len(sentences)):
@@ -196,7 +267,7 @@ def encode_sentences(
         is_kept = has_token & (begins[words] < low + kept)
         cut += int((has_token & ~is_kept).any())
         silent += int((~has_token).sum())
-        places = begins[words[is_kept]] - low + 1  # Behind [CLS].
+        places = begins[words[is_kept]] - low + 1  # [CLS] comes first.
         ids = np.full(kept + 2, vocabulary.sep_id, np.int32)
         ids[0] = vocabulary.cls_id
         ids[1:-1] = tokens.ids[low : low + kept]
@@ -236,12 +307,12 @@ def decode_tags(
     words: Sequence[Sequence[str]],
     labels: Sequence[str],
 ) -> list[list[str]]:
-    """Return a tag for each word; O where nothing was predicted.
+    """Return a tag for each word; O if nothing was predicted.
 
     Args:
         features: from `encode_sentences`.
         predictions: for each sentence the class of each of its tokens, int [tokens].
-        words: of each sentence.
+        words: the words of each sentence.
         labels: names of the classes.
     """
     sequences = features.sequences[""]

@@ -7,8 +7,8 @@ The head of transformers' BertForTokenClassification: dropout, then one dense la
 import keras
 import tensorflow as tf
 
-from bert_cn.finetuning import export, heads, training, warm_start
 from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import heads, output_folder, training, warm_start
 from bert_cn.finetuning.tagging import data
 from bert_cn.model import pretraining_model
 
@@ -23,11 +23,23 @@ _INPUTS = (
 
 
 def read_labels(folder: str) -> tuple[str, ...] | None:
-    """Return the classes of a folder of token classification; None if it is none."""
-    head = export.read_head(folder, _HEAD, ARCHITECTURE)
+    """Return the classes of a token classifier; None if the folder holds none."""
+    head = output_folder.read_head(folder, _HEAD, ARCHITECTURE)
     if head is None:
         return None
-    return export.read_class_names(folder, len(head[_HEAD[0]]))
+    return output_folder.read_class_names(folder, len(head[_HEAD[0]]))
+
+
+def load_labels(checkpoint: str) -> tuple[str, ...]:
+    """Return the classes of a token classifier.
+
+    Raises:
+        ValueError: the checkpoint is none.
+    """
+    labels = read_labels(checkpoint)
+    if labels is None:
+        raise output_folder.no_model_error(checkpoint, "fine-tuned token classifier")
+    return labels
 
 
 class Tagger:
@@ -54,7 +66,7 @@ class Tagger:
     def _load_head(self) -> None:
         if self._start.bert is None or read_labels(self._start.source) != self._labels:
             return
-        head = export.read_head(self._start.source, _HEAD, ARCHITECTURE)
+        head = output_folder.read_head(self._start.source, _HEAD, ARCHITECTURE)
         heads.assign_dense(self._head, head)
         print("Its classifier predicts the same and is kept.", flush=True)
 
@@ -109,4 +121,4 @@ class Tagger:
             "id2label": {str(index): name for index, name in enumerate(names)},
             "label2id": {name: index for index, name in enumerate(names)},
         }
-        export.write_model(folder, bert, ARCHITECTURE, head, settings)
+        output_folder.write_model(folder, bert, ARCHITECTURE, head, settings)

@@ -1,177 +1,180 @@
-"""What the commands share, where a whole run is not needed; the runs have the rest."""
+"""The steps that all commands share, without a whole run; test_run_... has those."""
 
-import functools
 import types
 
 import pytest
 import tensorflow as tf
-from absl import flags
 
-from bert_cn.finetuning import command, output_folder
+from bert_cn.finetuning import command
 from bert_cn.finetuning import flags as flags_lib
+from bert_cn.finetuning.reading import flags as reading_flags
 from bert_cn.training import reporting
+
+DEFAULTS = {
+    "output_dir": "out",
+    "overwrite": False,
+    "init_checkpoint": "",
+    "bert_config_file": "",
+    "vocab_file": "",
+    "do_lower_case": None,
+    "cache_dir": "",
+    "do_train": False,
+    "do_eval": False,
+    "do_predict": False,
+    "precision": "float32",
+    "jit_compile": False,
+    "tpu": "",
+    "max_seq_length": 128,
+    "train_batch_size": 32,
+    "eval_batch_size": 64,
+    "predict_batch_size": 48,
+    "learning_rate": 5e-5,
+    "num_train_epochs": 3.0,
+    "warmup_proportion": 0.1,
+    "optimizer": "adamw",
+    "weight_decay_rate": 0.01,
+    "random_seed": 12345,
+}
+
+
+def make_args(**changes):
+    return flags_lib.FinetuningArgs(**(DEFAULTS | changes))
+
+
+def make_run(output_dir="out", **changes):
+    args = make_args(output_dir=str(output_dir), **changes)
+    return command.Run(args, tf.distribute.get_strategy(), args.output_dir)
 
 
 @pytest.fixture
-def build_command(monkeypatch):
-    """Build a `Command` whose flags are not this process's."""
+def open_run(monkeypatch):
+    """Open a run on some strategy, and end it at once."""
 
-    def build(*arguments, **defaults):
-        values = flags.FlagValues()
-        own = {
-            name: functools.partial(getattr(flags, name), flag_values=values)
-            for name in dir(flags)
-            if name.startswith("DEFINE_")
-        }
-        monkeypatch.setattr(flags_lib, "flags", types.SimpleNamespace(**own))
-        made = command.Command(flags_lib.Defaults("Longer ones are cut.", **defaults))
-        values(["command", *arguments])
-        return made
+    def run(strategy=None, **changes):
+        strategy = strategy or tf.distribute.get_strategy()
+        monkeypatch.setattr(
+            command.strategy_lib, "build_strategy", lambda tpu: strategy
+        )
+        with command.open_run(make_args(**changes)):
+            pass
 
-    return build
+    return run
 
 
 @pytest.mark.parametrize(
-    ("arguments", "multiple"),
-    [((), 16), (("--jit_compile",), 64), (("--tpu=local",), 384)],
+    ("changes", "multiple"),
+    [({}, 16), ({"jit_compile": True}, 32), ({"tpu": "local"}, 384)],
 )
-def test_batches_have_few_widths_for_xla_and_one_for_a_tpu(
-    build_command, arguments, multiple
-):
-    made = build_command(*arguments, max_seq_length=384, compiled_multiple=64)
-    shape = made.shape(made.train_batch_size)
+def test_batches_have_few_widths_for_xla_and_one_for_a_tpu(changes, multiple):
+    shape = make_run(max_seq_length=384, **changes).shape("train_batch_size")
     assert (shape.batch_size, shape.max_seq_length) == (32, 384)
     assert shape.width_multiple == multiple
 
 
-@pytest.mark.parametrize(
-    ("arguments", "strategy", "message"),
-    [
-        (
-            ("--eval_batch_size=12",),
-            types.SimpleNamespace(num_replicas_in_sync=8),
-            "--eval_batch_size=12 cannot be shared by 8 replicas: make it a multiple",
-        ),
-        (
-            ("--jit_compile",),
-            tf.distribute.OneDeviceStrategy("CPU:0"),
-            "--jit_compile does not work under a OneDeviceStrategy",
-        ),
-    ],
-)
-def test_flags_that_do_not_suit_the_devices_are_refused(
-    build_command, monkeypatch, arguments, strategy, message
-):
-    made = build_command("--output_dir=out", *arguments)
-    monkeypatch.setattr(command.strategy_lib, "build_strategy", lambda tpu: strategy)
+def test_windows_have_fewer_widths_for_xla():
+    assert reading_flags.ReaderArgs.compiled_multiple == 64
+
+
+def test_without_a_batch_size_for_dev_that_of_test_is_taken():
+    args = make_args(eval_batch_size=None)
+    assert args.batch_sizes == {"train_batch_size": 32, "predict_batch_size": 48}
+    assert args.eval_batch_flag == "predict_batch_size"
+    assert make_args().eval_batch_flag == "eval_batch_size"
+
+
+def test_splits_are_those_of_what_is_done():
+    assert make_args().splits == ()
+    assert make_args(do_train=True, do_predict=True).splits == ("train", "test")
+
+
+def test_batch_that_replicas_cannot_share_is_refused(open_run):
+    message = "--eval_batch_size=12 cannot be shared by 8 replicas: make it a multiple"
     with pytest.raises(ValueError, match=message):
-        made.run(lambda strategy, output_dir: pytest.fail("it ran"))
+        open_run(types.SimpleNamespace(num_replicas_in_sync=8), eval_batch_size=12)
 
 
-def test_folder_that_cannot_be_written_is_refused_before_training(
-    build_command, tmp_path
-):
-    made = build_command()
-    made.make_output_dir(f"{tmp_path}/new")
+def test_xla_under_a_strategy_is_refused(open_run):
+    message = "--jit_compile does not work under a OneDeviceStrategy"
+    with pytest.raises(ValueError, match=message):
+        open_run(tf.distribute.OneDeviceStrategy("CPU:0"), jit_compile=True)
+
+
+def test_folder_that_cannot_be_written_is_refused(tmp_path):
+    make_run(tmp_path / "new").make_output_dir()
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(
         ValueError, match="--output_dir=.*/file/run: this process cannot"
     ):
-        made.make_output_dir(f"{tmp_path}/file/run")
+        make_run(tmp_path / "file" / "run").make_output_dir()
 
 
-def test_results_of_the_same_model_stay(build_command, tmp_path):
-    folder = str(tmp_path)
-    build_command("--do_train").write_results(folder, {"eval_f1": 0.5}, 7)
-    build_command("--do_predict").write_results(folder, {"test_f1": 0.25}, 0)
-    both = {"eval_f1": 0.5, "test_f1": 0.25, "global_step": 7}
-    assert reporting.read_eval_results(folder) == both
-    build_command("--do_predict").write_results(folder, {}, 0)
-    assert reporting.read_eval_results(folder) == both
-    reporting.remove_eval_results(folder)
-    assert reporting.read_eval_results(folder) == {}
-    # Of another dev file, which has no duplicates; what was predicted stays.
-    build_command("--do_train").write_results(folder, {"eval_unseen_f1": 0.5}, 7)
-    build_command("--do_predict").write_results(folder, {"test_f1": 0.25}, 0)
-    build_command("--do_eval").write_results(folder, {"eval_f1": 0.5}, 0)
-    assert reporting.read_eval_results(folder) == both
-    # Another model, and another training.
-    for arguments in (("--do_eval", "--init_checkpoint=other"), ("--do_train",)):
-        build_command(*arguments).write_results(folder, {"eval_f1": 0.75}, 3)
-        found = reporting.read_eval_results(folder)
-        assert found == {"eval_f1": 0.75, "global_step": 3}
+BOTH = {"eval_f1": 0.5, "test_f1": 0.25, "global_step": 7}
 
 
-def run_with(build_command, monkeypatch, *arguments):
-    strategy = tf.distribute.get_strategy()
-    monkeypatch.setattr(command.strategy_lib, "build_strategy", lambda tpu: strategy)
-    build_command(*arguments).run(lambda strategy, output_dir: None)
+def test_results_of_the_same_model_stay(tmp_path):
+    make_run(tmp_path, do_train=True).write_results({"eval_f1": 0.5}, 7)
+    make_run(tmp_path, do_predict=True).write_results({"test_f1": 0.25}, 0)
+    assert reporting.read_eval_results(str(tmp_path)) == BOTH
+    make_run(tmp_path, do_predict=True).write_results({}, 0)
+    assert reporting.read_eval_results(str(tmp_path)) == BOTH
+
+
+def test_results_of_the_same_split_are_replaced_as_a_whole(tmp_path):
+    # The first dev file has duplicates, the second has none.
+    make_run(tmp_path, do_train=True).write_results({"eval_unseen_f1": 0.5}, 7)
+    make_run(tmp_path, do_predict=True).write_results({"test_f1": 0.25}, 0)
+    make_run(tmp_path, do_eval=True).write_results({"eval_f1": 0.5}, 0)
+    assert reporting.read_eval_results(str(tmp_path)) == BOTH
+
+
+@pytest.mark.parametrize(
+    "changes", [{"do_eval": True, "init_checkpoint": "other"}, {"do_train": True}]
+)
+def test_results_of_another_model_go(tmp_path, changes):
+    make_run(tmp_path, do_train=True).write_results({"test_f1": 0.5}, 7)
+    make_run(tmp_path, **changes).write_results({"eval_f1": 0.75}, 3)
+    found = reporting.read_eval_results(str(tmp_path))
+    assert found == {"eval_f1": 0.75, "global_step": 3}
 
 
 @pytest.mark.parametrize("name", ["ckpt-5.index", "bert_model.ckpt.index"])
-@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
-def test_foreign_files_are_refused_before_training(
-    build_command, monkeypatch, tmp_path, name, overwrite
-):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_foreign_files_are_refused_before_training(open_run, tmp_path, name, overwrite):
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / name).touch()
     (tmp_path / "eval_results.txt").write_text("eval_loss = 1.0\n")
-    flags_given = ("--do_train", f"--output_dir={tmp_path}", *overwrite)
     with pytest.raises(ValueError, match=f"best' holds {name}, which is no part of"):
-        run_with(build_command, monkeypatch, *flags_given)
+        open_run(do_train=True, output_dir=str(tmp_path), overwrite=overwrite)
     assert (tmp_path / "eval_results.txt").exists()
 
 
-def test_model_of_another_command_may_be_overwritten(
-    build_command, monkeypatch, tmp_path
-):
+def test_model_of_another_command_may_be_overwritten(open_run, tmp_path):
     (tmp_path / "best" / "1_Pooling").mkdir(parents=True)
     for name in ("model.safetensors", "config.json", "modules.json"):
         (tmp_path / "best" / name).touch()
-    flags_given = ("--do_train", f"--output_dir={tmp_path}")
     with pytest.raises(ValueError, match="holds the model of an earlier run"):
-        run_with(build_command, monkeypatch, *flags_given)
-    run_with(build_command, monkeypatch, *flags_given, "--overwrite")
+        open_run(do_train=True, output_dir=str(tmp_path))
+    open_run(do_train=True, output_dir=str(tmp_path), overwrite=True)
 
 
-def test_another_model_is_not_measured_into_a_folder_with_its_own(
-    build_command, monkeypatch, tmp_path
-):
+def test_another_model_is_not_measured_into_a_folder_with_its_own(open_run, tmp_path):
     own = tmp_path / "best"
     own.mkdir()
     for name in ("model.safetensors", "config.json"):
         (own / name).touch()
-    flags_given = ("--do_eval", f"--output_dir={tmp_path}")
+    measured = {"do_eval": True, "output_dir": str(tmp_path)}
     with pytest.raises(ValueError, match="--init_checkpoint=other would replace"):
-        run_with(build_command, monkeypatch, *flags_given, "--init_checkpoint=other")
-    for checkpoint in ("", own):
-        run_with(
-            build_command,
-            monkeypatch,
-            *(*flags_given, f"--init_checkpoint={checkpoint}"),
-        )
-
-
-def test_results_of_a_replaced_model_are_removed(tmp_path):
-    gone = (
-        *("eval_results.txt", "test_results.tsv", "test_2_results.tsv"),
-        *("predictions.json", "nbest_predictions.json", "null_odds.json"),
-    )
-    for name in (*gone, "answers.tsv", "notes.txt"):
-        (tmp_path / name).touch()
-    output_folder.remove_results(str(tmp_path))
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["answers.tsv", "notes.txt"]
+        open_run(**measured, init_checkpoint="other")
+    for checkpoint in ("", str(own)):
+        open_run(**measured, init_checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize("name", ["train", "eval", "predict"])
-def test_batch_that_does_not_fit_is_named(build_command, name):
-    made = build_command()
-    size = getattr(made, f"{name}_batch_size")
-
+def test_batch_that_does_not_fit_is_named(name):
     def fail():
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-    with pytest.raises(ValueError, match=f"Out of memory with --{name}_batch_size="):
-        made.explain_memory(size)(fail)()
+    flag = f"{name}_batch_size"
+    with pytest.raises(ValueError, match=f"Out of memory with --{flag}="):
+        make_run().explain_memory(flag)(fail)()

@@ -104,7 +104,7 @@ def test_features_come_back_from_the_cache(tmp_path):
             assert array.tolist() == made[0].sequences[prefix].tokens[name].tolist()
 
 
-def test_damaged_cache_is_made_anew(tmp_path, capsys):
+def test_damaged_cache_is_made_again(tmp_path, capsys):
     path = tmp_path / "train-0123456789abcdef.npz"
     path.write_bytes(b"no archive")
 
@@ -113,7 +113,7 @@ def test_damaged_cache_is_made_anew(tmp_path, capsys):
     )
 
     assert len(found) == 2
-    assert f"{path} is damaged and is made anew." in capsys.readouterr().out
+    assert f"{path} is damaged and is made again." in capsys.readouterr().out
     assert path.read_bytes()[:2] == b"PK"
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bert_cn.finetuning import tables
 from bert_cn.finetuning.classification import data as classification_data
 from bert_cn.finetuning.classification import model, tasks
 from bert_cn.finetuning.tables import Columns
@@ -118,7 +119,7 @@ SHARED = [
 def test_real_files_are_read_whole(name, folder, counts, positive, shared_folder):
     wanted = [
         split
-        for split, count in zip(tasks.SPLITS, counts, strict=True)
+        for split, count in zip(tables.SPLITS, counts, strict=True)
         if count is not None
     ]
     found = read(name, shared_folder / "data" / folder, wanted)
@@ -134,7 +135,7 @@ def test_real_files_are_read_whole(name, folder, counts, positive, shared_folder
 
 @pytest.mark.shared_data
 def test_reviews_that_training_has_seen_are_found(shared_folder):
-    found = read("chnsenticorp", shared_folder / "data/chnsenticorp", tasks.SPLITS)
+    found = read("chnsenticorp", shared_folder / "data/chnsenticorp", tables.SPLITS)
     seen = {
         split: int(
             (~classification_data.find_unseen(found[split], found["train"].table)).sum()
@@ -240,18 +241,6 @@ def test_labels_that_do_not_belong_are_refused(label, is_regression, message, tm
     with pytest.raises(ValueError, match="dev.tsv") as error:
         classification_data.number_labels("dev", found["dev"], labels)
     assert message in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "columns"),
-    [("tsv", Columns("a", 1, "b")), ("jsonl", Columns(0, None, 1))],
-)
-def test_names_and_numbers_of_columns_are_not_mixed(kind, columns):
-    with pytest.raises(ValueError, match="all names of the first line") as error:
-        build_own(kind, columns)
-    received = [columns.text_a, columns.text_b, columns.label]
-    shown = ", ".join(str(each) for each in received if each is not None)
-    assert str(error.value).endswith(f"Received: {shown}.")
 
 
 def test_score_of_a_fine_tuned_folder_is_read_as_regression(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from bert_cn.conversion import formats
-from bert_cn.finetuning import batches, export, training, warm_start
+from bert_cn.finetuning import batches, output_folder, training, warm_start
 from bert_cn.finetuning.reading import data, results, windows
 from bert_cn.finetuning.reading import model as reading_model
 
@@ -112,7 +112,7 @@ def test_folder_of_a_classifier_has_no_reader(checkpoint, build_bert, tmp_path):
     assert not reading_model.has_reader(checkpoint)
     folder = str(tmp_path / "pt")
     formats.write_checkpoint(build_bert(), "pt", folder)
-    assert export.has_model(folder)
+    assert output_folder.has_model(folder)
     assert not reading_model.has_reader(folder)
 
 

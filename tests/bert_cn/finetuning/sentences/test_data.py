@@ -61,9 +61,9 @@ def test_published_scores_are_read(shared_folder):
     counts = {}
     for name, folder in (("sts-b", "glue/STS-B"), ("sts-b-zh", "zh_sts_b")):
         data = sentences_data.read_scored(
-            tasks.find_task(name), str(shared_folder / "data" / folder), tasks.SPLITS
+            tasks.find_task(name), str(shared_folder / "data" / folder), tables.SPLITS
         )
-        counts[name] = [len(data[split].labels) for split in tasks.SPLITS]
+        counts[name] = [len(data[split].labels) for split in tables.SPLITS]
         assert all(0 <= s.labels.min() < s.labels.max() <= 5 for s in data.values())
         if name == "sts-b":
             # GLUE's own test.tsv has no scores; the benchmark's file beside it has.

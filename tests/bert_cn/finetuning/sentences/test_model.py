@@ -11,6 +11,7 @@ from bert_cn.conversion import formats, sentence_transformer
 from bert_cn.finetuning import batches, tables, training, warm_start
 from bert_cn.finetuning.sentences import data as sentences_data
 from bert_cn.finetuning.sentences import model as sentences_model
+from bert_cn.finetuning.sentences import objectives
 
 LENGTH = 16
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -103,7 +104,7 @@ def test_losses_are_those_of_sentence_transformers(
     import torch
     from sentence_transformers import losses
 
-    objective = sentences_model.Objective(name, num_labels=3)
+    objective = objectives.Objective(name, num_labels=3)
     start, encoder = build(checkpoint, objective=objective)
     encoder.save(str(tmp_path / "best"))
     batch = make_batch(start, FIRST, SECOND, third, COLUMNS[name])
@@ -153,7 +154,7 @@ def rank_by_hand(first, candidates, allowed):
 
 
 def test_equal_texts_and_filling_are_no_negatives(checkpoint):
-    start, encoder = build(checkpoint, objective=sentences_model.Objective("ranking"))
+    start, encoder = build(checkpoint, objective=objectives.Objective("ranking"))
     # 0 and 1 have one anchor, 2 has the second text of 0, 3's is the anchor of 2.
     first, second = ["国", "国", "京", "使用"], ["首都", "中国", "首都", "京"]
     negatives = ["下一个", None, "中国", None]
@@ -178,6 +179,7 @@ tf.config.set_logical_device_configuration(cpu, devices)
 from bert_cn.finetuning import batches, tables
 from bert_cn.finetuning.sentences import data as sentences_data
 from bert_cn.finetuning.sentences import model as sentences_model
+from bert_cn.finetuning.sentences import objectives
 from bert_cn.finetuning import training
 from tests.bert_cn.finetuning.sentences import test_model as this
 
@@ -186,7 +188,7 @@ for strategy in (
     tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 ):
     with strategy.scope():
-        objective = sentences_model.Objective("ranking")
+        objective = objectives.Objective("ranking")
         start, encoder = this.build(sys.argv[1], objective=objective)
     table = tables.Table("", this.FIRST[:3], this.SECOND[:3], None, [1] * 3, [0] * 3)
     pairs = sentences_data.Pairs(table, {}, this.THIRD[:3])
@@ -215,7 +217,7 @@ def test_two_replicas_rank_among_the_texts_of_both(warm, checkpoint):
 
 
 def test_training_leaves_the_pooler_as_it_was(checkpoint, build_bert, tmp_path):
-    start, encoder = build(checkpoint, objective=sentences_model.Objective("cosine"))
+    start, encoder = build(checkpoint, objective=objectives.Objective("cosine"))
     trainer = training.Trainer(tf.distribute.get_strategy(), encoder.build_learner())
     trainer.start(training.Recipe(1e-2, 1, 0.0, "adamw", 0.1, 1), 10)
     table = tables.Table("pairs.tsv", FIRST, SECOND, None, [1] * 4, [0] * 4)

@@ -179,5 +179,5 @@ def test_folder_of_another_task_has_no_labels(build_bert, tmp_path):
 
 def test_table_of_a_file_without_spans_says_so():
     nothing = [["O", "O"], ["O"]]
-    assert "no span" in results._make_table(nothing, nothing)
-    assert "PER" in results._make_table(nothing, [["B-PER", "O"], ["O"]])
+    assert "no span" in results.make_table(nothing, nothing)
+    assert "PER" in results.make_table(nothing, [["B-PER", "O"], ["O"]])

@@ -1,0 +1,40 @@
+"""What sentence embeddings learn, and the sets that suit it. Imports nothing heavy."""
+
+import dataclasses
+
+COSINE, SOFTMAX, RANKING = "cosine", "softmax", "ranking"
+OBJECTIVES = (COSINE, SOFTMAX, RANKING)
+# Sets of pairs with a score, and the score of two texts that mean the same.
+MAX_SCORES = {
+    "sts-b": 5.0,
+    "sts-b-zh": 5.0,
+    "mrpc": 1.0,
+    "qqp": 1.0,
+    "afqmc": 1.0,
+    "lcqmc": 1.0,
+    "bq": 1.0,
+}
+# Sets of pairs with a class.
+CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What training makes smaller.
+
+    Attributes:
+        name: `COSINE`: the squared difference of the cosine from a score (Reimers and
+            Gurevych, 2019, section 3, regression). `SOFTMAX`: the cross entropy of a
+            dense layer on (u, v, |u - v|) (the same, classification); the layer is not
+            saved. `RANKING`: the cross entropy of finding the second text of a pair
+            among those of the batch (Henderson et al., 2017, "Efficient Natural
+            Language Response Suggestion for Smart Reply",
+            https://arxiv.org/abs/1705.00652, section 4.4), by the scaled cosine. The
+            negatives of the batch, if it has any, are among the candidates.
+        num_labels: classes of `SOFTMAX`.
+        scale: what `RANKING` multiplies cosines by.
+    """
+
+    name: str
+    num_labels: int = 0
+    scale: float = 20.0
