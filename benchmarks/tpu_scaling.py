@@ -25,8 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import input_pipeline, step_settings
-from bert_cn.training import optimization
+from bert_cn.pretraining import flags, input_pipeline, record_files, train_step
 from data_prep.records import schema
 from tpu.compiler import (
     roofline,
@@ -198,13 +197,15 @@ def load_or_compile(model, where, json_file) -> list[StepCosts]:
 
 def compile_costs(model, where, length, predictions) -> StepCosts:
     strategy = slice_strategy.SliceStrategy(1)
-    settings = step_settings.StepSettings(
-        config_lib.load_config(f"configs/models/bert_{model}_cn.json"),
-        "lamb",
-        optimization.WarmupPolynomialDecay(1e-4, 1_000_000, 3_125),
+    args = flags.PretrainingArgs(
+        optimizer="lamb",
+        learning_rate=1e-4,
+        num_train_steps=1_000_000,
+        num_warmup_steps=3_125,
         precision="mixed_bfloat16",
     )
-    trainer = step_settings.build_trainer(settings, strategy)
+    config = config_lib.load_config(f"configs/models/bert_{model}_cn.json")
+    trainer = train_step.build_trainer(args, config, strategy)
     programs = {}
     for batch in BATCHES:
         features = step_lowering.make_features(batch, length, predictions)
@@ -224,8 +225,8 @@ def measure_input(length: int, predictions: int) -> tuple[float, float]:
         with tf.io.TFRecordWriter(path) as writer:
             for _ in range(RECORDS):
                 writer.write(make_record(rng, length, predictions))
-        files = input_pipeline.check_files(
-            input_pipeline.find_files(path, "--input_file"), length, predictions
+        files = record_files.check_files(
+            record_files.find_files(path, "--input_file"), length, predictions
         )
         batches = iter(input_pipeline.build_train_dataset(files, 64, seed=1))
         for _ in range(20):

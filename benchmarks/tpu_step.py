@@ -16,8 +16,7 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import step_settings
-from bert_cn.training import optimization
+from bert_cn.pretraining import flags, train_step
 from tpu.compiler import slice_strategy, slices, step_lowering, tpu_compiler
 
 GARDEN_PYTHON = "BERT_CN_MODEL_GARDEN_PYTHON"
@@ -44,14 +43,14 @@ def main() -> None:
 
 def lower_ours(arguments) -> bytes:
     strategy = slice_strategy.SliceStrategy(1)
-    settings = step_settings.StepSettings(
-        config_lib.load_config(arguments.config),
-        "bert_adamw",
-        optimization.WarmupPolynomialDecay(1e-4, 1_000_000, 10_000),
+    args = flags.PretrainingArgs(
+        learning_rate=1e-4,
+        num_train_steps=1_000_000,
         precision="mixed_bfloat16",
         recompute_layers=arguments.recompute_layers,
     )
-    trainer = step_settings.build_trainer(settings, strategy)
+    config = config_lib.load_config(arguments.config)
+    trainer = train_step.build_trainer(args, config, strategy)
     features = step_lowering.make_features(*_sizes(arguments))
     return step_lowering.TracedStep(trainer, strategy, features).lower()
 

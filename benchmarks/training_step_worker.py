@@ -52,8 +52,7 @@ def build_ours(size, precision: str):
 
     from bert_cn.model import config as config_lib
     from bert_cn.model import fused_ops
-    from bert_cn.pretraining import step_settings
-    from bert_cn.training import optimization
+    from bert_cn.pretraining import flags, train_step
     from data_prep.records import schema
 
     config = config_lib.BertConfig(
@@ -63,15 +62,12 @@ def build_ours(size, precision: str):
         num_attention_heads=size.heads,
         intermediate_size=4 * size.hidden,
     )
-    trainer = step_settings.build_trainer(
-        step_settings.StepSettings(
-            config,
-            "bert_adamw",
-            optimization.WarmupPolynomialDecay(1e-4, 100_000, 10_000),
-            precision="mixed_bfloat16" if precision == "bfloat16" else "float32",
-            training_ops=fused_ops.CPU,
-        ),
-        tf.distribute.get_strategy(),
+    args = flags.PretrainingArgs(
+        learning_rate=1e-4,
+        precision="mixed_bfloat16" if precision == "bfloat16" else "float32",
+    )
+    trainer = train_step.build_trainer(
+        args, config, tf.distribute.get_strategy(), training_ops=fused_ops.CPU
     )
     batch = {
         name: tf.constant(

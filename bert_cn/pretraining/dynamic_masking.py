@@ -143,29 +143,18 @@ def build_masker(manifests: tuple[manifest_lib.Manifest, ...]) -> Masker | None:
     Raises:
         ValueError: some are masked and some not, or by different rules.
     """
-    found = {
-        (
-            manifest.masking_time,
-            masking.MaskingRules(
-                manifest.masked_lm_prob,
-                manifest.max_predictions_per_seq,
-                manifest.masking,
-                manifest.mask_unit,
-            ),
-        ): manifest
-        for manifest in manifests
-        if manifest.masking_time == "dynamic"
-    }
+    dynamic = [m for m in manifests if m.settings.masking_time == "dynamic"]
+    found = {manifest.settings.masking_rules: manifest for manifest in dynamic}
     if not found:
         return None
-    if len(found) > 1 or any(m.masking_time != "dynamic" for m in manifests):
+    if len(found) > 1 or len(dynamic) < len(manifests):
         raise ValueError(
             "Input files are masked at different times or by different rules (see "
             f"{', '.join(manifest.path for manifest in manifests)}): train on records "
             "made with the same --masking_time, --masking, --mask_unit and "
             "--masked_lm_prob."
         )
-    ((_, rules), manifest), *_ = found.items()
+    ((rules, manifest),) = found.items()
     vocabulary = vocab.load_vocabulary(manifest.vocab_path)
     return Masker(rules, vocabulary.mask_id, vocabulary.replacement_ids)
 

@@ -1,13 +1,19 @@
-"""Measure a model on records, on the way and at the end of a run."""
+"""Measure a model on records, during a run and at its end."""
 
 import numpy as np
 import tensorflow as tf
 
 from bert_cn.pretraining import checkpoints as checkpoints_lib
-from bert_cn.pretraining import eval_metrics, input_pipeline, train_step
+from bert_cn.pretraining import (
+    eval_metrics,
+    fingerprint,
+    input_pipeline,
+    record_files,
+    train_step,
+)
+from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import losses as losses_lib
-from bert_cn.training import reporting
-from data_prep.text import vocab as vocab_lib
+from bert_cn.training import batch_checks, reporting
 
 
 def evaluate(
@@ -19,8 +25,8 @@ def evaluate(
     """Evaluate on at most `max_steps` batches (0: on all of them).
 
     Returns:
-        Metrics under Google's names, those of `eval_metrics`, and the number of records
-        that they cover; None where `stop_requested` was true before a batch.
+        Metrics under Google's names with those of `eval_metrics`, and the number of
+        records measured; None if `stop_requested` was true before a batch.
     """
     totals = np.zeros(losses_lib.NUM_SUMS)
     more = np.zeros(eval_metrics.NUM_SUMS)
@@ -39,41 +45,40 @@ def evaluate(
 
 
 class Evaluator:
-    """Evaluates a run and leaves what it found in the run's folder.
+    """Evaluates a run and leaves the results in the run's folder.
+
+    Weights that are the best so far are kept too, unless the run does not train: then
+    it may be measured on anything.
 
     Args:
+        args: the run's.
         trainer: whose model is measured.
-        dataset: distributed, from `input_pipeline.build_eval_dataset`.
-        max_steps: most batches; 0 for all.
-        output_dir: for eval_results.txt and the weights that were best.
-        log_dir: for TensorBoard.
-        what: what the records are, for the terminal.
-        vocabulary: of the records; without it no sample fillings are shown.
-        keep_best: whether weights that are the best so far are kept.
-        measured_on: a digest of what is measured; losses on other data do not compare.
+        records: those of `records.eval` are measured on. Without a vocabulary no sample
+            fillings are shown.
+        output_dir: the folder that this host writes to.
     """
 
     def __init__(
         self,
+        args: flags_lib.PretrainingArgs,
         trainer: train_step.Trainer,
-        dataset,
-        max_steps: int,
+        records: record_files.Records,
         output_dir: str,
-        log_dir: str,
-        what: str,
-        vocabulary: vocab_lib.Vocabulary | None = None,
-        keep_best: bool = True,
-        measured_on: str = "",
     ):
+        self._args = args
         self._trainer = trainer
-        self._dataset = dataset
-        self._max_steps = max_steps
+        self._records = records
+        self._dataset = distribute_eval_dataset(
+            trainer.strategy, records.eval, args.eval_batch_size
+        )
         self._output_dir = output_dir
-        self._writer = tf.summary.create_file_writer(log_dir)
-        self._what = what
-        self._vocabulary = vocabulary
-        self._keep_best = keep_best
-        self._measured_on = measured_on
+        self._writer = tf.summary.create_file_writer(
+            reporting.log_dir(output_dir, "eval")
+        )
+        # Losses on other data do not compare.
+        self._measured_on = fingerprint.describe_evaluation(
+            records.eval, args.eval_batch_size, args.max_eval_steps
+        )
 
     def run(self, stop_requested: object = False) -> bool:
         """Evaluate, report, and keep the weights if no evaluation was better.
@@ -82,42 +87,61 @@ class Evaluator:
             stop_requested: true as soon as it must end, `stop_request.StopRequest`.
 
         Returns:
-            False if it was ended early, and then it left nothing.
+            False if it was stopped early; then it has written nothing.
+
+        Raises:
+            ValueError: out of memory; the message names the batch.
         """
-        step = self._trainer.step
-        found = evaluate(self._trainer, self._dataset, self._max_steps, stop_requested)
-        if found is None:
-            return False
-        metrics, records = found
+        args, step = self._args, self._trainer.step
+        with batch_checks.explain_memory(
+            "eval_batch_size",
+            args.eval_batch_size,
+            self._records.eval.max_seq_length,
+            "lower the first. The checkpoints are as they were.",
+        ):
+            found = evaluate(
+                self._trainer, self._dataset, args.max_eval_steps, stop_requested
+            )
+            if found is None:
+                return False
+            metrics, count = found
+            self._print_metrics(metrics, count, step)
+            if self._records.vocabulary is not None:
+                print(f"Sample fillings: {self._write_samples(step)}", flush=True)
+            if args.do_train and checkpoints_lib.save_best(
+                self._trainer.model, self._output_dir, metrics, step, self._measured_on
+            ):
+                print(
+                    f"Best so far; weights kept in {self._output_dir}/best.", flush=True
+                )
+            # Last, because a resumed run takes this file as the sign that nothing of
+            # the evaluation is missing.
+            path = reporting.write_eval_results(self._output_dir, metrics, step)
+            print(f"Results: {path}", flush=True)
+        return True
+
+    def _print_metrics(self, metrics: dict[str, float], count: int, step: int) -> None:
         reporting.write_scalars(self._writer, metrics, step)
-        print(f"Evaluated {records} records of {self._what} at step {step}:")
+        flag = self._args.eval_input_file
+        source = "--eval_input_file" if flag else "the training records"
+        print(f"Evaluated {count} records of {source} at step {step}:")
         for name, value in sorted(metrics.items()):
             print(f"  {name} = {value:.4f}")
-        if self._vocabulary is not None:
-            print(f"Sample fillings: {self._write_samples(step)}", flush=True)
-        if self._keep_best and checkpoints_lib.save_best(
-            self._trainer.model, self._output_dir, metrics, step, self._measured_on
-        ):
-            print(f"Best so far; weights kept in {self._output_dir}/best.", flush=True)
-        # Last: a run that goes on takes this file for the sign that nothing is missing.
-        path = reporting.write_eval_results(self._output_dir, metrics, step)
-        print(f"Results: {path}", flush=True)
-        return True
 
     def _write_samples(self, step: int) -> str:
         batch, predicted = self._trainer.predict_batch(next(iter(self._dataset)))
-        table = eval_metrics.write_table(batch, predicted, self._vocabulary)
+        table = eval_metrics.write_table(batch, predicted, self._records.vocabulary)
         return reporting.write_samples(self._writer, self._output_dir, table, step)
 
 
 def distribute_eval_dataset(
     strategy: tf.distribute.Strategy,
-    files: input_pipeline.RecordFiles,
+    files: record_files.RecordFiles,
     batch_size: int,
 ):
-    """Return the records once, in file order, shared out over the replicas."""
+    """Return the records once, in file order, distributed over the replicas."""
     options = tf.data.Options()
-    # By batches, since there may be fewer files than hosts.
+    # By batches, because there may be fewer files than hosts.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )

@@ -1,8 +1,8 @@
-"""What a run's weights depend on, kept beside its checkpoints.
+"""The settings and data that a run's weights depend on, kept beside its checkpoints.
 
-A resumed run that would go on with other data or settings would end with weights that
-no single command produces, so it is stopped and the difference named. What may change
-is said.
+A run that is resumed with other data or settings would end with weights that no single
+command gives, so it is refused and the difference named. Some settings may change, and
+then a line says so.
 """
 
 import dataclasses
@@ -13,12 +13,26 @@ from typing import Any
 
 import tensorflow as tf
 
-from bert_cn.pretraining import input_pipeline
+from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import record_files
 from bert_cn.training import run_files
-from data_prep.records import manifest as manifest_lib
+from bert_cn.training import strategy as strategy_lib
+from data_prep import storage
 from data_prep.text import vocab as vocab_lib
 
-# What the data's entries are, in words.
+_FIXED_FLAGS = (
+    "train_batch_size",
+    "learning_rate",
+    "num_warmup_steps",
+    "decay_power",
+    "optimizer",
+    "weight_decay_rate",
+    "precision",
+    "init_checkpoint",
+    "random_seed",
+)
+_FREE_FLAGS = ("num_train_steps", "gradient_accumulation_steps", "jit_compile")
+# The keys that describe the data, in words.
 _DATA = {
     "num_files": "the records of --input_file",
     "data_sha256": "the records of --input_file",
@@ -27,10 +41,10 @@ _DATA = {
     "vocab_sha256": "the vocabulary",
 }
 _NOT_THE_SAME_BITS = (
-    "the data go on where they were, but sums are rounded otherwise, so the weights "
-    "are not those of an unbroken run to the last bit"
+    "the data continue where they were, but sums are rounded differently, so the "
+    "weights are not those of an unbroken run to the last bit"
 )
-# What may change: what it is, and what becomes of it.
+# The settings that may change: each one in words, and the effect.
 _FREE = {
     "num_train_steps": (
         "--num_train_steps",
@@ -44,7 +58,7 @@ _FREE = {
     "num_replicas": ("the number of devices", _NOT_THE_SAME_BITS),
     "num_hosts": (
         "the number of hosts",
-        "records are dealt out anew, so that of this epoch some come twice and some "
+        "records are distributed again, so that some of this epoch come twice and some "
         "not at all",
     ),
 }
@@ -52,25 +66,42 @@ _FREE = {
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """What the weights of a run depend on.
+    """The settings and data that the weights of a run depend on.
 
     Attributes:
-        fixed: settings by their flags' names, and what `describe_data` returns; a run
-            that goes on must have the same.
-        free: of the keys of `_FREE`, what a run may go on with otherwise.
+        fixed: settings by their flags' names, and the values of `describe_data`; a
+            resumed run must have the same.
+        free: values by the keys of `_FREE`; they may change when a run is resumed.
     """
 
     fixed: dict[str, Any]
     free: dict[str, Any]
 
 
-def describe_data(
-    files: input_pipeline.RecordFiles, vocabulary: vocab_lib.Vocabulary | None
-) -> dict[str, Any]:
-    """Return what changes if the records, their order or their masks do.
+def take_fingerprint(
+    args: flags_lib.PretrainingArgs,
+    strategy: tf.distribute.Strategy,
+    records: record_files.Records,
+) -> Fingerprint:
+    """Return the fingerprint of a run that starts now."""
+    return Fingerprint(
+        {name: getattr(args, name) for name in _FIXED_FLAGS}
+        | describe_data(records.train, records.vocabulary),
+        {name: getattr(args, name) for name in _FREE_FLAGS}
+        | {
+            "num_replicas": strategy.num_replicas_in_sync,
+            "num_hosts": strategy_lib.count_hosts(strategy),
+        },
+    )
 
-    Folders are left out, so that data may move. What a manifest lists counts
-    by its sha256, other files by their length.
+
+def describe_data(
+    files: record_files.RecordFiles, vocabulary: vocab_lib.Vocabulary | None
+) -> dict[str, Any]:
+    """Return values that change if the records, their order or their masks change.
+
+    Folders are left out, so that data may move. Files that a manifest lists are known
+    by their sha256, other files by their length.
 
     Args:
         files: to train on.
@@ -101,14 +132,14 @@ def describe_data(
 
 
 def describe_evaluation(
-    files: input_pipeline.RecordFiles, batch_size: int, max_steps: int
+    files: record_files.RecordFiles, batch_size: int, max_steps: int
 ) -> str:
     """Return a digest that changes if other records are measured.
 
     Args:
-        files: that are measured on.
+        files: the files that are measured on.
         batch_size: records per batch.
-        max_steps: most batches; 0 for all.
+        max_steps: the most batches; 0 for all.
     """
     batches = [batch_size, max_steps] if max_steps else []
     content = json.dumps([describe_data(files, None)["data_sha256"], *batches])
@@ -116,38 +147,41 @@ def describe_evaluation(
 
 
 def has_fingerprint(output_dir: str) -> bool:
-    """Say whether a run began in a folder."""
+    """Say whether a run was started in a folder."""
     return tf.io.gfile.exists(os.path.join(output_dir, run_files.FINGERPRINT_FILE))
 
 
 def check_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
-    """Compare with the run that began in a folder, and say what will be otherwise.
+    """Compare with the run that was started in a folder; say what may change and does.
 
-    What an earlier version of this program did not note is not compared.
+    Values that an earlier version of this program did not note are not compared.
 
     Args:
-        output_dir: of the run.
-        fingerprint: of the run as it would go on.
+        output_dir: the run's folder.
+        fingerprint: of the run that would be resumed.
 
     Raises:
         ValueError: a setting or the data differs; the message names it.
     """
-    begun_with = run_files.read_fingerprint(output_dir)
+    earlier = run_files.read_fingerprint(output_dir)
     for name, value in fingerprint.fixed.items():
-        if begun_with.get(name, value) != value:
+        if earlier.get(name, value) != value:
             raise ValueError(
-                f"The run in {output_dir!r} began with another value of "
-                f"{_DATA.get(name, f'--{name}')} (then {begun_with[name]}, now "
-                f"{value}): go on with what it began with, or name another "
+                f"The run in {output_dir!r} was started with another value of "
+                f"{_DATA.get(name, f'--{name}')} (then {earlier[name]}, now "
+                f"{value}): resume it with the earlier value, or name another "
                 "--output_dir."
             )
     for name, value in fingerprint.free.items():
-        if begun_with.get(name, value) != value:
+        if earlier.get(name, value) != value:
             what, effect = _FREE[name]
-            print(f"Now {what} is {value}, before it was {begun_with[name]}: {effect}.")
+            print(f"Now {what} is {value}, before it was {earlier[name]}: {effect}.")
 
 
 def write_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
-    """Note what the run in a folder begins or goes on with."""
+    """Note what the run in a folder is started or resumed with."""
+    content = json.dumps(
+        fingerprint.fixed | fingerprint.free, indent=2, ensure_ascii=False
+    )
     path = os.path.join(output_dir, run_files.FINGERPRINT_FILE)
-    manifest_lib.write_json(path, fingerprint.fixed | fingerprint.free)
+    storage.write_whole(path, f"{content}\n")

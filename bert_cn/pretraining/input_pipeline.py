@@ -1,252 +1,85 @@
 """TFRecords to a tf.data pipeline, deterministic and sharded per host."""
 
-import dataclasses
-import glob as local_glob
-import os
-import re
-from typing import Any
-
 import tensorflow as tf
 
-from bert_cn.pretraining import dynamic_masking, eval_metrics, shuffle_order
-from data_prep.records import manifest as manifest_lib
+from bert_cn.pretraining import eval_metrics, record_files, shuffle_order
+from bert_cn.training import storage_checks
+from bert_cn.training import strategy as strategy_lib
 from data_prep.records import schema
 
-# What TensorFlow raises for a file that is no TFRecord file, or a damaged one; all else
-# is the storage's fault.
-_NO_RECORDS = (
-    tf.errors.DataLossError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InvalidArgumentError,
-    tf.errors.OutOfRangeError,
-)
-# Decides the masks of an evaluation over records that are masked while training.
+# Decides the masks of an evaluation on records that are stored unmasked.
 _EVAL_MASK_SEED = 0
 
 
-# A glob and its share of the training records: "news*.tfrecord:2".
-_WEIGHTED = re.compile(r"(.+):(\d+(?:\.\d+)?)")
+class TrainInput:
+    """The training batches of a run, found again by the number of their step.
 
+    It prints a warning if hosts must share files.
 
-@dataclasses.dataclass(frozen=True)
-class FileGroup:
-    """Files that are drawn from with one weight, in sorted order."""
-
-    paths: tuple[str, ...]
-    weight: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordFiles:
-    """Input files that were found and agree with the flags.
-
-    Attributes:
-        groups: the files. One group is read once an epoch; of several, the next record
-            comes from each as often as its weight says.
-        max_seq_length: tokens per record.
-        max_predictions_per_seq: masked positions per record.
-        feature_names: spelling on disk, a key of `schema.RECORD_NAMES`.
-        manifests: those of the data stage that list the files; empty for records that
-            another program wrote.
-        masker: masks the records, which are stored unmasked; None if they are masked.
+    Args:
+        strategy: that the batches are distributed by.
+        files: from `check_files`.
+        batch_size: records per update over all replicas.
+        seed: see `build_train_dataset`.
     """
 
-    groups: tuple[FileGroup, ...]
-    max_seq_length: int
-    max_predictions_per_seq: int
-    feature_names: str
-    manifests: tuple[manifest_lib.Manifest, ...] = ()
-    masker: dynamic_masking.Masker | None = None
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """All files, group after group."""
-        return tuple(path for group in self.groups for path in group.paths)
-
-    @property
-    def shards(self) -> dict[str, dict[str, Any]]:
-        """Path -> what its manifest says of it; without files that have none."""
-        return {
-            os.path.join(os.path.dirname(manifest.path), shard["file"]): shard
-            for manifest in self.manifests
-            for shard in manifest.shards
-        }
-
-
-def find_files(patterns: str, flag: str) -> tuple[FileGroup, ...]:
-    """Expand a comma list of globs, each with a weight or none (`news*:2,wiki*:1`).
-
-    Returns:
-        One group for each entry if any has a weight (1 where it has none), else one
-        group of all files, so that every record comes once an epoch.
-
-    Raises:
-        ValueError: a pattern matches no file, or a weight is 0; the message names it
-            and `flag`.
-    """
-    entries = [part.strip() for part in patterns.split(",") if part.strip()]
-    if not entries:
-        raise ValueError(f"{flag} is empty: name TFRecord files or globs.")
-    groups = []
-    weighted = False
-    for entry in entries:
-        match = _WEIGHTED.fullmatch(entry)
-        pattern, weight = (match[1], float(match[2])) if match else (entry, 1.0)
-        if weight == 0:
-            raise ValueError(
-                f"{flag}: {entry!r} has weight 0: leave it out, or give it a weight."
-            )
-        weighted |= match is not None
-        groups.append(FileGroup(_expand(pattern, flag), weight))
-    if weighted:
-        return tuple(groups)
-    paths = {path for group in groups for path in group.paths}
-    return (FileGroup(tuple(sorted(paths))),)
-
-
-def _expand(pattern: str, flag: str) -> tuple[str, ...]:
-    found = [path for path in tf.io.gfile.glob(pattern) if _is_record_file(path)]
-    if not found and tf.io.gfile.exists(pattern):
-        # A real name with glob characters in it.
-        found = tf.io.gfile.glob(local_glob.escape(pattern)) or [pattern]
-    if not found:
-        raise ValueError(
-            f"{flag}: {pattern!r} matches no file; check the path, or make the "
-            "records with python -m data_prep.create_pretraining_data."
-        )
-    return tuple(sorted(found))
-
-
-def _is_record_file(path: str) -> bool:
-    return not path.endswith((".json", ".txt", ".md", ".png"))
-
-
-def check_files(
-    groups: tuple[FileGroup, ...], max_seq_length: int, max_predictions_per_seq: int
-) -> RecordFiles:
-    """Check that the records have the shapes of the flags, before the first step.
-
-    Every manifest beside the files is read; where there is none, the first record is.
-
-    Raises:
-        ValueError: a file is empty or no TFRecord file, or its shape differs; the
-            message names the file, the shape found and the flag to set.
-    """
-    paths = [path for group in groups for path in group.paths]
-    owners = manifest_lib.find_manifests(paths)
-    probed = _find_filled(groups, owners)
-    manifests = {}
-    feature_names, masked = set(), set()
-    for path in paths:
-        manifest = owners.get(path)
-        if manifest is not None:
-            manifests[manifest.path] = manifest
-            found = (manifest.max_seq_length, manifest.max_predictions_per_seq)
-            feature_names.add(manifest.feature_names)
-            masked.add(manifest.masking_time == "static")
-        if manifest is None or path == probed:
-            names, length, predictions = _read_shape(path)
-            feature_names.add(names)
-            masked.add(predictions is not None)
-            if predictions is not None:
-                found = (length, predictions)
-            elif manifest is None:
-                raise ValueError(
-                    f"{path}: its records are to be masked while training, and no "
-                    "manifest beside it says how: put the manifest and the vocabulary "
-                    "that the data stage wrote there, too."
-                )
-        _check_shape(path, found, (max_seq_length, max_predictions_per_seq))
-    if len(feature_names) > 1:
-        raise ValueError(
-            f"Input files spell their features differently ({sorted(feature_names)}): "
-            "train on files written with one --feature_names."
-        )
-    if len(masked) > 1:
-        raise ValueError(
-            "Some input files are masked and some are to be masked while training: "
-            "train on files written with one --masking_time."
-        )
-    return RecordFiles(
-        groups,
-        max_seq_length,
-        max_predictions_per_seq,
-        feature_names.pop(),
-        tuple(manifests.values()),
-        dynamic_masking.build_masker(tuple(manifests.values())),
-    )
-
-
-def _find_filled(groups, owners: dict[str, manifest_lib.Manifest]) -> str:
-    """Return a file that holds a record, or of which no manifest says how many.
-
-    Raises:
-        ValueError: a group has none.
-    """
-    manifests = {manifest.path: manifest for manifest in owners.values()}
-    empty = {
-        os.path.join(os.path.dirname(path), shard["file"])
-        for path, manifest in manifests.items()
-        for shard in manifest.shards
-        if not shard["sequences"]
-    }
-    for group in groups:
-        if empty.issuperset(group.paths):
-            raise ValueError(
-                f"{group.paths[0]}: its manifest says that it holds no record, nor "
-                "does any file named with it: leave it out."
-            )
-    return next(path for path in groups[0].paths if path not in empty)
-
-
-def _read_shape(path: str) -> tuple[str, int, int | None]:
-    """Return (spelling, tokens, masked positions or None) of the first record.
-
-    Raises:
-        ValueError: there is none that can be read.
-        tf.errors.OpError: storage did not answer, or refused.
-    """
-    try:
-        record = next(iter(tf.data.TFRecordDataset(path).take(1)), None)
-    except _NO_RECORDS as error:
-        raise ValueError(
-            f"{path}: cannot be read as TFRecords ({error.message}); write it anew "
-            "with python -m data_prep.create_pretraining_data."
-        ) from error
-    if record is None:
-        raise ValueError(
-            f"{path}: holds no record; remove it or write it anew with "
-            "python -m data_prep.create_pretraining_data."
-        )
-    features = tf.train.Example.FromString(record.numpy()).features.feature
-    for names, on_disk in schema.RECORD_NAMES.items():
-        sizes = {
-            name: len(features[on_disk[name]].int64_list.value)
-            for name in on_disk
-            if on_disk[name] in features
-        }
-        if any(set(kind) <= set(sizes) for kind in schema.FEATURES_OF.values()):
-            predictions = sizes.get(schema.MASKED_LM_POSITIONS)
-            return names, sizes[schema.INPUT_IDS], predictions
-    raise ValueError(
-        f"{path}: its first record has the features {sorted(features)}, not the seven "
-        f"of a BERT pretraining record {sorted(schema.FEATURES)}."
-    )
-
-
-def _check_shape(path: str, found: tuple[int, int], wanted: tuple[int, int]) -> None:
-    for flag, have, want in zip(
-        ("max_seq_length", "max_predictions_per_seq"), found, wanted, strict=True
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        files: record_files.RecordFiles,
+        batch_size: int,
+        seed: int,
     ):
-        if have != want:
-            raise ValueError(
-                f"{path}: its records were written with {flag} {have}, but "
-                f"--{flag}={want}; pass --{flag}={have} or make the records anew."
+        self._strategy = strategy
+        self.files = files
+        self._batch_size = batch_size
+        self._seed = seed
+        self._num_hosts = 1
+        for group in files.groups:
+            storage_checks.warn_of_few_files(
+                strategy_lib.count_hosts(strategy), group.paths
             )
+
+    def distribute(self, step: int):
+        """Return the distributed batches of the updates after the first `step`."""
+
+        def build(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            self._num_hosts = context.num_input_pipelines
+            return build_train_dataset(
+                self.files,
+                context.get_per_replica_batch_size(self._batch_size),
+                self._seed,
+                step * self._batch_size // self._num_hosts,
+                context.input_pipeline_id,
+                self._num_hosts,
+            )
+
+        return self._strategy.distribute_datasets_from_function(build)
+
+    def locate(self, step: int) -> list[tuple[str, int]]:
+        """Find the records of update number `step`, the first being 1, by replay.
+
+        Returns:
+            File and number of each record, counted from 1 as
+            `data_prep.inspect_records` does.
+        """
+        records_per_host = self._batch_size // self._num_hosts
+        found = []
+        for host in range(self._num_hosts):
+            order = read_in_order(
+                self.files,
+                self._seed,
+                (step - 1) * records_per_host,
+                host,
+                self._num_hosts,
+                _number_records,
+            )
+            found += order.take(records_per_host).as_numpy_iterator()
+        return sorted((path.decode(), int(number)) for path, number in found)
 
 
 def build_train_dataset(
-    files: RecordFiles,
+    files: record_files.RecordFiles,
     batch_size: int,
     seed: int,
     skip_records: int = 0,
@@ -278,7 +111,7 @@ def build_train_dataset(
 
 
 def read_in_order(
-    files: RecordFiles,
+    files: record_files.RecordFiles,
     seed: int,
     skip_records: int,
     host: int,
@@ -310,7 +143,9 @@ def read_in_order(
     return shuffle_order.read_groups(groups, weights, seed, skip_records, read_file)
 
 
-def build_eval_dataset(files: RecordFiles, batch_size: int) -> tf.data.Dataset:
+def build_eval_dataset(
+    files: record_files.RecordFiles, batch_size: int
+) -> tf.data.Dataset:
     """Build a dataset of every record once, in file order.
 
     The last batch is filled up with records of zeros, so that every batch has the same
@@ -337,7 +172,7 @@ def build_eval_dataset(files: RecordFiles, batch_size: int) -> tf.data.Dataset:
 
 def _add_noise(
     dataset: tf.data.Dataset,
-    files: RecordFiles,
+    files: record_files.RecordFiles,
     seed: int,
     host: int = 0,
     num_hosts: int = 1,
@@ -352,7 +187,7 @@ def _add_noise(
 
 
 def _parse(
-    dataset: tf.data.Dataset, files: RecordFiles, mark_groups: bool = False
+    dataset: tf.data.Dataset, files: record_files.RecordFiles, mark_groups: bool = False
 ) -> tf.data.Dataset:
     """Turn batches of serialized records into features under our names.
 
@@ -386,3 +221,8 @@ def _parse(
         return masked
 
     return dataset.map(parse_batch, num_parallel_calls=2, deterministic=True)
+
+
+def _number_records(path: tf.Tensor) -> tf.data.Dataset:
+    records = tf.data.TFRecordDataset(path)
+    return records.enumerate(1).map(lambda number, _: (path, number))

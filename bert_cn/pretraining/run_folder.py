@@ -1,4 +1,4 @@
-"""The output folder of a training run: whose it is, and what describes it.
+"""The output folder of a training run: which run it belongs to, and its description.
 
 Everything is checked before anything is written, so that a command that is refused
 leaves a run as it was.
@@ -13,12 +13,15 @@ import tensorflow as tf
 
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import fingerprint as fingerprint_lib
+from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import record_files
 from bert_cn.training import reporting, run_files
+from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.text import vocab as vocab_lib
 
-# What an attempt that saved no checkpoint may leave, and that says nothing of the next;
-# the last three are folders.
+# An attempt that saved no checkpoint may leave these, and they are not true of the next
+# attempt; the last three are folders.
 _OF_AN_ATTEMPT = (
     run_files.VOCAB_FILE,
     run_files.TOKENIZER_CONFIG_FILE,
@@ -34,72 +37,68 @@ _OF_AN_ATTEMPT = (
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the weights of a run are, for those who read them.
+    """What the readers of a run's weights must know, and what a resumption must repeat.
 
     Attributes:
         config: of the model.
-        vocabulary: of the records, if known.
+        vocabulary: of the records; None if unknown.
         do_lower_case: whether the data stage lower-cased; None if unknown.
-        manifests: of the training records.
+        manifests: of the records, those to train on first.
+        fingerprint: settings and data.
     """
 
     config: config_lib.BertConfig
-    vocabulary: vocab_lib.Vocabulary | None = None
-    do_lower_case: bool | None = None
-    manifests: tuple[manifest_lib.Manifest, ...] = ()
+    vocabulary: vocab_lib.Vocabulary | None
+    do_lower_case: bool | None
+    manifests: tuple[manifest_lib.Manifest, ...]
+    fingerprint: fingerprint_lib.Fingerprint
 
 
-def check_path(output_dir: str) -> None:
-    """Raise ValueError if TensorFlow cannot find checkpoints under a folder's name."""
-    for character in "[\\":
-        if character in output_dir:
-            raise ValueError(
-                f"--output_dir={output_dir} has a {character} in it, and TensorFlow "
-                "takes that for a wildcard when it looks for a checkpoint: name a "
-                "folder without."
-            )
+def describe_run(
+    args: flags_lib.PretrainingArgs,
+    config: config_lib.BertConfig,
+    records: record_files.Records,
+    strategy: tf.distribute.Strategy,
+) -> Description:
+    """Return the description of a run that starts or resumes now."""
+    return Description(
+        config,
+        records.vocabulary,
+        records.do_lower_case,
+        records.manifests,
+        fingerprint_lib.take_fingerprint(args, strategy, records),
+    )
 
 
-def check_folder(
-    output_dir: str,
-    description: Description,
-    fingerprint: fingerprint_lib.Fingerprint | None,
-) -> None:
-    """Refuse a folder of another run; say what a run that goes on has changed.
+def check_folder(args: flags_lib.PretrainingArgs, description: Description) -> None:
+    """Refuse a folder of another run; say which settings of a resumed run differ.
 
-    An attempt that ended before its first checkpoint leaves nothing to go on with, so
-    the next one may correct anything.
+    An attempt that ended before its first checkpoint leaves nothing to resume, so the
+    next one may correct anything. Only the chief of several hosts writes into the
+    folder, but all of them check it, so that all come to the same end.
 
     Args:
-        output_dir: which need not be there.
+        args: of the run; its folder need not exist.
         description: of the run.
-        fingerprint: of the run, if it is to train.
 
     Raises:
         ValueError: model, vocabulary, data or settings differ; the message says how.
     """
-    begun = has_begun(output_dir)
-    if begun or not fingerprint_lib.has_fingerprint(output_dir):
-        _check_config(output_dir, description.config)
-        _check_vocabulary(output_dir, description.vocabulary)
-    if begun and fingerprint is not None:
-        fingerprint_lib.check_fingerprint(output_dir, fingerprint)
+    folder = args.output_dir
+    begun = has_begun(folder)
+    if begun or not fingerprint_lib.has_fingerprint(folder):
+        _check_config(folder, description.config)
+        _check_vocabulary(folder, description.vocabulary)
+    if begun and args.do_train:
+        fingerprint_lib.check_fingerprint(folder, description.fingerprint)
+    elif begun and args.init_checkpoint:
+        _check_start(folder, args.init_checkpoint)
 
 
-def check_start(output_dir: str, init_checkpoint: str) -> None:
-    """Refuse to measure a run's checkpoint where another one is named.
-
-    Args:
-        output_dir: of a run, perhaps.
-        init_checkpoint: what is named, or "".
-
-    Raises:
-        ValueError: the folder has checkpoints, and they began with something else.
-    """
-    if not init_checkpoint or not has_begun(output_dir):
-        return
-    begun_with = run_files.read_fingerprint(output_dir).get("init_checkpoint")
-    if begun_with != init_checkpoint:
+def _check_start(output_dir: str, init_checkpoint: str) -> None:
+    """Refuse to measure a run's checkpoint if another one is named."""
+    started_from = run_files.read_fingerprint(output_dir).get("init_checkpoint")
+    if started_from != init_checkpoint:
         raise ValueError(
             f"{output_dir!r} holds checkpoints of its own, which would be measured and "
             f"not --init_checkpoint={init_checkpoint}: name another --output_dir, or "
@@ -112,10 +111,8 @@ def has_begun(output_dir: str) -> bool:
     return bool(run_files.find_prefixes(output_dir))
 
 
-def begin_run(
-    output_dir: str, description: Description, fingerprint: fingerprint_lib.Fingerprint
-) -> None:
-    """Write what describes a run, before its first step or where it goes on."""
+def begin_run(output_dir: str, description: Description) -> None:
+    """Write what describes a run, before its first step or when it is resumed."""
     tf.io.gfile.makedirs(output_dir)
     if fingerprint_lib.has_fingerprint(output_dir) and not has_begun(output_dir):
         for name in _OF_AN_ATTEMPT:
@@ -124,25 +121,25 @@ def begin_run(
                 tf.io.gfile.rmtree(path)
             elif tf.io.gfile.exists(path):
                 tf.io.gfile.remove(path)
-    # First, because it marks what follows as that of a run that has just begun.
-    fingerprint_lib.write_fingerprint(output_dir, fingerprint)
+    # First, because it marks the other files as those of a run that has just begun.
+    fingerprint_lib.write_fingerprint(output_dir, description.fingerprint)
     write_description(output_dir, description)
 
 
 def write_description(output_dir: str, description: Description) -> None:
     """Write the files that say what the checkpoints are, as far as it is known.
 
-    The configuration, the vocabulary as vocab.txt, the casing as tokenizer_config.json
-    and the first manifest as data_manifest.json.
+    They are the configuration, the vocabulary as vocab.txt, the casing as
+    tokenizer_config.json and the first manifest as data_manifest.json.
     """
-    vocabulary, lower = description.vocabulary, description.do_lower_case
-    config = description.config.to_json().encode()
-    _write_file(output_dir, run_files.CONFIG_FILE, config)
-    if vocabulary is not None:
-        _write_file(output_dir, run_files.VOCAB_FILE, vocabulary.data)
-    if lower is not None:
-        casing = json.dumps({"do_lower_case": lower}) + "\n"
-        _write_file(output_dir, run_files.TOKENIZER_CONFIG_FILE, casing.encode())
+    files = {run_files.CONFIG_FILE: description.config.to_json()}
+    if description.vocabulary is not None:
+        files[run_files.VOCAB_FILE] = description.vocabulary.data
+    if description.do_lower_case is not None:
+        casing = json.dumps({"do_lower_case": description.do_lower_case})
+        files[run_files.TOKENIZER_CONFIG_FILE] = f"{casing}\n"
+    for name, content in files.items():
+        storage.write_whole(os.path.join(output_dir, name), content)
     for manifest in description.manifests[:1]:
         path = os.path.join(output_dir, run_files.MANIFEST_FILE)
         manifest_lib.write_manifest(dataclasses.replace(manifest, path=path))
@@ -174,10 +171,3 @@ def _check_vocabulary(output_dir: str, vocabulary: vocab_lib.Vocabulary | None) 
             "--output_dir belongs to a run with another one, so name another "
             "--output_dir, or make the records with that vocabulary."
         )
-
-
-def _write_file(folder: str, name: str, content: bytes) -> None:
-    path = os.path.join(folder, name)
-    with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
-        file.write(content)
-    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)

@@ -1,4 +1,4 @@
-"""The loop around the training step: cadence, signals, stop on NaN, evaluation."""
+"""The loop around the training step: reports, checkpoints, evaluations, signals."""
 
 import dataclasses
 import time
@@ -8,152 +8,223 @@ import numpy as np
 import tensorflow as tf
 
 from bert_cn.pretraining import checkpoints as checkpoints_lib
-from bert_cn.pretraining import losses, train_step
-from bert_cn.training import reporting, stop_request
+from bert_cn.pretraining import (
+    failure_report,
+    input_pipeline,
+    losses,
+    record_files,
+    train_step,
+)
+from bert_cn.pretraining import flags as flags_lib
+from bert_cn.training import batch_checks, reporting, stop_request
 
-# A line at least this often, so that nobody waits in front of a silent terminal.
+# A line at least this often, so that nobody waits at a silent terminal.
 _SECONDS_BETWEEN_LINES = 20.0
-# A signal is answered after the updates that one call into TensorFlow makes. Who takes
-# a machine away gives 30 seconds, in which the checkpoint must be saved, too.
+# A signal is answered after the updates that one call into TensorFlow makes. A machine
+# that is taken away gets 30 seconds, and the checkpoint must be saved in them too.
 _MOST_SECONDS_PER_CALL = 15.0
+_ITERATIONS_PER_LOOP, _ITERATIONS_PER_LOOP_ON_TPU = 10, 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Cadence:
-    """After how many steps what happens.
+class Run:
+    """The parts of a run that the loop works with.
 
     Attributes:
-        num_train_steps: updates in the whole run, resumptions included.
-        iterations_per_loop: updates per call into TensorFlow, at most; shortened where
-            a report, a checkpoint or the end comes earlier, or where they take long.
-        save_checkpoints_steps: updates between checkpoints.
-        log_steps: updates between step lines.
-        eval_steps: updates between evaluations on the way; 0 for none.
-        save_checkpoints_minutes: a checkpoint also after so many minutes; 0 for none.
-    """
-
-    num_train_steps: int
-    iterations_per_loop: int
-    save_checkpoints_steps: int
-    log_steps: int
-    eval_steps: int = 0
-    save_checkpoints_minutes: float = 0.0
-
-    def steps_until_pause(self, step: int) -> int:
-        """Return how many updates may run before something else is due."""
-        if step == 0:
-            return 1  # The first loss is worth a line of its own.
-        stops = [self.num_train_steps - step, self.iterations_per_loop]
-        for every in (self.save_checkpoints_steps, self.log_steps, self.eval_steps):
-            if every:
-                stops.append(every - step % every)
-        return min(stops)
-
-    def is_save_due(self, step: int, last_save_time: float) -> bool:
-        """Say whether a checkpoint is due; times are `time.monotonic()` seconds."""
-        seconds = self.save_checkpoints_minutes * 60
-        late = seconds and time.monotonic() - last_save_time >= seconds
-        return step % self.save_checkpoints_steps == 0 or bool(late)
-
-    def is_eval_due(self, step: int) -> bool:
-        """Say whether an evaluation on the way is due; the last one is the caller's."""
-        due = self.eval_steps and step % self.eval_steps == 0
-        return bool(due) and step < self.num_train_steps
-
-
-class NotFiniteError(FloatingPointError):
-    """The loss of an update or its gradient is not finite.
-
-    Args:
-        step: number of the update, the first being 1.
-        saved: prefix of the last good checkpoint, if there is one.
-    """
-
-    def __init__(self, step: int, saved: str | None):
-        kept = f"the last good checkpoint is {saved}" if saved else "nothing was saved"
-        start = (
-            f" --init_checkpoint={saved} starts from those weights." if saved else ""
-        )
-        super().__init__(
-            f"The loss or its gradient is not finite in step {step}; {kept}. Lower "
-            "--learning_rate or raise --num_warmup_steps, then run the command again "
-            f"with another --output_dir.{start}"
-        )
-        self.step = step
-
-
-def train(
-    trainer: train_step.Trainer,
-    dataset,
-    checkpoints: checkpoints_lib.TrainingCheckpoints,
-    reporter: reporting.StepReporter,
-    cadence: Cadence,
-    stop_requested: stop_request.StopRequest,
-    evaluate_model: Callable[[], object] = lambda: None,
-    evaluate_first: bool = False,
-) -> bool:
-    """Train from the trainer's step to the last one, saving and reporting on the way.
-
-    Args:
+        args: the flags.
         trainer: makes the updates.
-        dataset: distributed batches, positioned behind what was trained on already.
-        checkpoints: where to save.
-        reporter: whom to tell.
-        cadence: when.
-        stop_requested: true as soon as the run shall end.
-        evaluate_model: called when an evaluation on the way is due.
-        evaluate_first: whether the one that is due where the run goes on was lost.
+        batches: the training batches.
+        checkpoints: of the run.
+        reporter: prints the step lines.
+        evaluate: evaluates; called when an evaluation is due.
+        output_dir: the folder that this host writes to.
+    """
+
+    args: flags_lib.PretrainingArgs
+    trainer: train_step.Trainer
+    batches: input_pipeline.TrainInput
+    checkpoints: checkpoints_lib.TrainingCheckpoints
+    reporter: reporting.StepReporter
+    evaluate: Callable[[], object]
+    output_dir: str
+
+
+def build_run(
+    args: flags_lib.PretrainingArgs,
+    trainer: train_step.Trainer,
+    files: record_files.RecordFiles,
+    checkpoints: checkpoints_lib.TrainingCheckpoints,
+    evaluate: Callable[[], object],
+    output_dir: str,
+) -> Run:
+    """Return the parts of a run; the arguments are attributes of `Run`, or `files`."""
+    batches = input_pipeline.TrainInput(
+        trainer.strategy, files, args.train_batch_size, args.random_seed
+    )
+    reporter = reporting.StepReporter(
+        reporting.log_dir(output_dir, "train"),
+        train_step.build_schedule(args),
+        args.train_batch_size,
+        trainer.step,
+        losses.LINE_METRICS,
+    )
+    return Run(args, trainer, batches, checkpoints, reporter, evaluate, output_dir)
+
+
+def train(run: Run, stop_requested: stop_request.StopRequest) -> bool:
+    """Train from the trainer's step to the last one, then write the weights alone.
+
+    Args:
+        run: see `Run`.
+        stop_requested: true as soon as the run is to end.
 
     Returns:
-        True if the last step was reached, False if the run was to end earlier; a
+        True if the last step was reached, False if the run was stopped before it.
+
+    Raises:
+        FloatingPointError: a loss or gradient is not finite; the message names the step
+            and the records.
+        ValueError: out of memory; the message names the batch.
+    """
+    args, trainer = run.args, run.trainer
+    finished = True
+    with batch_checks.explain_memory(
+        "train_batch_size",
+        args.train_batch_size,
+        run.batches.files.max_seq_length,
+        "raise --gradient_accumulation_steps (the result stays the same), or lower one "
+        "of the two. The checkpoints are as they were.",
+    ):
+        if trainer.step >= args.num_train_steps:
+            print(
+                f"Nothing to train: the checkpoint is at step {trainer.step} and "
+                f"--num_train_steps={args.num_train_steps}."
+            )
+        else:
+            print(
+                f"Training {trainer.model.count_params():,} parameters on "
+                f"{trainer.num_replicas} replica(s) from step {trainer.step} on; the "
+                "first step takes longer.",
+                flush=True,
+            )
+            finished = run_updates(run, stop_requested)
+        weights = checkpoints_lib.save_weights(
+            trainer.model, run.output_dir, trainer.step
+        )
+    print(f"Weights alone: {weights}", flush=True)
+    return finished
+
+
+def run_updates(run: Run, stop_requested: stop_request.StopRequest) -> bool:
+    """Make the updates that are left, saving, reporting and evaluating in between.
+
+    Returns:
+        True if the last step was reached, False if the run was stopped before it; a
         checkpoint is saved either way.
 
     Raises:
-        NotFiniteError: a loss or gradient is not finite; nothing is saved over the
+        FloatingPointError: a loss or gradient is not finite; nothing is saved over the
             last good checkpoint.
     """
-    iterator = iter(dataset)
+    args, trainer, reporter = run.args, run.trainer, run.reporter
+    checkpoints = run.checkpoints
     step, most_steps = trainer.step, 1
+    iterator = iter(run.batches.distribute(step))
     pending, input_seconds = np.zeros(losses.NUM_SUMS), 0.0
     last_save_time = time.monotonic()
-    if evaluate_first:
+    if is_eval_missing(args, step):
         with reporter.stop_clock():
-            evaluate_model()
-    while step < cadence.num_train_steps and not stop_requested:
+            run.evaluate()
+    while step < args.num_train_steps and not stop_requested:
         begin = time.monotonic()
-        num_steps = min(most_steps, cadence.steps_until_pause(step))
+        num_steps = min(most_steps, count_steps_until_pause(args, step))
         results = trainer.train_steps(iterator, tf.constant(num_steps))
         if results.num_finite < num_steps:
             bad_step = step + int(results.num_finite) + 1
-            raise NotFiniteError(bad_step, checkpoints.latest)
+            records = run.batches.locate(bad_step)
+            raise FloatingPointError(
+                failure_report.describe_not_finite(
+                    bad_step, checkpoints.latest, records, run.output_dir
+                )
+            )
         seconds_per_step = (time.monotonic() - begin) / num_steps
         most_steps = _choose_most_steps(most_steps, seconds_per_step, trainer.agree)
         step += num_steps
         pending += results.sums.numpy()
         input_seconds += float(results.input_seconds)
-        if _is_line_due(step, cadence, reporter):
+        if _is_line_due(args, step, reporter):
             reporter.report(step, trainer.summarize(pending), input_seconds)
             pending[:], input_seconds = 0, 0.0
         # Saved before it is evaluated: an evaluation can be made again.
-        if trainer.agree(cadence.is_save_due(step, last_save_time)):
+        if trainer.agree(_is_save_due(args, step, last_save_time)):
             checkpoints.save()
             last_save_time = time.monotonic()
-        if cadence.is_eval_due(step) and not stop_requested:
+        if _is_eval_due(args, step) and not stop_requested:
             with reporter.stop_clock():
-                evaluate_model()
+                run.evaluate()
     if checkpoints.latest_step != step:
         checkpoints.save()
-    return step >= cadence.num_train_steps
+    return step >= args.num_train_steps
+
+
+def count_steps_until_pause(args: flags_lib.PretrainingArgs, step: int) -> int:
+    """Return how many updates may run before a report, checkpoint or the end is due."""
+    if step == 0:
+        return 1  # The first loss is worth a line of its own.
+    longest = _ITERATIONS_PER_LOOP_ON_TPU if args.tpu else _ITERATIONS_PER_LOOP
+    stops = [args.num_train_steps - step, args.iterations_per_loop or longest]
+    intervals = [args.save_checkpoints_steps, args.log_steps]
+    if args.do_eval and args.eval_every_steps:
+        intervals.append(args.eval_every_steps)
+    stops += [interval - step % interval for interval in intervals]
+    return min(stops)
+
+
+def is_eval_missing(args: flags_lib.PretrainingArgs, step: int) -> bool:
+    """Say whether a run was killed after a step's checkpoint, before its evaluation.
+
+    All hosts must take part in an evaluation, so all of them look into the chief's
+    folder.
+    """
+    if not _is_eval_due(args, step):
+        return False
+    return step > (reporting.read_evaluated_step(args.output_dir) or 0)
+
+
+def _is_eval_due(args: flags_lib.PretrainingArgs, step: int) -> bool:
+    """Say whether an evaluation is due before the last one, which is the caller's."""
+    if not (args.do_eval and args.eval_every_steps):
+        return False
+    return step % args.eval_every_steps == 0 and step < args.num_train_steps
+
+
+def _is_save_due(
+    args: flags_lib.PretrainingArgs, step: int, last_save_time: float
+) -> bool:
+    """Say whether a checkpoint is due; times are `time.monotonic()` seconds."""
+    seconds = args.save_checkpoints_minutes * 60
+    late = bool(seconds) and time.monotonic() - last_save_time >= seconds
+    return step % args.save_checkpoints_steps == 0 or late
+
+
+def _is_line_due(
+    args: flags_lib.PretrainingArgs, step: int, reporter: reporting.StepReporter
+) -> bool:
+    return (
+        step in (1, args.num_train_steps)
+        or step % args.log_steps == 0
+        or reporter.seconds_since_report > _SECONDS_BETWEEN_LINES
+    )
 
 
 def _choose_most_steps(
     most_steps: int, seconds_per_step: float, agree: Callable[[bool], bool]
 ) -> int:
-    """Return how many updates the next call may make: so many, half or twice as many.
+    """Return how many updates the next call may make: half, as many or twice as many.
 
     Args:
         most_steps: how many the last call might have made.
-        seconds_per_step: what they took here; other hosts measure otherwise.
+        seconds_per_step: measured by this host; other hosts measure otherwise.
         agree: see `hosts.agree_any`.
     """
     seconds = seconds_per_step * most_steps
@@ -162,11 +233,3 @@ def _choose_most_steps(
     if agree(2 * seconds > _MOST_SECONDS_PER_CALL):
         return most_steps
     return 2 * most_steps
-
-
-def _is_line_due(step: int, cadence: Cadence, reporter: reporting.StepReporter) -> bool:
-    return (
-        step in (1, cadence.num_train_steps)
-        or step % cadence.log_steps == 0
-        or reporter.seconds_since_report > _SECONDS_BETWEEN_LINES
-    )

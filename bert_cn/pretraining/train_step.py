@@ -7,23 +7,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_cn.model import pretraining_model
+from bert_cn.model import config as config_lib
+from bert_cn.model import fused_ops, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import eval_metrics, losses
+from bert_cn.pretraining import flags as flags_lib
+from bert_cn.training import environment, optimization
 from bert_cn.training import hosts as hosts_lib
-from bert_cn.training import optimization
 from data_prep.records import schema
 
 
 class LoopResults(typing.NamedTuple):
-    """What some updates inside TensorFlow gave.
+    """The results of some updates that were made inside TensorFlow.
 
     Attributes:
         sums: float32 [NUM_SUMS], added up over replicas and updates.
         num_finite: updates before the first one whose loss or gradient was not finite,
             an int32 scalar; all of them if there was none.
-        input_seconds: time that was spent waiting for batches, a float64 scalar; not a
-            number where it cannot be measured.
+        input_seconds: seconds of waiting for batches, a float64 scalar; NaN if they
+            cannot be measured.
     """
 
     sums: tf.Tensor
@@ -31,46 +33,96 @@ class LoopResults(typing.NamedTuple):
     input_seconds: tf.Tensor
 
 
-class Trainer:
-    """Runs updates of a model under a strategy.
+def build_trainer(
+    args: flags_lib.PretrainingArgs,
+    config: config_lib.BertConfig,
+    strategy: tf.distribute.Strategy,
+    sentence_task: str = "nsp",
+    training_ops: fused_ops.Ops = fused_ops.XLA,
+) -> "Trainer":
+    """Build model, optimizer and step under a strategy.
+
+    Sets Keras's dtype policy and random seed, which are global.
 
     Args:
+        args: the run's.
+        config: sizes of the model.
+        strategy: under which the model is built.
+        sentence_task: "nsp", "sop", or "none" for the masked-LM loss alone.
+        training_ops: `fused_ops.CPU` or `fused_ops.XLA`, what training computes with.
+    """
+    keras.utils.set_random_seed(args.random_seed)
+    keras.config.set_dtype_policy(args.precision)
+    with strategy.scope():
+        model = pretraining_model.build_pretraining_model(
+            config, args.recompute_layers, training_ops
+        )
+        if sentence_task == "none":
+            pretraining_model.freeze_sentence_head(model)
+        optimizer = optimization.OPTIMIZERS[args.optimizer](
+            build_schedule(args), args.weight_decay_rate
+        )
+        optimizer.build(model.trainable_variables)
+    return Trainer(args, strategy, model, optimizer, sentence_task)
+
+
+def build_schedule(
+    args: flags_lib.PretrainingArgs,
+) -> optimization.WarmupPolynomialDecay:
+    """Return the learning rate of each step."""
+    return optimization.WarmupPolynomialDecay(
+        args.learning_rate,
+        args.num_train_steps,
+        args.num_warmup_steps,
+        args.decay_power,
+    )
+
+
+def choose_training_ops(args: flags_lib.PretrainingArgs) -> fused_ops.Ops:
+    """Return the operations of training that suit the device of a run."""
+    is_on_cpu = not (args.tpu or tf.config.list_physical_devices("GPU"))
+    compiles_for_cpu = is_on_cpu and environment.has_compiler_for_cpu()
+    return fused_ops.CPU if compiles_for_cpu else fused_ops.XLA
+
+
+class Trainer:
+    """Makes updates of a model under a strategy, and measures it.
+
+    Args:
+        args: the run's; of them the accumulation steps and `jit_compile`.
         strategy: under which model and optimizer were built.
         model: from `pretraining_model.build_pretraining_model`.
         optimizer: one of `optimization.OPTIMIZERS`, built on the model's variables.
-        accumulation_steps: parts that each replica's batch is worked through in.
-        use_sentence_loss: whether the second loss (NSP or SOP) is part of the loss; if
-            not, see `pretraining_model.freeze_sentence_head`.
-        sentence_task: which task that is, for the names of its figures.
-        jit_compile: whether XLA compiles the update as a whole; not under a strategy.
+        sentence_task: "nsp" or "sop", which names its metrics; with "none" the loss is
+            the masked-LM loss alone, see `pretraining_model.freeze_sentence_head`.
 
     Attributes:
         strategy: see above.
+        model: see above.
+        optimizer: see above.
         agree: returns whether a flag is set on any host, see `hosts.agree_any`.
     """
 
     def __init__(
         self,
+        args: flags_lib.PretrainingArgs,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        accumulation_steps: int = 1,
-        use_sentence_loss: bool = True,
         sentence_task: str = "nsp",
-        jit_compile: bool = False,
     ):
         self.strategy = strategy
         self.model = model
         self.optimizer = optimizer
-        self._accumulation_steps = accumulation_steps
-        self._use_sentence_loss = use_sentence_loss
+        self._accumulation_steps = args.gradient_accumulation_steps
+        self._use_sentence_loss = sentence_task != "none"
         self._sentence_task = sentence_task
         self.agree = functools.partial(hosts_lib.agree_any, strategy)
         # The update alone: XLA compiles no iterator, so the loop stays outside.
         self._update = (
-            tf.function(self._train_step, jit_compile=True)
-            if jit_compile
-            else self._train_step
+            tf.function(self.update, jit_compile=True)
+            if args.jit_compile
+            else self.update
         )
 
     @property
@@ -84,7 +136,7 @@ class Trainer:
         return checkpoints_lib.read_step(self.optimizer)
 
     def summarize(self, sums) -> dict[str, float]:
-        """Turn accumulated sums [NUM_SUMS] into the metrics of this objective."""
+        """Turn accumulated sums [NUM_SUMS] into the metrics of the run's losses."""
         metrics = losses.summarize(sums, self._use_sentence_loss)
         return losses.name_after_task(metrics, self._sentence_task)
 
@@ -98,7 +150,7 @@ class Trainer:
         )
         return losses.compute_sums(outputs, features, masked_lm_sums)
 
-    def _train_step(self, features):
+    def update(self, features):
         """Make one update on one replica.
 
         Returns:
@@ -118,32 +170,32 @@ class Trainer:
     def _compute_gradients(self, features, counts):
         """Return dense gradients of this replica's share of the loss, and its sums.
 
-        The batch is worked through in `accumulation_steps` parts, one after the other,
-        so that the activations of one part are in memory at a time. Since the counts
-        are those of the whole batch, the result is that of the whole batch.
+        The micro-batches are computed one after the other, so that the activations of
+        one of them are in memory at a time. Since the counts are those of the whole
+        batch, so is the result.
         """
         if self._accumulation_steps == 1:
-            return self._compute_part(features, counts)
-        parts = {
+            return self._compute_micro_batch(features, counts)
+        micro_batches = {
             name: tf.reshape(value, (self._accumulation_steps, -1, *value.shape[1:]))
             for name, value in features.items()
         }
         gradients = [tf.zeros(v.shape, v.dtype) for v in self.model.trainable_variables]
         sums = tf.zeros([losses.NUM_SUMS], tf.float32)
         for index in tf.range(self._accumulation_steps):
-            part = {name: value[index] for name, value in parts.items()}
-            more, part_sums = self._compute_part(part, counts)
+            micro_batch = {name: value[index] for name, value in micro_batches.items()}
+            more, more_sums = self._compute_micro_batch(micro_batch, counts)
             gradients = [
                 one + other for one, other in zip(gradients, more, strict=True)
             ]
-            sums += part_sums
+            sums += more_sums
         return gradients, sums
 
-    def compute_part(self, features):
-        """Return gradients and sums of one part of a batch as if it were all of it."""
-        return self._compute_part(features, losses.count_labels(features))
+    def compute_micro_batch(self, features):
+        """Return gradients and sums of a micro-batch as if it were the whole batch."""
+        return self._compute_micro_batch(features, losses.count_labels(features))
 
-    def _compute_part(self, features, counts):
+    def _compute_micro_batch(self, features, counts):
         with tf.GradientTape() as tape:
             sums = self._forward(features)
             loss = losses.compute_loss(sums, counts, self._use_sentence_loss)
@@ -179,14 +231,14 @@ class Trainer:
         return LoopResults(totals, num_finite, input_seconds)
 
     def _take_batch(self, iterator, totals):
-        """Return the next batch and the seconds that it had to be waited for.
+        """Return the next batch and the seconds of waiting for it.
 
-        To fetch a batch while the device is busy is no wait, so the clock starts with
-        `totals`, which hold the update before. A CPU has then made that update; a GPU
-        has only been told to, so that what is measured there is an upper bound.
+        Fetching a batch while the device is busy is no wait, so the clock starts when
+        `totals`, the sums up to the update before, are there. A CPU has then made that
+        update; a GPU has only received the order, so its figure is an upper bound.
         """
         if isinstance(self.strategy, tf.distribute.TPUStrategy):
-            # The host's clock knows nothing of when a TPU is done.
+            # The host's clock does not tell when a TPU is done.
             return next(iterator), tf.constant(float("nan"), tf.float64)
         with tf.control_dependencies([totals]):
             begin = tf.timestamp()
@@ -230,7 +282,7 @@ class Trainer:
         return self.strategy.run(predict, args=(features,))
 
     def predict_batch(self, features) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return this host's part of a batch, and its likeliest tokens."""
+        """Return this host's share of a batch, and its likeliest tokens."""
 
         def join(value):
             parts = self.strategy.experimental_local_results(value)

@@ -1,4 +1,7 @@
-"""What training starts from: its own checkpoint, or one that somebody published."""
+"""The start of training: the run's own checkpoint, a published one, or random weights.
+
+A published checkpoint is read once, for its configuration and for its weights.
+"""
 
 import dataclasses
 import os
@@ -15,126 +18,176 @@ from bert_cn.conversion import (
 )
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import checkpoints as checkpoints_lib
-from bert_cn.training import run_files
+from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import record_files, train_step
+from bert_cn.training import batch_checks, hosts, run_files
 from data_prep.text import vocab as vocab_lib
 
-# Settings that training may choose anew; any other difference makes another function.
+# Settings that training may choose; any other difference makes another function.
 _FREE_SETTINGS = frozenset(
     {"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"}
 )
 _RESIZE_ADVICE = {"vocab_size": ", or pass --resize_embeddings."}
 
 
-def choose_config(
-    config_file: str,
-    output_dir: str,
-    init_checkpoint: str,
-    any_vocabulary: bool = False,
-) -> config_lib.BertConfig:
-    """Return the model's configuration, the first of these that there is.
+@dataclasses.dataclass(frozen=True)
+class StartingPoint:
+    """The model of a run, and the weights that a new run starts from.
 
-    1. `config_file`, if it is not "".
-    2. That of the checkpoints in `output_dir`: the run goes on or is evaluated.
-    3. That of `init_checkpoint`, so that a checkpoint is trained on as what it is: the
-       published ones differ in their activation, which no size tells. Its vocabulary
-       may have another size than the model if `any_vocabulary`.
+    Attributes:
+        config: sizes and activation.
+        bert: the checkpoint of --init_checkpoint, fitted to the vocabulary; None for
+            random weights, or if the run is resumed.
+    """
+
+    config: config_lib.BertConfig
+    bert: pretrained.PretrainedBert | None
+
+
+def find_start(
+    args: flags_lib.PretrainingArgs, records: record_files.Records
+) -> StartingPoint:
+    """Choose the model's configuration, and read the checkpoint that a run starts from.
+
+    The configuration is the first of these that exists:
+    1. --bert_config_file;
+    2. that of the checkpoints in --output_dir: the run is resumed or evaluated;
+    3. that of --init_checkpoint. The published ones differ in their activation, which
+       no size tells.
+
+    --init_checkpoint is not read if the run has a checkpoint of its own.
+
+    Args:
+        args: the run's.
+        records: to train and evaluate on.
 
     Raises:
-        ValueError: there is none of them, or it cannot be read.
+        ValueError: there is no configuration, or configuration, checkpoint and records
+            do not belong together.
     """
-    if config_file:
-        return config_lib.load_config(config_file)
-    if run_files.find_prefixes(output_dir):
-        path = os.path.join(output_dir, run_files.CONFIG_FILE)
-        return config_lib.load_config(path)
-    if init_checkpoint:
-        options = pretrained.ReadOptions(any_vocabulary=any_vocabulary)
-        return formats.read_checkpoint(init_checkpoint, options=options).config
-    raise ValueError(
-        "--bert_config_file is empty: name a bert_config.json, such as "
-        "configs/models/bert_tiny_cn.json, or an --init_checkpoint, whose own is taken."
-    )
+    is_begun = bool(run_files.find_prefixes(args.output_dir))
+    bert = None
+    if args.init_checkpoint and not is_begun:
+        options = pretrained.ReadOptions(
+            fallback_config_file=args.bert_config_file,
+            any_vocabulary=args.resize_embeddings,
+        )
+        bert = formats.read_checkpoint(args.init_checkpoint, options=options)
+    if args.bert_config_file:
+        config = config_lib.load_config(args.bert_config_file)
+    elif is_begun:
+        path = os.path.join(args.output_dir, run_files.CONFIG_FILE)
+        config = config_lib.load_config(path)
+    elif bert is not None:
+        config = bert.config
+    else:
+        raise ValueError(
+            "--bert_config_file is empty: name a bert_config.json, such as "
+            "configs/models/bert_tiny_cn.json, or an --init_checkpoint, which has its "
+            "own."
+        )
+    vocabulary = records.vocabulary
+    if vocabulary is not None:
+        if args.resize_embeddings and not args.bert_config_file:
+            config = dataclasses.replace(config, vocab_size=len(vocabulary))
+        pretrained.check_vocabulary_size(
+            vocabulary,
+            config,
+            f"the model of {(args.bert_config_file or args.init_checkpoint)!r}",
+            "use the model configuration that goes with the records, or set "
+            f"vocab_size to {len(vocabulary)}.",
+        )
+    batch_checks.check_positions(records.eval.max_seq_length, config)
+    return StartingPoint(config, bert and _fit(bert, config, vocabulary, args))
 
 
 def load_weights(
-    model: keras.Model,
-    config: config_lib.BertConfig,
-    vocabulary: vocab_lib.Vocabulary | None,
-    checkpoints: checkpoints_lib.TrainingCheckpoints,
-    init_checkpoint: str,
-    resize_rng: np.random.Generator | None = None,
-    config_file: str = "",
-) -> bool:
-    """Load what a run starts from, say what it was, in this order of preference.
+    args: flags_lib.PretrainingArgs,
+    start: StartingPoint,
+    trainer: train_step.Trainer,
+    output_dir: str,
+) -> checkpoints_lib.TrainingCheckpoints:
+    """Put the weights that a run starts from into its model, and say which.
 
-    1. The newest checkpoint of the run: it was interrupted and goes on.
-    2. `init_checkpoint`, if it is not "".
-    3. Nothing: what the initializer drew stays.
+    They are the first of these that exist:
+    1. the newest checkpoint of the run, which is resumed;
+    2. those of --init_checkpoint;
+    3. those that the initializer drew.
 
     Args:
-        model: from `pretraining_model.build_pretraining_model(config)`.
-        config: of the model.
-        vocabulary: of the training records, if known.
-        checkpoints: of the run.
-        init_checkpoint: see `load_init_checkpoint`.
-        resize_rng: see `load_init_checkpoint`.
-        config_file: see `load_init_checkpoint`.
+        args: the run's.
+        start: from `find_start`.
+        trainer: its model is loaded.
+        output_dir: the folder that this host writes to.
 
     Returns:
-        Whether something was loaded.
+        The checkpoints of the run.
+
+    Raises:
+        ValueError: there is nothing to evaluate, or the hosts found different steps.
     """
+    checkpoints = checkpoints_lib.TrainingCheckpoints(
+        trainer.model,
+        trainer.optimizer,
+        output_dir,
+        # Other hosts than the chief throw away what they save.
+        args.max_checkpoints if output_dir == args.output_dir else 1,
+        restore_dir=args.output_dir,
+    )
     step = checkpoints.restore_latest()
     if checkpoints.latest:
         print(f"Restored {checkpoints.latest} (step {step}).")
-        return True
-    if not init_checkpoint:
-        return False
-    missing = load_init_checkpoint(
-        model, config, vocabulary, init_checkpoint, resize_rng, config_file
-    )
-    fresh = f" Drawn anew: {', '.join(missing)}." if missing else ""
-    print(f"Started from {init_checkpoint}.{fresh}")
-    return True
+    elif start.bert is not None:
+        missing = load_checkpoint(trainer.model, start.bert)
+        fresh = f" Newly drawn: {', '.join(missing)}." if missing else ""
+        print(f"Started from {args.init_checkpoint}.{fresh}")
+    elif not args.do_train:
+        raise ValueError(
+            f"{args.output_dir!r} holds no checkpoint to evaluate: train first, or "
+            "name one with --init_checkpoint."
+        )
+    if not hosts.have_same(trainer.strategy, trainer.step):
+        raise ValueError(
+            f"The hosts resume from different steps (this one from {trainer.step}): "
+            f"--output_dir={args.output_dir} must be one folder that all of them see."
+        )
+    return checkpoints
 
 
-def load_init_checkpoint(
-    model: keras.Model,
-    config: config_lib.BertConfig,
-    vocabulary: vocab_lib.Vocabulary | None,
-    path: str,
-    resize_rng: np.random.Generator | None = None,
-    config_file: str = "",
+def load_checkpoint(
+    model: keras.Model, bert: pretrained.PretrainedBert
 ) -> tuple[weight_map.Part, ...]:
     """Put the weights of a checkpoint into a model, as far as it has them.
 
     Args:
-        model: from `pretraining_model.build_pretraining_model(config)`.
-        config: of the model.
-        vocabulary: of the training records, if known.
-        path: anything that convert_checkpoint reads.
-        resize_rng: given if the checkpoint may have another vocabulary: tokens of both
-            keep their rows, it draws the rows of new ones as the initializer does.
-        config_file: the bert_config.json of a TF1 or Model Garden checkpoint that has
-            none beside it, as in the folders of Google's own training; or "".
+        model: from `pretraining_model.build_pretraining_model`.
+        bert: a checkpoint of the model's sizes.
 
     Returns:
-        The parts (heads, for example) that the checkpoint lacks, which keep what the
-        initializer drew.
-
-    Raises:
-        ValueError: there is no checkpoint, or its configuration or vocabulary differs.
+        The parts that the checkpoint lacks, such as a head. They keep the weights that
+        the initializer drew.
     """
-    options = pretrained.ReadOptions(
-        fallback_config_file=config_file, any_vocabulary=resize_rng is not None
-    )
-    bert = formats.read_checkpoint(path, options=options)
-    if resize_rng is not None:
-        bert = _resize(bert, vocabulary, resize_rng)
-    _check_config(bert, config, path)
-    if vocabulary is not None and bert.vocabulary is not None:
-        _check_vocabulary(bert.vocabulary, vocabulary, path)
     keras_weights.assign_to_model(model, bert.weights, bert.parts)
     return tuple(part for part in weight_map.ALL_PARTS if part not in bert.parts)
+
+
+def _fit(
+    bert: pretrained.PretrainedBert,
+    config: config_lib.BertConfig,
+    vocabulary: vocab_lib.Vocabulary | None,
+    args: flags_lib.PretrainingArgs,
+) -> pretrained.PretrainedBert:
+    """Return a checkpoint whose rows are those of the vocabulary.
+
+    With --resize_embeddings, tokens of both vocabularies keep their rows, and the rows
+    of new tokens are drawn as the initializer draws them.
+    """
+    if args.resize_embeddings:
+        bert = _resize(bert, vocabulary, np.random.default_rng(args.random_seed))
+    _check_config(bert, config, args.init_checkpoint)
+    if vocabulary is not None and bert.vocabulary is not None:
+        _check_vocabulary(bert.vocabulary, vocabulary, args.init_checkpoint)
+    return bert
 
 
 def _resize(

@@ -1,4 +1,9 @@
-"""Checks that flags of a training run fit each other, the devices and the model."""
+"""Check that a run's batches suit its flags, the devices, the model and memory."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -50,3 +55,29 @@ def check_jit_compile(jit_compile: bool, strategy: tf.distribute.Strategy) -> No
             "several devices and TPUs need: leave it out (a TPU compiles anyway), or "
             "train on one device."
         )
+
+
+@contextlib.contextmanager
+def explain_memory(
+    flag: str, batch_size: int, max_seq_length: int, advice: str
+) -> Iterator[None]:
+    """Turn the error of a device's full memory into a sentence; a full disk is another.
+
+    Args:
+        flag: the name of the flag that sets the batch size.
+        batch_size: records per batch.
+        max_seq_length: tokens per record.
+        advice: the end of the sentence.
+
+    Raises:
+        ValueError: out of memory; the message names the batch.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if os.strerror(errno.ENOSPC) in error.message:
+            raise
+        raise ValueError(
+            f"Out of memory with --{flag}={batch_size} and "
+            f"--max_seq_length={max_seq_length}: {advice}"
+        ) from error

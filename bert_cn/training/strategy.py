@@ -103,6 +103,15 @@ def list_hosts(strategy: tf.distribute.Strategy) -> list[str]:
     return [hosts[key] for key in sorted(hosts)]
 
 
+def count_hosts(strategy: tf.distribute.Strategy) -> int:
+    """Return how many hosts read input, each its own share."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not os.environ.get("TF_CONFIG"):
+        return len(list_hosts(strategy))
+    jobs = resolver.cluster_spec().as_dict()
+    return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+
+
 def describe(strategy: tf.distribute.Strategy) -> str:
     """Return a line for the top of a log: devices and versions."""
     hosts = len(list_hosts(strategy))

@@ -48,7 +48,7 @@ class TracedStep:
         features: dict[str, tf.Tensor],
         micro_batch_only: bool = False,
     ):
-        function = trainer.compute_part if micro_batch_only else trainer._train_step
+        function = trainer.compute_micro_batch if micro_batch_only else trainer.update
 
         @tf.function(jit_compile=True)
         def step(features):

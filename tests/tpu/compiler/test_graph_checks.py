@@ -1,8 +1,8 @@
 import pytest
 import tensorflow as tf
 
-from bert_cn.pretraining import eval_metrics, step_settings
-from bert_cn.training import optimization
+from bert_cn.pretraining import eval_metrics, train_step
+from bert_cn.pretraining import flags as flags_lib
 from tests.bert_cn import records
 from tpu.compiler import graph_checks, slice_strategy, step_lowering
 
@@ -86,16 +86,14 @@ def build_trainer(small_config):
 
     def build(optimizer: str = "bert_adamw", **settings):
         strategy = slice_strategy.SliceStrategy(8)
-        trainer = step_settings.build_trainer(
-            step_settings.StepSettings(
-                small_config,
-                optimizer,
-                optimization.WarmupPolynomialDecay(1e-4, 100, 10),
-                precision="mixed_bfloat16",
-                **settings,
-            ),
-            strategy,
+        args = flags_lib.PretrainingArgs(
+            optimizer=optimizer,
+            num_train_steps=100,
+            num_warmup_steps=10,
+            precision="mixed_bfloat16",
+            **settings,
         )
+        trainer = train_step.build_trainer(args, small_config, strategy)
         return trainer, strategy
 
     yield build
@@ -111,7 +109,7 @@ def test_training_step_holds_nothing_that_a_tpu_cannot_do(
 ):
     trainer, strategy = build_trainer(
         optimizer,
-        accumulation_steps=accumulation_steps,
+        gradient_accumulation_steps=accumulation_steps,
         recompute_layers=recompute_layers,
     )
     features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)

@@ -3,15 +3,15 @@ import types
 import pytest
 import tensorflow as tf
 
-from bert_cn.pretraining import step_settings
-from bert_cn.training import optimization
+from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import train_step
 from data_prep.records import schema
 from tests.bert_cn import records
 from tpu.compiler import hlo_edits, slice_strategy, step_lowering
 
 
 def _trace(step):
-    trainer = types.SimpleNamespace(_train_step=step)
+    trainer = types.SimpleNamespace(update=step)
     features = step_lowering.make_features(2, 8, 3)
     strategy = slice_strategy.SliceStrategy(2)
     return step_lowering.TracedStep(trainer, strategy, features)
@@ -67,11 +67,8 @@ def test_lowered_training_step_keeps_every_variable_in_its_place(
     small_config, sentence_task, frozen
 ):
     strategy = slice_strategy.SliceStrategy(8)
-    schedule = optimization.WarmupPolynomialDecay(1e-4, 100, 10)
-    settings = step_settings.StepSettings(
-        small_config, "bert_adamw", schedule, sentence_task=sentence_task
-    )
-    trainer = step_settings.build_trainer(settings, strategy)
+    args = flags_lib.PretrainingArgs(num_train_steps=100, num_warmup_steps=10)
+    trainer = train_step.build_trainer(args, small_config, strategy, sentence_task)
     features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
     traced = step_lowering.TracedStep(trainer, strategy, features)
     module = hlo_edits.read_module(traced.lower())

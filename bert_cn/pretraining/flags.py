@@ -1,0 +1,395 @@
+"""The flags of run_pretraining, and their values as one. Imports no TensorFlow.
+
+tpu.preflight takes the same flags, so that a recipe's flag file suits both.
+"""
+
+import dataclasses
+
+from absl import flags
+
+from bert_cn.training import choices
+from data_prep import command_line
+
+# The flags belong to the command that calls `define_flags`: --help lists them there.
+flags.disclaim_key_flags()
+
+# The shape of records if neither a manifest nor a flag gives it: Google BERT's.
+DEFAULT_MAX_SEQ_LENGTH = 128
+DEFAULT_MAX_PREDICTIONS_PER_SEQ = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingArgs:
+    """One training run; the defaults are those of the flags."""
+
+    bert_config_file: str = ""
+    """The model's sizes; "" for those of the run's own or the initial checkpoint."""
+
+    input_file: str = ""
+    """Globs of training records, separated by commas, each with a weight or none."""
+
+    eval_input_file: str = ""
+    """Globs of records to evaluate on; "" for `input_file`."""
+
+    output_dir: str = ""
+    """The folder of checkpoints, TensorBoard files, curves and results."""
+
+    vocab_file: str = ""
+    """The vocabulary of records without a manifest; "" if unknown."""
+
+    do_lower_case: bool | None = None
+    """Whether records without a manifest were lower-cased; None if unknown."""
+
+    init_checkpoint: str = ""
+    """The weights to start from: anything that convert_checkpoint reads, or ""."""
+
+    resize_embeddings: bool = False
+    """Fit `init_checkpoint` to the vocabulary of the records."""
+
+    max_seq_length: int | None = None
+    """Tokens per sequence; None for what the records' manifests say."""
+
+    max_predictions_per_seq: int | None = None
+    """Masked positions per sequence; None for what the records' manifests say."""
+
+    do_train: bool = False
+    """Train."""
+
+    do_eval: bool = False
+    """Evaluate, after training and perhaps during it."""
+
+    train_batch_size: int = 32
+    """Sequences per update over all replicas."""
+
+    eval_batch_size: int = 32
+    """Sequences per evaluation batch over all replicas."""
+
+    learning_rate: float = 5e-5
+    """The peak learning rate."""
+
+    optimizer: str = choices.OPTIMIZERS[0]
+    """One of `choices.OPTIMIZERS`."""
+
+    decay_power: float = 1.0
+    """The power of the learning rate's polynomial decay; 1 is linear."""
+
+    weight_decay_rate: float = 0.01
+    """Decoupled; biases and LayerNorm have none."""
+
+    gradient_accumulation_steps: int = 1
+    """Micro-batches that each replica's share of a batch is computed in."""
+
+    recompute_layers: bool = False
+    """Compute layers again in the backward pass, to save memory."""
+
+    precision: str = choices.PRECISIONS[0]
+    """One of `choices.PRECISIONS`."""
+
+    jit_compile: bool = False
+    """Compile the update with XLA."""
+
+    num_train_steps: int = 100_000
+    """Updates in the whole run, those before a resumption included."""
+
+    num_warmup_steps: int = 10_000
+    """Updates of linear warm-up."""
+
+    save_checkpoints_steps: int = 1000
+    """Updates between checkpoints."""
+
+    save_checkpoints_minutes: float = 0.0
+    """Minutes after which a checkpoint is saved too; 0 for never."""
+
+    max_checkpoints: int = 5
+    """The newest checkpoints that are kept."""
+
+    eval_every_steps: int = 0
+    """With `do_eval`, updates between evaluations; 0 for one at the end."""
+
+    max_eval_steps: int = 100
+    """The most batches of an evaluation; 0 for all."""
+
+    iterations_per_loop: int | None = None
+    """The most updates per call into TensorFlow; None for 1000 on a TPU, else 10."""
+
+    log_steps: int = 100
+    """Updates between step lines."""
+
+    interrupted_exit_code: int = 0
+    """The exit code after a signal ended the run before its last step."""
+
+    random_seed: int = 12345
+    """Decides initial weights, dropout and the order of records."""
+
+    tpu: str = ""
+    """A TPU's name, "local" or grpc://address:port; "" for none."""
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The batch sizes in use, by the names of their flags."""
+        in_use = {"train_batch_size": self.do_train, "eval_batch_size": self.do_eval}
+        return {name: getattr(self, name) for name in in_use if in_use[name]}
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The paths that the hosts of a TPU open themselves, by the names of flags."""
+        names = ("input_file", "eval_input_file", "output_dir", "init_checkpoint")
+        return {name: getattr(self, name) for name in names}
+
+
+def define_flags() -> None:
+    """Define the flags of `PretrainingArgs`, and older names of some."""
+    default = PretrainingArgs()
+    _define_model_and_data(default)
+    _define_step(default)
+    _define_loop(default)
+    _define_environment(default)
+
+
+def _define_model_and_data(default: PretrainingArgs) -> None:
+    flags.DEFINE_string(
+        "bert_config_file",
+        default.bert_config_file,
+        "Sizes of the model: configs/models/bert_tiny_cn.json, ...; without the flag, "
+        "those of --init_checkpoint.",
+    )
+    flags.DEFINE_string(
+        "input_file",
+        default.input_file,
+        "TFRecords to train on: files or globs, separated by commas, each with a "
+        "weight or none (news*.tfrecord:2,wiki*.tfrecord:1).",
+    )
+    flags.DEFINE_string(
+        "eval_input_file",
+        default.eval_input_file,
+        "TFRecords to evaluate on; without the flag, those of --input_file.",
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        default.output_dir,
+        "Folder for checkpoints, TensorBoard files, curves and results.",
+    )
+    flags.DEFINE_string(
+        "vocab_file",
+        default.vocab_file,
+        "The vocabulary, if no manifest lies beside the records.",
+    )
+    flags.DEFINE_bool(
+        "do_lower_case",
+        default.do_lower_case,
+        "Whether the records were lower-cased, if no manifest lies beside them.",
+    )
+    flags.DEFINE_string(
+        "init_checkpoint",
+        default.init_checkpoint,
+        "Start from these weights: anything that convert_checkpoint reads.",
+    )
+    flags.DEFINE_bool(
+        "resize_embeddings",
+        default.resize_embeddings,
+        "Let --init_checkpoint have another vocabulary: common tokens keep rows.",
+    )
+    flags.DEFINE_integer(
+        "max_seq_length",
+        default.max_seq_length,
+        "Tokens per sequence, checked against the records; without the flag, what "
+        f"their manifest says ({DEFAULT_MAX_SEQ_LENGTH} if there is none).",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "max_predictions_per_seq",
+        default.max_predictions_per_seq,
+        "Masked positions per sequence, checked against the records; without the flag, "
+        "what their manifest says "
+        f"({DEFAULT_MAX_PREDICTIONS_PER_SEQ} if there is none).",
+        lower_bound=1,
+    )
+
+
+def _define_step(default: PretrainingArgs) -> None:
+    flags.DEFINE_integer(
+        "train_batch_size",
+        default.train_batch_size,
+        "Sequences per update over all replicas.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "learning_rate", default.learning_rate, "Peak learning rate.", lower_bound=0.0
+    )
+    flags.DEFINE_enum(
+        "optimizer",
+        default.optimizer,
+        choices.OPTIMIZERS,
+        "bert_adamw: google-research/bert's, without bias correction; adamw: the "
+        "paper's; lamb: for batches of thousands.",
+    )
+    flags.DEFINE_float(
+        "decay_power",
+        default.decay_power,
+        "Power of the learning rate's polynomial decay; 1 is linear.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_float(
+        "weight_decay_rate",
+        default.weight_decay_rate,
+        "Decoupled weight decay of everything but biases and LayerNorm.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_integer(
+        "gradient_accumulation_steps",
+        default.gradient_accumulation_steps,
+        "Compute each batch in this many micro-batches; the result is that of the "
+        "whole batch.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "recompute_layers",
+        default.recompute_layers,
+        "Compute layers again in the backward pass: less memory, up to a third more "
+        "work.",
+    )
+    flags.DEFINE_enum(
+        "precision",
+        default.precision,
+        choices.PRECISIONS,
+        "The dtype of computation; variables, logits and losses are always float32.",
+    )
+    flags.DEFINE_bool(
+        "jit_compile",
+        default.jit_compile,
+        "Compile the update with XLA; for one CPU or one GPU.",
+    )
+
+
+def _define_loop(default: PretrainingArgs) -> None:
+    flags.DEFINE_bool("do_train", default.do_train, "Whether to train.")
+    flags.DEFINE_bool(
+        "do_eval", default.do_eval, "Whether to evaluate, after training."
+    )
+    flags.DEFINE_integer(
+        "num_train_steps",
+        default.num_train_steps,
+        "Updates in the whole run.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "num_warmup_steps",
+        default.num_warmup_steps,
+        "Updates of linear warm-up.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "save_checkpoints_steps",
+        default.save_checkpoints_steps,
+        "Updates between checkpoints.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "save_checkpoints_minutes",
+        default.save_checkpoints_minutes,
+        "Also save a checkpoint after this many minutes; 0: by steps only.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_integer(
+        "max_checkpoints",
+        default.max_checkpoints,
+        "Newest checkpoints to keep.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "eval_every_steps",
+        default.eval_every_steps,
+        "With --do_eval, also evaluate after every this many updates; 0: at the end "
+        "only.",
+        lower_bound=0,
+    )
+    flags.DEFINE_alias("eval_steps", "eval_every_steps")
+    flags.DEFINE_integer(
+        "eval_batch_size",
+        default.eval_batch_size,
+        "Sequences per evaluation batch.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "max_eval_steps",
+        default.max_eval_steps,
+        "Batches to evaluate at most, on any records; 0 for all.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "iterations_per_loop",
+        default.iterations_per_loop,
+        "Updates per call into TensorFlow at most, fewer if they take long; without "
+        "the flag, 1000 on a TPU, else 10.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "log_steps", default.log_steps, "Updates between step lines.", lower_bound=1
+    )
+
+
+def _define_environment(default: PretrainingArgs) -> None:
+    flags.DEFINE_integer(
+        "interrupted_exit_code",
+        default.interrupted_exit_code,
+        "Exit code after SIGTERM, SIGINT or SIGHUP stopped the run before its last "
+        f"step; {command_line.TRANSIENT} tells tpu.supervise to resume it.",
+        lower_bound=0,
+        upper_bound=255,
+    )
+    flags.DEFINE_integer(
+        "random_seed",
+        default.random_seed,
+        "Seed of initial weights, dropout and the order of records.",
+        lower_bound=0,
+        upper_bound=2**32 - 1,
+    )
+    flags.DEFINE_string(
+        "tpu",
+        default.tpu,
+        "Train on a TPU: its name, local, or grpc://address:port.",
+    )
+
+
+def read_flags() -> PretrainingArgs:
+    """Return the values of the parsed flags, checked for a run.
+
+    Raises:
+        ValueError: there is nothing to do or no folder to write to.
+    """
+    args = read_recipe()
+    if not (args.do_train or args.do_eval):
+        raise ValueError("Nothing to do: pass --do_train, --do_eval or both.")
+    if not args.output_dir:
+        raise ValueError("--output_dir is empty: name a folder for the checkpoints.")
+    check_output_dir(args.output_dir)
+    return args
+
+
+def read_recipe() -> PretrainingArgs:
+    """Return the values of the parsed flags as they are, to look at the step alone."""
+    values = flags.FLAGS.flag_values_dict()
+    names = [field.name for field in dataclasses.fields(PretrainingArgs)]
+    return PretrainingArgs(**{name: values[name] for name in names})
+
+
+def fill_in_shape(args: PretrainingArgs) -> PretrainingArgs:
+    """Return the flags with the shape of records that have no manifest."""
+    return dataclasses.replace(
+        args,
+        max_seq_length=args.max_seq_length or DEFAULT_MAX_SEQ_LENGTH,
+        max_predictions_per_seq=(
+            args.max_predictions_per_seq or DEFAULT_MAX_PREDICTIONS_PER_SEQ
+        ),
+    )
+
+
+def check_output_dir(output_dir: str) -> None:
+    """Raise ValueError if TensorFlow cannot find checkpoints under a folder's name."""
+    for character in "[\\":
+        if character in output_dir:
+            raise ValueError(
+                f"--output_dir={output_dir} has a {character} in it, and TensorFlow "
+                "takes that for a wildcard when it looks for a checkpoint: name a "
+                "folder without."
+            )

@@ -1,0 +1,386 @@
+"""Find record files, and check that they and their manifests agree."""
+
+import dataclasses
+import glob as local_glob
+import os
+import re
+from typing import Any
+
+import tensorflow as tf
+
+from bert_cn.pretraining import dynamic_masking
+from bert_cn.pretraining import flags as flags_lib
+from data_prep.records import manifest as manifest_lib
+from data_prep.records import schema
+from data_prep.text import vocab as vocab_lib
+
+# TensorFlow raises these for a damaged file, or one that is no TFRecord file; any other
+# error is the storage's fault.
+_NO_RECORDS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+)
+# A glob and its share of the training records: "news*.tfrecord:2".
+_WEIGHTED = re.compile(r"(.+):(\d+(?:\.\d+)?)")
+_SHAPE_FLAGS = ("max_seq_length", "max_predictions_per_seq")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileGroup:
+    """Files, in sorted order, whose records are drawn with one weight."""
+
+    paths: tuple[str, ...]
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFiles:
+    """Input files that were found and agree with the flags.
+
+    Attributes:
+        groups: the files. The records of a single group come once an epoch. If there
+            are several, the next record comes from each as often as its weight says.
+        max_seq_length: tokens per record.
+        max_predictions_per_seq: masked positions per record.
+        feature_names: spelling on disk, a key of `schema.RECORD_NAMES`.
+        manifests: those of the data stage that list the files; empty for records that
+            another program wrote.
+        masker: masks records that are stored unmasked; None for records with masks.
+    """
+
+    groups: tuple[FileGroup, ...]
+    max_seq_length: int
+    max_predictions_per_seq: int
+    feature_names: str
+    manifests: tuple[manifest_lib.Manifest, ...] = ()
+    masker: dynamic_masking.Masker | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All files, group after group."""
+        return tuple(path for group in self.groups for path in group.paths)
+
+    @property
+    def shards(self) -> dict[str, dict[str, Any]]:
+        """Path -> its entry in the manifest; without files that no manifest lists."""
+        return {
+            os.path.join(os.path.dirname(manifest.path), shard["file"]): shard
+            for manifest in self.manifests
+            for shard in manifest.shards
+        }
+
+
+def find_files(patterns: str, flag: str) -> tuple[FileGroup, ...]:
+    """Expand a comma list of globs, each with a weight or none (`news*:2,wiki*:1`).
+
+    Returns:
+        One group for each entry if any has a weight (1 where it has none), else one
+        group of all files, so that every record comes once an epoch.
+
+    Raises:
+        ValueError: a pattern matches no file, or a weight is 0; the message names it
+            and `flag`.
+    """
+    entries = [part.strip() for part in patterns.split(",") if part.strip()]
+    if not entries:
+        raise ValueError(f"{flag} is empty: name TFRecord files or globs.")
+    groups = []
+    weighted = False
+    for entry in entries:
+        match = _WEIGHTED.fullmatch(entry)
+        pattern, weight = (match[1], float(match[2])) if match else (entry, 1.0)
+        if weight == 0:
+            raise ValueError(
+                f"{flag}: {entry!r} has weight 0: leave it out, or give it a weight."
+            )
+        weighted |= match is not None
+        groups.append(FileGroup(_expand(pattern, flag), weight))
+    if weighted:
+        return tuple(groups)
+    paths = {path for group in groups for path in group.paths}
+    return (FileGroup(tuple(sorted(paths))),)
+
+
+def _expand(pattern: str, flag: str) -> tuple[str, ...]:
+    found = [path for path in tf.io.gfile.glob(pattern) if _is_record_file(path)]
+    if not found and tf.io.gfile.exists(pattern):
+        # A real name with glob characters in it.
+        found = tf.io.gfile.glob(local_glob.escape(pattern)) or [pattern]
+    if not found:
+        raise ValueError(
+            f"{flag}: {pattern!r} matches no file; check the path, or make the "
+            "records with python -m data_prep.create_pretraining_data."
+        )
+    return tuple(sorted(found))
+
+
+def _is_record_file(path: str) -> bool:
+    return not path.endswith((".json", ".txt", ".md", ".png"))
+
+
+def check_files(
+    groups: tuple[FileGroup, ...],
+    max_seq_length: int | None = None,
+    max_predictions_per_seq: int | None = None,
+) -> RecordFiles:
+    """Check before the first step that the records have one shape and spelling.
+
+    Every manifest beside the files is read. If a file has none, its first record is.
+
+    Args:
+        groups: the files.
+        max_seq_length: tokens per record; None for what the manifests say, or Google
+            BERT's default if there is none.
+        max_predictions_per_seq: masked positions per record, as above.
+
+    Raises:
+        ValueError: a file is empty or no TFRecord file, or its shape differs; the
+            message names the file, the shape found and the remedy.
+    """
+    paths = [path for group in groups for path in group.paths]
+    owners = manifest_lib.find_manifests(paths)
+    wanted = _choose_shape(owners, (max_seq_length, max_predictions_per_seq))
+    probed = _find_filled(groups, owners)
+    manifests = {}
+    feature_names, masked = set(), set()
+    for path in paths:
+        manifest = owners.get(path)
+        if manifest is not None:
+            manifests[manifest.path] = manifest
+            made = manifest.settings
+            found = (made.max_seq_length, made.max_predictions_per_seq)
+            feature_names.add(made.feature_names)
+            masked.add(made.masking_time == "static")
+        if manifest is None or path == probed:
+            names, length, predictions = _read_shape(path)
+            feature_names.add(names)
+            masked.add(predictions is not None)
+            if predictions is not None:
+                found = (length, predictions)
+            elif manifest is None:
+                raise ValueError(
+                    f"{path}: its records are to be masked while training, and no "
+                    "manifest beside it says how: put the manifest and the vocabulary "
+                    "that the data stage wrote there, too."
+                )
+        _check_shape(path, found, wanted)
+    if len(feature_names) > 1:
+        raise ValueError(
+            f"Input files spell their features differently ({sorted(feature_names)}): "
+            "train on files written with one --feature_names."
+        )
+    if len(masked) > 1:
+        raise ValueError(
+            "Some input files are masked and some are to be masked while training: "
+            "train on files written with one --masking_time."
+        )
+    return RecordFiles(
+        groups,
+        *(value for value, _ in wanted),
+        feature_names.pop(),
+        tuple(manifests.values()),
+        dynamic_masking.build_masker(tuple(manifests.values())),
+    )
+
+
+def _choose_shape(
+    owners: dict[str, manifest_lib.Manifest], given: tuple[int | None, int | None]
+) -> tuple[tuple[int, str], ...]:
+    """Return the value of each of `_SHAPE_FLAGS`, and where it is from in words."""
+    defaults = (
+        flags_lib.DEFAULT_MAX_SEQ_LENGTH,
+        flags_lib.DEFAULT_MAX_PREDICTIONS_PER_SEQ,
+    )
+    path, manifest = next(iter(owners.items()), ("", None))
+    shape = []
+    for flag, value, default in zip(_SHAPE_FLAGS, given, defaults, strict=True):
+        if value is None and manifest is not None:
+            value = getattr(manifest.settings, flag)
+            shape.append((value, f"the manifest of {path} says {value}"))
+        else:
+            value = default if value is None else value
+            shape.append((value, f"--{flag}={value}"))
+    return tuple(shape)
+
+
+def _find_filled(groups, owners: dict[str, manifest_lib.Manifest]) -> str:
+    """Return the first file that holds a record or may hold one.
+
+    Raises:
+        ValueError: manifests say that no file of a group does.
+    """
+    manifests = {manifest.path: manifest for manifest in owners.values()}
+    empty = {
+        os.path.join(os.path.dirname(path), shard["file"])
+        for path, manifest in manifests.items()
+        for shard in manifest.shards
+        if not shard["sequences"]
+    }
+    for group in groups:
+        if empty.issuperset(group.paths):
+            raise ValueError(
+                f"{group.paths[0]}: its manifest says that it holds no record, nor "
+                "does any file named with it: leave it out."
+            )
+    return next(path for path in groups[0].paths if path not in empty)
+
+
+def _read_shape(path: str) -> tuple[str, int, int | None]:
+    """Return (spelling, tokens, masked positions or None) of the first record.
+
+    Raises:
+        ValueError: there is none that can be read.
+        tf.errors.OpError: storage did not answer, or refused.
+    """
+    try:
+        record = next(iter(tf.data.TFRecordDataset(path).take(1)), None)
+    except _NO_RECORDS as error:
+        raise ValueError(
+            f"{path}: cannot be read as TFRecords ({error.message}); write it again "
+            "with python -m data_prep.create_pretraining_data."
+        ) from error
+    if record is None:
+        raise ValueError(
+            f"{path}: holds no record; remove it or write it again with "
+            "python -m data_prep.create_pretraining_data."
+        )
+    features = tf.train.Example.FromString(record.numpy()).features.feature
+    for names, on_disk in schema.RECORD_NAMES.items():
+        sizes = {
+            name: len(features[on_disk[name]].int64_list.value)
+            for name in on_disk
+            if on_disk[name] in features
+        }
+        if any(set(kind) <= set(sizes) for kind in schema.FEATURES_OF.values()):
+            predictions = sizes.get(schema.MASKED_LM_POSITIONS)
+            return names, sizes[schema.INPUT_IDS], predictions
+    raise ValueError(
+        f"{path}: its first record has the features {sorted(features)}, not the seven "
+        f"of a BERT pretraining record {sorted(schema.FEATURES)}."
+    )
+
+
+def _check_shape(
+    path: str, found: tuple[int, int], wanted: tuple[tuple[int, str], ...]
+) -> None:
+    for flag, have, (want, source) in zip(_SHAPE_FLAGS, found, wanted, strict=True):
+        if have != want:
+            raise ValueError(
+                f"{path}: its records were written with {flag} {have}, but {source}: "
+                f"pass --{flag}={have}, or train on records of one shape."
+            )
+
+
+def load_vocabulary(
+    manifests: tuple[manifest_lib.Manifest, ...], vocab_file: str
+) -> vocab_lib.Vocabulary | None:
+    """Load the one vocabulary that the manifests and --vocab_file agree on.
+
+    Returns:
+        None if neither names one.
+
+    Raises:
+        ValueError: they name different ones.
+    """
+    paths = {manifest.vocab_sha256: manifest.vocab_path for manifest in manifests}
+    if vocab_file:
+        vocabulary = vocab_lib.load_vocabulary(vocab_file)
+        paths.setdefault(vocabulary.sha256, vocabulary.path)
+    if len(paths) > 1:
+        raise ValueError(
+            "The records and --vocab_file name different vocabularies "
+            f"({', '.join(sorted(paths.values()))}): leave --vocab_file out, or make "
+            "the records again with one vocabulary."
+        )
+    return vocab_lib.load_vocabulary(*paths.values()) if paths else None
+
+
+def find_casing(
+    manifests: tuple[manifest_lib.Manifest, ...], do_lower_case: bool | None
+) -> bool | None:
+    """Return whether all records were lower-cased; None if nothing says so.
+
+    Args:
+        manifests: of the records.
+        do_lower_case: the flag, or None.
+
+    Raises:
+        ValueError: manifests and flag do not say the same.
+    """
+    found = {manifest.settings.do_lower_case for manifest in manifests}
+    found |= {do_lower_case} - {None}
+    if len(found) > 1:
+        raise ValueError(
+            "The records (see their manifests) and --do_lower_case differ in their "
+            "casing, and a model has one: make the records alike, or leave the flag "
+            "out."
+        )
+    return found.pop() if found else None
+
+
+def find_sentence_task(files: RecordFiles) -> str:
+    """Return the sentence task of the records: "nsp", "sop" or "none".
+
+    Records without a manifest are Google's, which have "nsp".
+
+    Raises:
+        ValueError: records of different sentence tasks are mixed.
+    """
+    tasks = {m.settings.sentence_task for m in files.manifests} or {"nsp"}
+    if len(tasks) > 1:
+        raise ValueError(
+            f"--input_file mixes records of the sentence tasks {sorted(tasks)}: train "
+            "on records of one --sentence_task."
+        )
+    return tasks.pop()
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """The records of a run.
+
+    Attributes:
+        train: the files to train on.
+        eval: the files to evaluate on, perhaps the same.
+        vocabulary: that of all of them; None if unknown.
+        do_lower_case: whether the data stage lower-cased them; None if unknown.
+        sentence_task: that of `train`: "nsp", "sop" or "none".
+    """
+
+    train: RecordFiles
+    eval: RecordFiles
+    vocabulary: vocab_lib.Vocabulary | None
+    do_lower_case: bool | None
+    sentence_task: str
+
+    @property
+    def manifests(self) -> tuple[manifest_lib.Manifest, ...]:
+        """The manifests of all files, those to train on first."""
+        return (*self.train.manifests, *self.eval.manifests)
+
+
+def load_records(args: flags_lib.PretrainingArgs) -> Records:
+    """Find the records that the flags name, and check them.
+
+    Raises:
+        ValueError: there are none, or they do not agree with each other or the flags.
+    """
+
+    def load(flag: str) -> RecordFiles:
+        groups = find_files(getattr(args, flag), f"--{flag}")
+        return check_files(groups, args.max_seq_length, args.max_predictions_per_seq)
+
+    evaluated = load("eval_input_file" if args.eval_input_file else "input_file")
+    trained = evaluated
+    if args.do_train and args.eval_input_file:
+        trained = load("input_file")
+    manifests = (*trained.manifests, *evaluated.manifests)
+    return Records(
+        trained,
+        evaluated,
+        load_vocabulary(manifests, args.vocab_file),
+        find_casing(manifests, args.do_lower_case),
+        find_sentence_task(trained),
+    )
