@@ -1,34 +1,36 @@
-"""Fine-tuning: one core, and modules for each kind of task.
+"""Fine-tuning: one core, and a folder for each kind of task.
 
-The core knows nothing of a task:
+The core knows no kind of task:
 
-    command, command_flags   what the commands share: flags, checks, where they write
-    starting_point           a checkpoint of any format, or random weights -> encoder
-    features                 texts -> token ids in flat arrays; the cache of them
-    batches                  features -> padded numpy batches, similar lengths together
+    flags                    the flags of all commands, as one value
+    command                  one run: checks, devices, training, results
+    tables                   names of splits; rows of TSV and JSONL files
+    warm_start               a checkpoint of any format, or random weights -> encoder
+    features                 texts -> token ids in flat arrays, and a cache of them
+    batches                  features -> padded NumPy batches of similar lengths
     heads                    dropout and dense layers on the encoder
     training                 the step, the loop and prediction, under any strategy
     best_weights, curves     measure while training: keep the best weights, TensorBoard
-    export                   encoder and head -> a folder that transformers loads
+    metrics, results         GLUE's metrics; measure, print, write predictions
+    output_folder            the run's folder, and its model, which transformers loads
 
-A kind of task brings its data, a model on the encoder with the loss of each example of
-a batch and its outputs, and a reporter that measures them:
+Each kind of task has flags; data, which reads and encodes its files; a model, which is
+the encoder with a head, a loss for each example, and outputs; and results, the reporter
+that measures those outputs:
 
-    run_classifier      tasks (the table of data sets), tables (TSV and JSONL), splits;
-                        classification; classification_results, metrics (GLUE's)
-    run_squad           squad_files, windows; reading_comprehension; spans,
-                        answer_metrics, reading_results
-    run_sentence_bert   sentence_sources, sentence_data; sentence_embedding;
-                        sentence_results
-    run_ner             tagged_text; token_classification; tagging_results
+    classification/   run_classifier      also tasks (the table of data sets)
+    sentences/        run_sentence_bert   also objectives, sources; uses the data sets
+                                          and the reporter of classification
+    tagging/          run_ner
+    reading/          run_squad           also windows, spans, metrics
 
-`classification` is the smallest model. A command then goes
+`classification` has the smallest model. The main of each command is
 
-    start = starting_point.load_starting_point(...)
-    features = features.load_or_encode(...)
-    with strategy.scope():
-        classifier = classification.Classifier(start, labels)
-    trainer = training.Trainer(strategy, classifier.build_learner())
-    training.train(trainer, features, shape, recipe, keeper)
-    outputs = training.predict(trainer, dev_features, eval_shape)
+    args = flags.read_flags()
+    with command.open_run(args) as run:
+        start = run.load_start(run.find_checkpoint())
+        features = {split name: data.encode_split(...), ...}
+        classifier, trainer = run.build_trainer(lambda: model.Classifier(start, labels))
+        reporter = results.Reporter(trainer, ..., features, run.output_dir)
+        run.train_and_report(trainer, classifier, features, reporter)
 """

@@ -1,7 +1,7 @@
-"""Features -> padded batches: which examples go together, and how wide each batch is.
+"""Padded batches of features: which examples go together, and how wide each batch is.
 
 Sequences of similar length share a batch, and a batch is only as wide as its longest
-sequence needs, rounded up to a multiple so that few shapes occur. Where shapes must be
+sequence needs, rounded up to a multiple so that few shapes occur. If shapes must be
 static (a TPU, XLA with one shape), every batch has the full width.
 """
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from bert_cn.finetuning import features as features_lib
 
-# Batches whose examples are sorted by length together: enough that a batch wastes
-# little, few enough that batches still differ from epoch to epoch.
+# The examples of this many batches are sorted by length together: enough batches that
+# little is wasted on padding, few enough that they differ from epoch to epoch.
 _BATCHES_SORTED_TOGETHER = 50
 
 
@@ -23,7 +23,7 @@ class Shape:
 
     Attributes:
         batch_size: examples per batch over all replicas. The last batch is filled up
-            with copies of its first example, which weigh 0.
+            with copies of its first example, whose weight is 0.
         max_seq_length: the widest batch, in tokens.
         width_multiple: widths are rounded up to a multiple of it; max_seq_length makes
             every batch equally wide.
@@ -34,12 +34,12 @@ class Shape:
     width_multiple: int = 16
 
     def width(self, longest: int) -> int:
-        """Return the width of a batch whose longest sequence has so many tokens."""
+        """Return the width of a batch, from the tokens of its longest sequence."""
         multiple = self.width_multiple
         return min(-(-longest // multiple) * multiple, self.max_seq_length)
 
     def count_batches(self, examples: int) -> int:
-        """Return how many batches so many examples make."""
+        """Return the number of batches that hold this many examples."""
         return -(-examples // self.batch_size)
 
 
@@ -48,12 +48,12 @@ class Batch:
     """One batch on the host.
 
     Attributes:
-        examples: int64 [real examples], their numbers; the rest of the batch is
+        examples: int64 [real examples], their numbers; the other rows of the batch are
             filling.
         arrays: what the model takes: for each prefix of the sequences `token_ids`,
-            `segment_ids` and other token features and a `padding_mask` (1 for tokens),
-            int32 [batch, width]; the columns [batch, ...]; `example_weight`.
-        per_token: the names of those with a width.
+            `segment_ids`, other token features and `padding_mask` (1 for tokens), int32
+            [batch, width]; the columns [batch, ...]; `example_weight`, float32 [batch].
+        per_token: the names of the arrays that have a width.
     """
 
     examples: np.ndarray
@@ -69,7 +69,7 @@ def iterate_train_batches(
     Args:
         features: the examples.
         shape: of the batches.
-        rng: of this epoch.
+        rng: decides the order in this epoch.
     """
     order = rng.permutation(len(features))
     lengths = features.lengths[order]

@@ -11,14 +11,14 @@ class BestKeeper:
     """Keeps the best weights of a run, in memory and where `save` puts them.
 
     Args:
-        model: whose weights are kept.
-        evaluate: returns the metrics of the model as it is, by name; None if there is
-            nothing to measure on, and the last weights are the best.
-        main_metric: which of them decides; higher is better.
-        save: puts the model as it is on disk, whole or not at all.
-        place: where that is, for messages.
-        replaces: whether a model of an earlier run is there, which weights that were
-            not measured do not replace.
+        model: its weights are kept.
+        evaluate: returns the metrics of the present weights, by name; None if there is
+            nothing to measure on, so that the last weights are the best.
+        main_metric: the metric that decides; higher is better.
+        save: writes the present weights to disk, whole or not at all.
+        place: where `save` writes, for messages.
+        replaces: whether that place has a model of an earlier run, which weights that
+            were not measured do not replace.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BestKeeper:
 
     @property
     def kept(self) -> str:
-        """What is kept, for messages; "" for nothing."""
+        """A phrase that says which weights are kept; "" if none are."""
         if not self.step:
             return ""
         return f"the weights of step {self.step} stay in {self._place}"
@@ -57,7 +57,7 @@ class BestKeeper:
             progress: for the line.
 
         Returns:
-            The metrics; nothing, if there is nothing to measure on.
+            The metrics; {} if there is nothing to measure on.
         """
         if self._evaluate is None:
             tqdm.tqdm.write(progress)  # Above a progress bar.

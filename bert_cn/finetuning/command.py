@@ -1,4 +1,4 @@
-"""What the fine-tuning commands share after their flags: one run from start to end."""
+"""One run of a fine-tuning command, as far as all commands do the same."""
 
 import contextlib
 import typing
@@ -169,9 +169,9 @@ class Run:
     def make_output_dir(self) -> None:
         """Make the folder, and raise ValueError if it cannot be written to.
 
-        A model is written after an epoch, and this shows before it what would prevent
-        that. Unlike in pretraining only this process opens files, whatever devices
-        compute: a folder on its disk is enough, and no other host is tried.
+        The model is written after an epoch, and this finds out before it what would
+        prevent that. Unlike in pretraining only this process opens files, even if other
+        hosts compute: a folder on its disk is enough, and no other host is tried.
         """
         this_process = tf.distribute.get_strategy()
         storage_checks.probe_folder(this_process, "output_dir", self.output_dir)

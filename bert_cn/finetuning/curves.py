@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from bert_cn.training import reporting
 
-# Folders as run_pretraining's: what is trained on, and what is measured on dev.
+# The names of the folders, as in run_pretraining: for training, and for dev.
 TRAIN, DEV = "train", "eval"
 
 

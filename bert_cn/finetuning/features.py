@@ -22,13 +22,15 @@ from data_prep.text import vocab as vocab_lib
 TOKEN_IDS = "token_ids"
 SEGMENT_IDS = "segment_ids"
 PADDING_MASK = "padding_mask"
+# What the encoder takes.
+INPUTS = (TOKEN_IDS, SEGMENT_IDS, PADDING_MASK)
 # float32 [batch]: 1, or 0 for the filling of a last batch.
 WEIGHT = "example_weight"
 # Raise it when the same text would be encoded into other arrays.
 _CACHE_VERSION = 1
-# Shares of [UNK] among a file's tokens. Google's Chinese vocabulary gives 2 % at most in
-# Chinese texts, and 7 to 12 % in English texts that keep their capitals; its English
-# vocabulary gives some 60 % in Chinese texts.
+# Shares of [UNK] among a file's tokens. With Google's Chinese vocabulary, Chinese texts
+# have 2 % at most, and English texts that keep their capitals 7 to 12 %; with its
+# English vocabulary, Chinese texts have some 60 %.
 _UNKNOWN_WARNED, _UNKNOWN_REFUSED = 0.05, 0.5
 
 

@@ -1,4 +1,4 @@
-"""Heads: what tasks put on the encoder, and how transformers names and stores it."""
+"""Layers for heads on the encoder, and their weights as transformers stores them."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,12 @@ from bert_cn.model import dropout, fused_ops
 class Dropout(keras.layers.Layer):
     """Dropout (Srivastava et al., 2014) whose mask differs between replicas.
 
-    That of Keras's own layer does not: the states of its generators are mirrored.
+    The mask of Keras's own layer is the same on all replicas, because the states of its
+    generators are mirrored.
 
     Args:
         rate: share of the entries that is dropped.
-        **kwargs: of `keras.layers.Layer`.
+        **kwargs: see `keras.layers.Layer`.
     """
 
     def __init__(self, rate: float, **kwargs):
@@ -39,12 +40,12 @@ class Dropout(keras.layers.Layer):
 def build_dense(
     outputs: int, config: config_lib.BertConfig, name: str
 ) -> keras.layers.Dense:
-    """Build the last layer of a head, float32 whatever the dtype policy.
+    """Build the last layer of a head, float32 under any dtype policy.
 
     Args:
         outputs: width of the logits.
         config: says how weights are drawn.
-        name: of transformers' layer.
+        name: the name of the layer in transformers.
     """
     return keras.layers.Dense(
         outputs,

@@ -43,7 +43,7 @@ _MODEL_FILES = frozenset(
 
 
 def model_folder(output_dir: str) -> str:
-    """Return where the model of a run is."""
+    """Return the folder of a run's model."""
     return os.path.join(output_dir, MODEL_FOLDER)
 
 
@@ -55,7 +55,8 @@ def check_for_training(output_dir: str, overwrite: bool) -> None:
         overwrite: whether an earlier model may be replaced.
 
     Raises:
-        ValueError: there is one, or files that are no part of a fine-tuned model.
+        ValueError: the folder holds an earlier model, or files that are no part of a
+            fine-tuned model.
     """
     folder = model_folder(output_dir)
     if has_model(folder) and not overwrite:
@@ -79,7 +80,7 @@ def check_for_measuring(output_dir: str, checkpoint: str) -> None:
         checkpoint: what is measured; "" for the model in the folder.
 
     Raises:
-        ValueError: the folder has a model, and it is another one.
+        ValueError: the folder holds another model.
     """
     folder = model_folder(output_dir)
     is_other = checkpoint and os.path.abspath(checkpoint) != os.path.abspath(folder)
@@ -92,7 +93,7 @@ def check_for_measuring(output_dir: str, checkpoint: str) -> None:
 
 
 def remove_results(output_dir: str) -> None:
-    """Remove what was measured and predicted with a model that is replaced."""
+    """Remove the results and predictions of a model that is replaced."""
     reporting.remove_eval_results(output_dir)
     for name in folders.list_folder(output_dir):
         if name in _ANSWERS or name.endswith(TABLE_FILE.format("")):
@@ -100,12 +101,12 @@ def remove_results(output_dir: str) -> None:
 
 
 def merge_results(output_dir: str, results: Mapping[str, float]) -> dict[str, float]:
-    """Return results together with the folder's earlier ones of other splits.
+    """Return results, and with them the folder's earlier results for other splits.
 
     Args:
         output_dir: the run's folder.
-        results: eval_..., test_... or predict_... -> value; all that the folder says of
-            the same split is dropped, since it may be of another file.
+        results: eval_..., test_... or predict_... -> value. Earlier results for the
+            same split are dropped, because they may come from another file.
     """
     measured = {name.partition("_")[0] for name in results}
     earlier = reporting.read_eval_results(output_dir)
@@ -127,16 +128,16 @@ def write_model(
         bert: encoder and tokenizer, from `warm_start.read_back`.
         architecture: transformers' class, such as BertForSequenceClassification.
         head: name in that class -> float32 array in its layout.
-        settings: what config.json says beside the encoder: id2label, problem_type, ...
+        settings: what else config.json says: id2label, problem_type and so on.
     """
 
     def write(folder: str) -> None:
-        # One file, unlike transformers_pt.write: sentence and span heads go with
-        # encoders that fit.
+        # One file, unlike transformers_pt.write: an encoder that can be fine-tuned here
+        # fits into one.
         path = os.path.join(folder, transformers_pt.SAFETENSORS_FILE)
         state = {**transformers_pt.build_state(bert), **head}
         safetensors.numpy.save_file(state, path, metadata={"format": "pt"})
-        folders.make_readable(path)  # safetensors' own are for their owner alone.
+        folders.make_readable(path)  # safetensors lets only the owner read it.
         config = transformers_config.build_config(bert)
         folders.write_json(
             os.path.join(folder, transformers_config.CONFIG_FILE),
@@ -153,7 +154,7 @@ def write_model(
 
 
 def has_model(folder: str) -> bool:
-    """Say whether `write_model` made this folder, or transformers one like it."""
+    """Say whether a folder has the files of a model as `write_model` writes it."""
     return all(
         folders.exists(folder, name)
         for name in (transformers_pt.SAFETENSORS_FILE, transformers_config.CONFIG_FILE)
@@ -170,7 +171,7 @@ def read_settings(folder: str) -> dict:
 
 
 def read_architecture(folder: str) -> str:
-    """Return which class of transformers a folder is for; "" if it does not say."""
+    """Return the class of transformers that a folder is for; "" if it names none."""
     if not has_model(folder):
         return ""
     return "".join((read_settings(folder).get("architectures") or [])[:1])
@@ -194,12 +195,12 @@ def no_model_error(checkpoint: str, wanted: str) -> ValueError:
 def read_class_names(folder: str, num_outputs: int) -> tuple[str, ...]:
     """Return the classes of a folder's head, by id2label of its config.json.
 
-    transformers leaves it out for the two classes of a model that was told no names:
-    their ids are their names then.
+    transformers leaves id2label out if a model has two classes without names; their ids
+    are their names then.
 
     Args:
-        folder: with a head.
-        num_outputs: of the head.
+        folder: has a head.
+        num_outputs: the outputs of the head.
 
     Raises:
         ValueError: id2label does not name each output.
@@ -223,8 +224,8 @@ def read_head(
     """Return the named weights of a folder.
 
     Args:
-        folder: any.
-        names: of weights; heads of several architectures share them.
+        folder: any folder.
+        names: names of weights; heads of several architectures share them.
         architecture: transformers' class.
 
     Returns:

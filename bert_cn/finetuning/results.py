@@ -1,5 +1,6 @@
 """The reporter that all kinds of task share: measure, print, write predictions."""
 
+import abc
 import os
 import typing
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from bert_cn.finetuning import batches, output_folder, tables, training
 from bert_cn.finetuning import features as features_lib
 from data_prep import storage
 
-# Results begin with the split's name, but Google's for dev begin with this.
+# Names of results begin with the split's name; for dev Google has another one.
 _PREFIXES = {tables.DEV: "eval"}
 Outputs = dict[str, typing.Any]
 
@@ -28,7 +29,7 @@ class Measured(typing.Protocol):
         """Return the number of examples."""
 
 
-class Reporter:
+class Reporter(abc.ABC):
     """Measures a model on the splits of a run; each kind of task inherits from it.
 
     Args:
@@ -57,17 +58,17 @@ class Reporter:
         self._features = features
         self._output_dir = output_dir
 
+    @abc.abstractmethod
     def compute(self, data: Measured, outputs: Outputs) -> dict[str, float]:
         """Return the metrics of a split, `main_metric` among them."""
-        raise NotImplementedError
 
     def compute_more(self, data: Measured, outputs: Outputs) -> dict[str, float]:
         """Return what only the final report has; may print a line."""
         return {}
 
+    @abc.abstractmethod
     def list_predictions(self, data: Measured, outputs: Outputs) -> Sequence[str]:
         """Return the lines of the file of predictions."""
-        raise NotImplementedError
 
     def describe(self, data: Measured, outputs: Outputs) -> str:
         """Return what is printed after the metrics; "" for nothing."""
@@ -115,7 +116,7 @@ class Reporter:
 
 
 def print_values(title: str, values: Mapping[str, float]) -> None:
-    """Print metrics, one a line, after a line that says of what."""
+    """Print a title, and a line for each metric."""
     print(title)
     for key, value in values.items():
         print(f"  {key} = {value:.4f}", flush=True)

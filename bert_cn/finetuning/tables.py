@@ -30,7 +30,7 @@ def read_bytes(path: str) -> bytes:
         path: local or any that `tf.io.gfile` opens.
 
     Raises:
-        ValueError: it is not there, or it is a folder.
+        ValueError: it does not exist, or is a folder.
     """
     try:
         return storage.read_bytes(path)
@@ -53,7 +53,7 @@ def read_lines(path: str) -> list[str]:
     Not splitlines(): texts may hold U+2028 and the like.
 
     Raises:
-        ValueError: it is not there, a folder, or not UTF-8.
+        ValueError: it does not exist, is a folder, or is not UTF-8.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
@@ -70,7 +70,7 @@ class Columns:
 
     Attributes:
         text_a: the text, or the first of a pair: a name from the file's first line, or
-            a number from 0 where the file has no such line.
+            a number from 0 if the file has no such line.
         text_b: the second text; None for single texts.
         label: class or score.
     """
@@ -87,8 +87,8 @@ class Format:
     Attributes:
         kind: `TSV` or `JSONL`.
         separator: between the fields of a TSV row; quotes mean nothing.
-        header_cells: with numbered columns, what a first line holds in the label's
-            or first text's column if it is a header after all.
+        header_cells: for numbered columns: a first line with one of these as its label
+            or first text is a header, and is left out.
         skips_short_rows: whether rows that lack a field are left out and counted.
     """
 
@@ -103,13 +103,13 @@ class Table:
     """The rows of one file.
 
     Attributes:
-        path: of the file.
+        path: the file.
         texts: first texts.
         pairs: second texts, or None.
-        labels: as they stand in the file, or None where it has none.
+        labels: labels as the file spells them, or None if it has none.
         lines: the line of each row, from 1.
-        indices: which row of the file it is, from 0: rows that are left out count,
-            blank lines do not.
+        indices: the number of each row in the file, from 0: rows that are left out
+            count, blank lines do not.
     """
 
     path: str
@@ -140,7 +140,7 @@ def read_table(
         path: local or any that `tf.io.gfile` opens.
         columns: where the fields are.
         file_format: how the file is written.
-        needs_label: if not, a file without the label's column is fine.
+        needs_label: whether a file without the label's column is refused.
         dropped_labels: rows with these are left out, such as OCNLI's "-", on which
             its annotators did not agree.
 
@@ -178,21 +178,21 @@ def drop_placeholders(table: Table, names: Sequence[str]) -> Table:
     """Return a test file without its labels if all of them are placeholders.
 
     Args:
-        table: of a test file.
-        names: of the classes, which are none even if one is called "-1".
+        table: a test file's.
+        names: names of the classes, which are no placeholders even if one is "-1".
     """
     if table.labels is None or not set(table.labels) <= _PLACEHOLDERS - set(names):
         return table
     print(
-        f"{table.path}: its labels are {table.labels[0]!r} throughout, which stands "
-        "for none; it is predicted and not measured.",
+        f"{table.path}: all its labels are {table.labels[0]!r}, which means that there "
+        "are none; it is predicted and not measured.",
         flush=True,
     )
     return dataclasses.replace(table, labels=None)
 
 
 def shorten_names(names: Sequence[str]) -> str:
-    """Return names for a message, the first ones if there are many."""
+    """Return names for a message, only the first ones if there are many."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
 
@@ -201,9 +201,9 @@ def unknown_label_error(table: Table, row: int, names: Sequence[str]) -> ValueEr
     """Return the error for a row whose label is none of the classes.
 
     Args:
-        table: with labels.
-        row: which, from 0.
-        names: of the classes.
+        table: has labels.
+        row: its index in the table.
+        names: names of the classes.
     """
     return ValueError(
         f"{table.path}, line {table.lines[row]}: the label {table.labels[row]!r} is "
@@ -296,7 +296,7 @@ def _iterate_rows(path: str, file_format: Format) -> Iterator:
                 "on each line."
             ) from error
         if not isinstance(values, dict):
-            # A whole file may stand in one line: name what it is and do not show it.
+            # A whole file may be one line: name its type instead of showing it.
             raise ValueError(
                 f"{path}, line {number}: a JSON object is needed, found a "
                 f"{type(values).__name__}; write one example on each line."

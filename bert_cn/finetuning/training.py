@@ -1,8 +1,8 @@
 """One step and the loop of fine-tuning, the same for every task.
 
 A task brings a Keras model and two functions of a batch: `compute_losses` for training
-and `compute_outputs` for evaluation (see `Learner`). Batches are made on the host in
-numpy, each replica takes its share, and what a batch was filled up with weighs nothing.
+and `compute_outputs` for evaluation (see `Learner`). Batches are made on the host with
+NumPy, each replica takes its share, and the filling of a batch has no weight.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ from bert_cn.training import hosts as hosts_lib
 from bert_cn.training import optimization, stop_request
 
 Arrays = dict[str, tf.Tensor]
-# The loss is fetched from the device after so many updates; each time costs a wait.
+# Updates between two looks at the loss: fetching it from the device costs a wait.
 _STEPS_BETWEEN_CHECKS = 20
-# Without a bar, a line at least this often.
+# Without a progress bar, a line is printed at least this often.
 _SECONDS_BETWEEN_LINES = 20.0
 
 
@@ -35,14 +35,14 @@ class Learner:
     """A model and what a task does with it.
 
     Attributes:
-        model: whose variables are trained and kept; anything built on
+        model: its variables are trained and kept; it contains the encoder of
             `pretraining_model.build_encoder`. Build it under the strategy's scope.
         compute_losses: batch (see `batches.Batch`) -> float32 [batch], the loss of each
             example, dropout on.
         compute_outputs: batch -> name -> [batch, ...], dropout off.
-        unused: `variable.path` of what the loss does not reach, such as the pooler of
-            a task that predicts from `sequence_output`. Without a gradient, weight
-            decay would wipe it out, so it is left alone.
+        unused: `variable.path` of variables that the loss does not use, such as the
+            pooler in a task that predicts from `sequence_output`. They are not trained:
+            weight decay without a gradient would wipe them out.
         token_outputs: the names of outputs that are [batch, width, ...].
     """
 
@@ -63,13 +63,13 @@ class Recipe:
     """The settings of training.
 
     Attributes:
-        learning_rate: its peak.
+        learning_rate: the peak learning rate.
         num_train_epochs: passes over the data; may be a fraction.
         warmup_proportion: share of the updates with linear warm-up; linear decay
             follows (google-research/bert's run_classifier.py).
         optimizer: one of `optimization.OPTIMIZERS`.
         weight_decay_rate: decoupled, not of biases and LayerNorm.
-        seed: of the order of examples; initial weights and dropout take Keras's.
+        seed: decides the order of examples; initial weights and dropout use Keras's.
     """
 
     learning_rate: float
@@ -88,7 +88,7 @@ class Trainer:
     """Runs updates and forward passes of a learner under a strategy.
 
     Args:
-        strategy: under which the learner's model was built.
+        strategy: the learner's model was built under it.
         learner: what is trained.
         jit_compile: compile the steps with XLA, once for each shape of a batch; a TPU
             always does.
@@ -129,14 +129,14 @@ class Trainer:
                 schedule, recipe.weight_decay_rate
             )
             self._optimizer.build(self.learner.trained)
-        self._steps.clear()  # They hold the optimizer before.
+        self._steps.clear()  # They use the previous optimizer.
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of an update, counted from 1 on."""
         return float(self._schedule(step - 1))
 
     def train_step(self, batch: batches_lib.Batch) -> tf.Tensor:
-        """Make one update; returns float32 [2]: loss and norm of the gradient."""
+        """Make one update; return float32 [2]: loss and norm of the gradient."""
         return self._run(self._update, batch)
 
     def compute_outputs(self, batch: batches_lib.Batch) -> dict[str, np.ndarray]:
@@ -146,8 +146,8 @@ class Trainer:
         return {name: np.asarray(value)[:count] for name, value in outputs.items()}
 
     def _run(self, function: Callable, batch: batches_lib.Batch):
-        """Call a compiled function with a batch that is shared out."""
-        # One trace for every width: tracing a large model takes longer than a step.
+        """Call a compiled function; each replica gets its rows of the batch."""
+        # One trace for all widths: tracing a large model takes longer than a step.
         specs = {
             name: tf.TensorSpec(
                 (len(array), None) if name in batch.per_token else array.shape,
@@ -214,14 +214,14 @@ def predict(
     """Return the outputs of all examples, in the examples' order.
 
     Args:
-        trainer: whose learner computes them.
+        trainer: its learner computes the outputs.
         features: the examples.
         shape: of the batches.
         description: for the progress bar.
 
     Returns:
-        Name -> [examples, ...]; for the learner's `token_outputs`, which are as wide as
-        their batch, a list of [tokens, ...] instead, each cut to its example's tokens.
+        Name -> [examples, ...]. The learner's `token_outputs`, which are as wide as
+        their batch, become lists of [tokens, ...], cut to the tokens of each example.
     """
     rows: dict[str, list] = {}
     lengths = features.lengths
@@ -248,7 +248,7 @@ def train(
     keeper: best_weights.BestKeeper,
     curves: curves_lib.Curves | None = None,
 ) -> int:
-    """Train, measure after each epoch and at the end, leave the best weights behind.
+    """Train, measure after each epoch and at the end, and restore the best weights.
 
     Args:
         trainer: starts a new optimizer.
@@ -256,16 +256,16 @@ def train(
         shape: of the batches.
         recipe: how to train.
         keeper: measures the model and keeps its best weights.
-        curves: gets the loss and what was measured.
+        curves: gets the loss and the metrics.
 
     Returns:
         The updates made.
 
     Raises:
-        FloatingPointError: a loss or gradient is not finite; weights that were kept
-            stay.
-        KeyboardInterrupt: a signal ended training after the current update; weights are
-            kept.
+        FloatingPointError: a loss or gradient is not finite; the weights that the
+            keeper has saved stay.
+        KeyboardInterrupt: a signal ended training after the current update; the keeper
+            has saved weights.
     """
     steps_per_epoch = shape.count_batches(len(features))
     num_steps = recipe.count_steps(steps_per_epoch)
@@ -304,7 +304,7 @@ def _count_batches(features, shape, recipe, num_steps):
     """Yield (update from 1 on, batch), epoch after epoch."""
     step = 0
     for epoch in itertools.count():
-        # The order depends on the epoch alone, not on what else drew before.
+        # The order depends only on the seed and the epoch.
         rng = np.random.default_rng([recipe.seed, epoch])
         for batch in batches_lib.iterate_train_batches(features, shape, rng):
             step += 1
@@ -327,11 +327,11 @@ def _check_results(results: list[tf.Tensor], step: int, kept: str) -> float:
 
 
 class _Progress:
-    """A bar on a terminal; in a log a line now and then.
+    """A bar on a terminal; a line now and then in a log.
 
     Args:
-        total: steps.
-        description: what they are.
+        total: the number of steps.
+        description: names them.
     """
 
     def __init__(self, total: int, description: str):
@@ -349,7 +349,7 @@ class _Progress:
         self._bar.close()
 
     def update(self, steps: int, loss: float | None = None) -> None:
-        """Note that so many more steps are done."""
+        """Add steps that are done."""
         self._done += steps
         shown = "" if loss is None else f"loss {loss:.4f}"
         if not self._bar.disable:

@@ -1,4 +1,4 @@
-"""What fine-tuning starts from: a checkpoint of any format, or random weights."""
+"""The start of fine-tuning: a checkpoint of any format, or random weights."""
 
 import dataclasses
 import functools
@@ -13,6 +13,7 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
+from bert_cn.finetuning import features
 from bert_cn.model import config as config_lib
 from bert_cn.model import pretraining_model
 from data_prep.text import tokenization
@@ -28,10 +29,10 @@ class StartingPoint:
 
     Attributes:
         config: sizes of the encoder.
-        vocabulary: of config.vocab_size tokens.
+        vocabulary: has config.vocab_size tokens.
         do_lower_case: whether text is lower-cased.
         bert: the checkpoint; None for random weights.
-        source: where it was read from, for messages.
+        source: where the checkpoint was read from, for messages.
     """
 
     config: config_lib.BertConfig
@@ -47,7 +48,7 @@ class StartingPoint:
 
     @property
     def settings(self) -> dict:
-        """What features depend on, for `features.compute_fingerprint`."""
+        """The settings that features depend on, for `features.compute_fingerprint`."""
         return {"vocab": self.vocabulary.sha256, "do_lower_case": self.do_lower_case}
 
     def check_length(self, max_seq_length: int) -> None:
@@ -66,15 +67,15 @@ def load_starting_point(
     vocab_file: str = "",
     do_lower_case: bool | None = None,
 ) -> StartingPoint:
-    """Read what the flags name; heads of the checkpoint are left aside.
+    """Read what the flags name, without the heads of the checkpoint.
 
     Args:
         init_checkpoint: anything that convert_checkpoint reads; "" for random weights,
             which need the next two.
         bert_config_file: for a TF1 checkpoint without one beside it.
-        vocab_file: where the checkpoint has no vocabulary.
-        do_lower_case: None for what the checkpoint says, or else its vocabulary
-            suggests.
+        vocab_file: for a checkpoint without a vocabulary.
+        do_lower_case: None to do as the checkpoint says, or, if it does not say, as its
+            vocabulary suggests.
 
     Raises:
         ValueError: there is no checkpoint or no vocabulary, or they do not fit.
@@ -143,12 +144,13 @@ def _load_random(
 def build_encoder(start: StartingPoint, uses_pooler: bool = True) -> keras.Model:
     """Build the encoder and put the checkpoint's weights into it, printing a line.
 
-    Call it under the strategy's scope, with Keras's seed set: what the checkpoint lacks
-    (the pooler, if it was trained without) keeps what the initializer drew.
+    Call it under the strategy's scope, with Keras's seed set: if the checkpoint lacks
+    the pooler, the pooler keeps the weights that the initializer drew.
 
     Args:
         start: the checkpoint.
-        uses_pooler: whether the task does; if not, its absence is not worth a word.
+        uses_pooler: whether the task uses the pooler; if not, its absence is not
+            printed.
 
     Returns:
         The model of `pretraining_model.build_encoder`.
@@ -160,7 +162,9 @@ def build_encoder(start: StartingPoint, uses_pooler: bool = True) -> keras.Model
     parts = tuple(part for part in _ENCODER_PARTS if start.bert.has(part))
     keras_weights.assign_to_model(encoder, start.bert.weights, parts)
     lacks_pooler = uses_pooler and Part.POOLER not in parts
-    fresh = " It has no pooler, which is drawn anew." if lacks_pooler else ""
+    fresh = (
+        " It has no pooler, which starts from random weights." if lacks_pooler else ""
+    )
     print(f"Started from {start.source}.{fresh}", flush=True)
     return encoder
 
@@ -179,7 +183,7 @@ def read_back(
     Args:
         encoder: from `build_encoder`.
         start: what it was built from.
-        with_pooler: whether the task used the pooler; else it is left out.
+        with_pooler: whether the pooler is returned, too.
     """
     weights = keras_weights.canonical_from_model(encoder, _ENCODER_PARTS)
     bert = pretrained.PretrainedBert(
@@ -197,6 +201,5 @@ def read_back(
 def encoder_inputs() -> dict[str, keras.KerasTensor]:
     """Return the encoder's symbolic inputs, int32 [batch, width]."""
     return {
-        name: keras.Input((None,), dtype="int32", name=name)
-        for name in ("token_ids", "segment_ids", "padding_mask")
+        name: keras.Input((None,), dtype="int32", name=name) for name in features.INPUTS
     }

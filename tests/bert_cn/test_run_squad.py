@@ -95,7 +95,7 @@ def test_training_learns(trained):
     output, results, _ = trained
 
     assert "train.json: 60 questions on 60 contexts, 20 without an answer." in output
-    assert "train.json: 1 answers do not stand at their offset; 1 were found" in output
+    assert "train.json: 1 answers are not at their offset; 1 were found" in output
     assert "Exact match and F1 as cmrc2018 defines them." in output
     # Saying nothing is right for 4 of the 13 questions of dev.
     assert results["eval_always_no_answer"] == pytest.approx(100 * 4 / 13)

@@ -55,7 +55,7 @@ def read_tables(
     """Read the files of some splits.
 
     Args:
-        task: whose files.
+        task: the task that has the files.
         data_dir: their folder.
         names: some of `tables.SPLITS`.
 
@@ -77,10 +77,10 @@ def read_tables(
 
 
 def read_seen(task: tasks.Task, data_dir: str) -> Split | None:
-    """Read the texts of the training file, to tell which examples also stand there.
+    """Read the texts of the training file, to find examples that it also holds.
 
     Args:
-        task: whose file.
+        task: the task that has the file.
         data_dir: its folder.
 
     Returns:
@@ -103,9 +103,9 @@ def read_seen(task: tasks.Task, data_dir: str) -> Split | None:
 def find_labels(task: tasks.Task, read: dict[str, tables.Table]) -> model.Labels:
     """Return what the task predicts.
 
-    The table of tasks says it. For a user's own files it is what stands in the training
-    file, sorted, by value if all labels are whole numbers; it is printed, so that a
-    wrong column is noticed.
+    The table of tasks says it. For a user's own files it is the labels of the training
+    file, sorted, by value if all are whole numbers; they are printed, so that a wrong
+    column is noticed.
 
     Raises:
         ValueError: there is only one class, or a label is NaN or no text.
@@ -268,7 +268,7 @@ def encode_split(
 
 
 def find_unseen(split: Split, train: tables.Table) -> np.ndarray:
-    """Say which examples do not stand word for word in the training file.
+    """Say which examples the training file does not hold word for word.
 
     Returns:
         bool [rows].

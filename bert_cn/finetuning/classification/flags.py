@@ -16,7 +16,7 @@ from bert_cn.finetuning.classification import tasks
 # The flags belong to the command that calls `define_flags`: --help lists them there.
 flags.disclaim_key_flags()
 
-# What a column of a user's own file holds.
+# The roles of the columns of a user's own file.
 TEXT_A, TEXT_B, LABEL = "text_a", "text_b", "label"
 ROLES = (TEXT_A, TEXT_B, LABEL)
 

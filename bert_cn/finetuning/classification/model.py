@@ -18,16 +18,11 @@ LOGITS = "logits"
 LOSS = "loss"
 ARCHITECTURE = "BertForSequenceClassification"
 _HEAD = ("classifier.weight", "classifier.bias")
-_INPUTS = (
-    features_lib.TOKEN_IDS,
-    features_lib.SEGMENT_IDS,
-    features_lib.PADDING_MASK,
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """What is predicted.
+    """The classes that are predicted, or none for a score.
 
     Attributes:
         names: the classes in the order of their ids; empty for regression.
@@ -46,7 +41,7 @@ class Labels:
         return len(self.names) or 1
 
     def settings(self) -> dict:
-        """Return what transformers' config.json says of it."""
+        """Return the entries of transformers' config.json for them."""
         names = self.names or ("LABEL_0",)
         kind = "regression" if self.is_regression else "single_label_classification"
         return {
@@ -57,7 +52,7 @@ class Labels:
 
 
 def read_labels(folder: str) -> Labels | None:
-    """Return what a fine-tuned folder predicts; None if it has no such head."""
+    """Return what a fine-tuned model predicts; None if the folder has no such head."""
     head = output_folder.read_head(folder, _HEAD, ARCHITECTURE)
     if head is None:
         return None
@@ -72,8 +67,8 @@ class Classifier:
     """An encoder with its head.
 
     Args:
-        start: where the encoder's weights come from; a folder of the same labels gives
-            its head too.
+        start: the encoder's weights; a fine-tuned folder with the same labels also
+            gives its head.
         labels: what is predicted.
     """
 
@@ -112,7 +107,7 @@ class Classifier:
         return outputs
 
     def _logits(self, batch, training: bool) -> tf.Tensor:
-        inputs = {name: batch[name] for name in _INPUTS}
+        inputs = {name: batch[name] for name in features_lib.INPUTS}
         return self.model(inputs, training=training)
 
     def _losses(self, logits: tf.Tensor, batch) -> tf.Tensor:
@@ -122,7 +117,7 @@ class Classifier:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
     def save(self, folder: str) -> None:
-        """Write the model as it is as a folder of transformers."""
+        """Write the present model as a folder of transformers."""
         head = heads.read_dense(self._head)
         bert = warm_start.read_back(self._encoder, self._start)
         output_folder.write_model(

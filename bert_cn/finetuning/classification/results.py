@@ -1,5 +1,6 @@
 """The metrics of a classifier, and its file of predictions."""
 
+import abc
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,13 +15,12 @@ from bert_cn.finetuning.classification import model, tasks
 class SplitReporter(results.Reporter):
     """Compares one number for each text or pair with its label.
 
-    Metrics called unseen_... leave out the examples that also stand in the training
-    file.
+    Metrics called unseen_... leave out the examples that the training file also holds.
 
     Args:
         trainer: its learner is the model's.
-        names: of `metrics.METRICS`.
-        main_names: the metrics of them whose mean decides.
+        names: some of `metrics.METRICS`.
+        main_names: those of `names` that decide, by their mean.
         data: split name -> texts and labels.
         features: split name -> features.
         output_dir: the folder for predictions.
@@ -39,9 +39,9 @@ class SplitReporter(results.Reporter):
         self.main_metric = metrics.main_name(main_names)
         self._names, self._main_names = names, main_names
 
+    @abc.abstractmethod
     def decide(self, outputs: results.Outputs) -> np.ndarray:
         """Return class ids, int [rows], or scores, float [rows]."""
-        raise NotImplementedError
 
     def compute(
         self, data: classification_data.Split, outputs: results.Outputs

@@ -58,12 +58,12 @@ class Task:
     """One data set.
 
     Attributes:
-        name: as in --task_name.
+        name: its name in --task_name.
         labels: the classes in the order of their ids; None to take those of the
             training file; empty for regression.
         metrics: names in `metrics.METRICS`.
-        main_metrics: those of them whose mean picks the best weights.
-        layouts: in the order of preference.
+        main_metrics: those of `metrics` that pick the best weights, by their mean.
+        layouts: the preferred one first.
         dropped_labels: see `tables.read_table`.
     """
 

@@ -54,7 +54,7 @@ class Dataset:
     Attributes:
         path: of the file.
         data: its bytes.
-        contexts: the texts that hold the answers, as they stand in the file.
+        contexts: the texts that hold the answers, as the file has them.
         questions: in the order of the file.
     """
 
@@ -71,14 +71,14 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What is learned for one question.
+    """The answer that is learned for one question.
 
     Attributes:
         start: offset of the answer's first character in the context; -1 if the context
             does not answer the question.
         end: offset after its last character; -1 without an answer.
         text: the answer as the file spells it; "" without an answer.
-        problem: what was wrong with the file's offset; "" if nothing was.
+        problem: what is wrong with the file's offset; "" if it is right.
     """
 
     start: int
@@ -118,7 +118,7 @@ def read_dataset(path: str, with_negative: bool) -> Dataset:
     Args:
         path: local or any that `tf.io.gfile` opens.
         with_negative: keep questions that their context does not answer, as SQuAD 2.0
-            has them; else they are left out.
+            has them; without it they are left out.
 
     Raises:
         ValueError: the file is missing or is not laid out like SQuAD, or nothing in it
@@ -155,13 +155,14 @@ def read_dataset(path: str, with_negative: bool) -> Dataset:
 
 
 def find_targets(dataset: Dataset, skip_bad_answers: bool) -> list[Target | None]:
-    """Find where each question's answer stands, for training.
+    """Find the place of each question's answer, for training.
 
-    The first answer that stands at its offset is taken. If none does, the first one is
-    looked for in the context, and the place nearest to its offset is taken.
+    The first answer that the context has at its offset is taken. If there is none, the
+    first answer is searched for in the context, and the place nearest to its offset is
+    taken.
 
     Args:
-        dataset: whose questions all have answers.
+        dataset: all its questions have answers.
         skip_bad_answers: leave out questions whose answer their context does not hold.
 
     Returns:
@@ -215,7 +216,7 @@ def list_problems(
         rest = ", ..." if len(problems) > _SHOWN else ""
         left_out = sum(target is None for target in targets)
         print(
-            f"{dataset.path}: {len(problems)} answers do not stand at their offset; "
+            f"{dataset.path}: {len(problems)} answers are not at their offset; "
             f"{len(problems) - left_out} were found elsewhere in their context, "
             f"{left_out} are left out ({shown}{rest}).",
             flush=True,

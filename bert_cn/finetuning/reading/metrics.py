@@ -2,11 +2,11 @@
 
 - SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018: evaluate-v1.1.py and
   evaluate-v2.0.py): lower case, without ASCII punctuation and English articles; F1 on
-  words, whatever their order.
+  words in any order.
 - CMRC 2018 (Cui et al., 2019: cmrc2018_evaluate.py): lower case, without a list of
-  punctuation; F1 on characters of Chinese and words of the rest ("mixed segmentation"),
-  by their longest common run. DRCD has no script of its own, and the authors of CMRC
-  2018 measure it by theirs.
+  punctuation; F1 on Chinese characters and other words ("mixed segmentation"), by their
+  longest common run. DRCD has no script of its own, and the authors of CMRC 2018
+  measure it with theirs.
 
 One thing differs: CMRC 2018's script splits what is not Chinese into sentences before
 words, with data that nltk fetches from the network. Here such a piece is one sentence,
@@ -35,12 +35,12 @@ class Definition:
     """How one script compares two answers.
 
     Attributes:
-        name: of `DEFINITIONS`.
+        name: its name in `DEFINITIONS`.
         normalize: answers that are equal after it match exactly.
-        split: answer -> units of F1.
-        count_common: how many units two answers share.
-        drops_empty_answers: whether right answers with nothing left by `normalize` do
-            not count.
+        split: answer -> pieces (characters or words) that F1 compares.
+        count_common: returns how many pieces two answers share.
+        drops_empty_answers: whether right answers do not count if `normalize` leaves
+            nothing of them.
     """
 
     name: str
@@ -68,15 +68,15 @@ def _normalize_chinese(text: str) -> str:
 
 
 def _split_chinese(text: str) -> list[str]:
-    units, piece = [], ""
+    pieces, rest = [], ""
     for char in _normalize_chinese(text):
         if not _CMRC_HAN.match(char):
-            piece += char
+            rest += char
             continue
-        units += _split_words(piece)
-        units.append(char)
-        piece = ""
-    return units + _split_words(piece)
+        pieces += _split_words(rest)
+        pieces.append(char)
+        rest = ""
+    return pieces + _split_words(rest)
 
 
 def _split_words(text: str) -> list[str]:
@@ -85,19 +85,20 @@ def _split_words(text: str) -> list[str]:
 
 @functools.cache
 def _word_tokenizer():
-    # Importing nltk takes a second or two, which English sets need not wait for.
+    # Importing nltk takes a second or two; English sets do not wait for it.
     from nltk.tokenize import NLTKWordTokenizer
 
     return NLTKWordTokenizer()
 
 
 def _count_longest_run(left: list[str], right: list[str]) -> int:
-    """Return the length of the longest sequence that both hold without a gap."""
+    """Return the length of the longest run of pieces that both have."""
     longest, runs = 0, [0] * (len(right) + 1)
-    for unit in left:
-        # runs[i + 1]: the run that ends here and in right[i].
+    for piece in left:
+        # runs[i + 1]: the length of the common run that ends here and at right[i].
         runs = [0] + [
-            runs[index] + 1 if unit == other else 0 for index, other in enumerate(right)
+            runs[index] + 1 if piece == other else 0
+            for index, other in enumerate(right)
         ]
         longest = max(longest, *runs)
     return longest
@@ -132,12 +133,13 @@ def choose_definition(contexts: Sequence[str], with_negative: bool) -> Definitio
 def score(
     definition: Definition, answers: Sequence[str], prediction: str
 ) -> tuple[float, float]:
-    """Compare a prediction with all right answers and keep the best.
+    """Compare a prediction with all right answers and return the best score.
 
     Args:
-        definition: how.
-        answers: empty for a question without an answer, where "" is right.
-        prediction: what is measured.
+        definition: how answers are compared.
+        answers: the right ones; none for a question without an answer, where "" is
+            right.
+        prediction: the answer that is measured.
 
     Returns:
         Exact match (0 or 1) and F1 (0 to 1).
@@ -150,16 +152,16 @@ def score(
         return right, right
     normalized = normalize(prediction)
     exact = any(normalize(answer) == normalized for answer in answers)
-    units = definition.split(prediction)
+    pieces = definition.split(prediction)
     return float(exact), max(
-        _compute_f1(definition, definition.split(answer), units) for answer in answers
+        _compute_f1(definition, definition.split(answer), pieces) for answer in answers
     )
 
 
-def _compute_f1(definition: Definition, answer: list[str], units: list[str]) -> float:
-    common = definition.count_common(answer, units)
+def _compute_f1(definition: Definition, left: list[str], right: list[str]) -> float:
+    common = definition.count_common(left, right)
     # 2 * precision * recall / (precision + recall)
-    return 2 * common / (len(answer) + len(units)) if common else 0.0
+    return 2 * common / (len(left) + len(right)) if common else 0.0
 
 
 def measure(
@@ -168,14 +170,14 @@ def measure(
     """Measure predictions as a data set's script does.
 
     Args:
-        definition: how.
-        answers: of each question, the right ones.
+        definition: how answers are compared.
+        answers: the right answers to each question.
         texts: predictions, "" for no answer.
 
     Returns:
-        "exact" and "f1" in percent; where some questions have no answer, the same for
-        those with ("has_ans_...") and without ("no_ans_..."), and what always saying
-        "no answer" reaches ("always_no_answer").
+        "exact" and "f1" in percent. If some questions have no answer, also the same for
+        questions with ("has_ans_...") and without one ("no_ans_..."), and the result of
+        always saying "no answer" ("always_no_answer").
     """
     scores = [
         score(definition, right, text)
@@ -210,15 +212,15 @@ def find_threshold(
     """Find the threshold of "no answer" with the highest F1.
 
     A question is answered if its null_diff is not above the threshold.
-    evaluate-v2.0.py names the null_diff of the last question that is answered; here it
-    is the middle between that and the next one, so that rounding decides nothing, and
-    one below the lowest if it is best to answer none.
+    evaluate-v2.0.py takes the null_diff of the last question that is answered; here the
+    threshold is halfway between that and the next one, so that rounding decides
+    nothing. If it is best to answer no question, it is one below the lowest.
 
     Args:
         definition: of F1.
-        answers: of each question, the right ones.
-        best_texts: the best answer to each, whatever speaks for none.
-        null_diffs: how much more speaks for none, in logits.
+        answers: the right answers to each question.
+        best_texts: the best answer to each question, even if "no answer" scores higher.
+        null_diffs: the score of "no answer" minus that of the best answer, in logits.
     """
     gains = []
     for right, text in zip(answers, best_texts, strict=True):
@@ -231,7 +233,7 @@ def find_threshold(
         here = null_diffs[index]
         is_last = place + 1 == len(order)
         following = here + 2 if is_last else null_diffs[order[place + 1]]
-        # No threshold lies between two that are equal.
+        # No threshold separates two questions with equal values.
         if gain > best_gain and following > here:
             best_gain, threshold = gain, (here + following) / 2
     return float(threshold)

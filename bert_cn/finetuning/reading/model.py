@@ -18,11 +18,6 @@ ARCHITECTURE = "BertForQuestionAnswering"
 _HEAD = ("qa_outputs.weight", "qa_outputs.bias")
 # Google's name; it is in config.json if the model knows questions without an answer.
 _THRESHOLD = "null_score_diff_threshold"
-_INPUTS = (
-    features_lib.TOKEN_IDS,
-    features_lib.SEGMENT_IDS,
-    features_lib.PADDING_MASK,
-)
 # As in the encoder's attention: softmax makes a float32 0 of it.
 _FAR_BELOW = -1e9
 
@@ -72,8 +67,7 @@ class Reader:
     """An encoder with its head.
 
     Args:
-        start: where the encoder's weights come from; a fine-tuned folder gives its head
-            too.
+        start: the encoder's weights; a fine-tuned folder also gives its head.
 
     Attributes:
         threshold: saved with the model; see `spans.Prediction.decide`.
@@ -126,11 +120,11 @@ class Reader:
         return {START_LOGITS: logits[..., 0], END_LOGITS: logits[..., 1]}
 
     def _logits(self, batch, training: bool) -> tf.Tensor:
-        inputs = {name: batch[name] for name in _INPUTS}
+        inputs = {name: batch[name] for name in features_lib.INPUTS}
         return self.model(inputs, training=training)
 
     def save(self, folder: str) -> None:
-        """Write the model as it is as a folder of transformers."""
+        """Write the present model as a folder of transformers."""
         head = heads.read_dense(self._head)
         bert = warm_start.read_back(self._encoder, self._start, with_pooler=False)
         settings = {} if self.threshold is None else {_THRESHOLD: self.threshold}

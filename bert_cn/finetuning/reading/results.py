@@ -65,7 +65,7 @@ class Rules:
 
 
 def build_rules(args: flags.ReaderArgs, datasets: Mapping[str, data.Dataset]) -> Rules:
-    """Return the rules that the flags ask for, and print whose metric is taken.
+    """Return the rules that the flags ask for, and print the metric's definition.
 
     Args:
         args: the flags.
@@ -232,11 +232,11 @@ class Reporter:
 def write_problems(
     problems: Sequence[tuple[str, str, int, str]], output_dir: str
 ) -> None:
-    """Write answers.tsv: the training answers that are not what their file says.
+    """Write answers.tsv: the training answers that differ from their file.
 
     Args:
         problems: from `data.list_problems` and `windows.list_inexact`.
-        output_dir: its folder. If there are no problems nothing is written, and the
+        output_dir: its folder. If there are no problems, nothing is written, and the
             file of an earlier run is removed.
     """
     path = os.path.join(output_dir, ANSWERS_FILE)
@@ -248,7 +248,7 @@ def write_problems(
     # A tab or the end of a line in an answer would end its cell.
     lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in rows]
     _write_text(path, "\n".join(lines) + "\n")
-    print(f"All {len(problems)} answers that are not as the file says: {path}")
+    print(f"All {len(problems)} answers that differ from the file: {path}")
 
 
 def _write_text(path: str, text: str) -> None:

@@ -1,8 +1,9 @@
-"""Logits of windows -> answers, each a slice of its context.
+"""Answers from the logits of windows, each a slice of its context.
 
-Every pair of a start and an end is looked at, unlike in google-research/bert's
-run_squad.py, which pairs the best starts with the best ends. What may be predicted is
-the same: a start in the window that sees most around it, and at most so many tokens.
+Every pair of a start and an end is compared, unlike in google-research/bert's
+run_squad.py, which pairs the best starts with the best ends. The conditions are the
+same: the window is the one with most context around the start, and the answer has at
+most `max_answer_length` tokens.
 """
 
 import dataclasses
@@ -13,20 +14,20 @@ import scipy.special
 
 from bert_cn.finetuning.reading import windows as windows_lib
 
-# What a context without any token scores; low, and JSON can hold it.
+# The score of a context without any token: low, and finite for JSON.
 _NOTHING = -1e6
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """What a model says of one part of a context.
+    """A model's logits for one part of a context.
 
     Attributes:
         begin: number of the part's first token in its context.
         start_logits: float32 [tokens of the part].
         end_logits: float32 [tokens of the part].
-        null_start_logit: of [CLS], which stands for no answer.
-        null_end_logit: likewise.
+        null_start_logit: the start logit of [CLS], which stands for no answer.
+        null_end_logit: the end logit of [CLS].
     """
 
     begin: int
@@ -37,7 +38,7 @@ class Window:
 
     @property
     def null_score(self) -> float:
-        """How much speaks for no answer."""
+        """The score of no answer."""
         return self.null_start_logit + self.null_end_logit
 
 
@@ -48,7 +49,7 @@ class Span:
     Attributes:
         text: the slice of the context from start to end; "" for no answer.
         start: offset of its first character; -1 for no answer.
-        end: offset behind its last character; -1 likewise.
+        end: offset after its last character; -1 for no answer.
         start_logit: of its first token.
         end_logit: of its last token.
     """
@@ -67,12 +68,12 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is predicted for one question.
+    """The possible answers to one question.
 
     Attributes:
-        spans: possible answers with different texts, the best first; empty only where
-            the context has no token.
-        null: no answer, with the logits of the window where least speaks for it.
+        spans: answers with different texts, the best first; empty only if the context
+            has no token.
+        null: no answer, with the logits of the window where its score is lowest.
     """
 
     spans: list[Span]
@@ -80,12 +81,12 @@ class Prediction:
 
     @property
     def best_text(self) -> str:
-        """The best answer, whatever speaks for none."""
+        """The best answer, even if no answer has a higher score."""
         return self.spans[0].text if self.spans else ""
 
     @property
     def null_diff(self) -> float:
-        """How much more speaks for no answer than for the best answer."""
+        """The score of no answer minus that of the best answer."""
         best = self.spans[0].score if self.spans else _NOTHING
         return self.null.score - best
 
@@ -93,8 +94,8 @@ class Prediction:
         """Return the answer, "" for none.
 
         Args:
-            threshold: there is none if `null_diff` is above; None where every question
-                has an answer.
+            threshold: there is no answer if `null_diff` is above it; None if every
+                question has one.
         """
         if threshold is not None and self.null_diff > threshold:
             return ""
@@ -104,7 +105,7 @@ class Prediction:
         """Return google-research/bert's entries of nbest_predictions.json.
 
         Args:
-            with_null: list no answer too, among the others by its score, or last.
+            with_null: list no answer, too, in the order of the scores.
             n_best_size: the most other entries.
 
         Returns:
@@ -131,11 +132,11 @@ def predict(
     """Find the best answers to one question.
 
     Args:
-        context: what answers are slices of.
+        context: answers are slices of it.
         char_starts: int [tokens of the context], offset of each token's first
             character.
-        char_ends: int [tokens of the context], offset behind its last.
-        windows: of all parts of the context, in its order.
+        char_ends: int [tokens of the context], offset after its last character.
+        windows: the logits of all parts of the context, in its order.
         n_best_size: the most answers wanted.
         max_answer_length: the most tokens of an answer.
     """
@@ -163,7 +164,7 @@ def predict(
 def _find_best(
     window: Window, owned: np.ndarray, count: int, max_answer_length: int
 ) -> list[tuple[int, int]]:
-    """Return the best (first, last token) in a part, in no order."""
+    """Return the best (first, last token) pairs in a part, unordered."""
     length = len(window.start_logits)
     width = min(max_answer_length, length)
     if not owned.any():
@@ -171,7 +172,8 @@ def _find_best(
     padded = np.append(window.end_logits, np.full(width - 1, -np.inf, np.float32))
     ends = np.lib.stride_tricks.sliding_window_view(padded, width)
     starts = np.flatnonzero(owned)
-    # [owned starts, width]: the score of the answer from each start, so many tokens on.
+    # [owned starts, width]: the score of the answer from each start to 0, 1, ... tokens
+    # after it.
     scores = (window.start_logits[starts, None] + ends[starts]).ravel()
     best = np.arange(len(scores))
     if count < len(scores):

@@ -1,8 +1,8 @@
-"""Questions and contexts -> windows that a model can take: [CLS] question [SEP] part.
+"""Windows that a model can take, [CLS] question [SEP] part of the context [SEP].
 
-A context that is too long is cut into parts that overlap, as google-research/bert's
-run_squad.py does it (Devlin et al., 2018, arXiv:1810.04805). Tokens keep the number
-they have in their context, so that `spans` finds the characters of an answer.
+A context that is too long is cut into parts that overlap, as in google-research/bert's
+run_squad.py (Devlin et al., 2018, arXiv:1810.04805). Columns keep the number of each
+part's first token in its context, so that `spans` finds the characters of an answer.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ from data_prep.text import tokenization
 QUESTION = "question"  # Number in `Dataset.questions`.
 DOCUMENT_START = "document_start"  # Place of the part's first token in the sequence.
 CONTEXT_START = "context_start"  # Number of that token in its context.
-# For training: int32, the answer's first and last token in the sequence; both 0, which
-# is [CLS], where the window does not hold the whole answer.
+# For training: int32, the answer's first and last token in the sequence; both are 0,
+# which is [CLS], if the window does not hold the whole answer.
 START_POSITION = "start_position"
 END_POSITION = "end_position"
-# Offsets of the characters that these tokens cover; -1 where the answer is not.
+# Offsets of the characters that these tokens cover; -1 if they are both 0.
 COVERED_START = "covered_start"
 COVERED_END = "covered_end"
 
@@ -34,7 +34,7 @@ class Limits:
     """How windows are cut, in tokens.
 
     Attributes:
-        max_seq_length: of a window, [CLS] and both [SEP] counted.
+        max_seq_length: of a window, including [CLS] and both [SEP].
         doc_stride: from the start of one part of a context to the start of the next.
         max_query_length: of a question; the rest of it is dropped.
     """
@@ -45,13 +45,13 @@ class Limits:
 
 
 def slide(length: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """Return the parts of a context as (first token, behind the last token).
+    """Return the parts of a context as (first token, token after the last).
 
     Args:
         length: tokens of the context.
         room: the most tokens of a part.
-        stride: see `Limits.doc_stride`; at most `room` are skipped, so that every token
-            is in some part.
+        stride: see `Limits.doc_stride`; a larger one counts as `room`, so that every
+            token is in some part.
     """
     parts = [(0, min(length, room))]
     while parts[-1][1] < length:
@@ -61,10 +61,10 @@ def slide(length: int, room: int, stride: int) -> list[tuple[int, int]]:
 
 
 def choose_parts(parts: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return for each token of a context the part that sees most around it.
+    """Return for each token of a context the part that has most context around it.
 
     That is the part where the smaller one of the token's left and right context, plus a
-    hundredth of the part's length, is largest; of equal ones the first.
+    hundredth of the part's length, is largest; the first one if several are equal.
 
     Args:
         parts: from `slide`.
@@ -81,14 +81,14 @@ def choose_parts(parts: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def find_end(context: str, token_end: int) -> int:
-    """Return where an answer ends whose last token ends at some offset.
+    """Return the end of an answer, from the end of its last token.
 
-    Marks that belong to its last letter belong to the answer too: lower-casing strips
-    accents, so that they are in no token.
+    Marks on its last letter belong to the answer, too: lower-casing strips accents, so
+    that no token holds them.
 
     Args:
         context: holds the answer.
-        token_end: offset behind the token's last character.
+        token_end: offset after the token's last character.
     """
     end = token_end
     while end < len(context) and unicodedata.category(context[end]).startswith("M"):
@@ -125,18 +125,18 @@ def encode(
     start: warm_start.StartingPoint,
     limits: Limits,
 ) -> features_lib.Features:
-    """Encode all questions of a file and print what came of it.
+    """Encode all questions of a file, and print counts of windows and cuts.
 
     Args:
         dataset: the questions.
-        targets: where their answers are, for training; None for prediction. Questions
-            whose target is None get no window.
+        targets: the places of their answers, for training; None for prediction. A
+            question gets no window if its target is None.
         start: its tokenizer and vocabulary.
         limits: of the windows.
 
     Returns:
-        One sequence for each window, and the columns above; in the order of the
-        questions, and of the parts of a context.
+        One sequence for each window, and the columns that this module names, in the
+        order of the questions, and of the parts of a context.
     """
     vocabulary = start.vocabulary
     queries = start.tokenizer.tokenize([each.text for each in dataset.questions])
@@ -150,18 +150,18 @@ def encode(
         cut += len(query) > limits.max_query_length
         query = query[: limits.max_query_length]
         head = np.concatenate([[vocabulary.cls_id], query, [vocabulary.sep_id]])
-        first, behind = contexts.line_starts[question.context : question.context + 2]
+        first, end = contexts.line_starts[question.context : question.context + 2]
         context = dataset.contexts[question.context]
-        span = _find_tokens(context, contexts, slice(first, behind), target)
+        span = _find_tokens(context, contexts, slice(first, end), target)
         room = limits.max_seq_length - len(head) - 1
-        for begin, end in slide(behind - first, room, limits.doc_stride):
-            part = contexts.ids[first + begin : first + end]
+        for begin, stop in slide(end - first, room, limits.doc_stride):
+            part = contexts.ids[first + begin : first + stop]
             ids = np.concatenate([head, part, [vocabulary.sep_id]])
             segments = np.repeat([0, 1], [len(head), len(part) + 1])
             rows.append(
                 {features_lib.TOKEN_IDS: ids, features_lib.SEGMENT_IDS: segments}
             )
-            columns.append((number, len(head), begin, *span.place(begin, end)))
+            columns.append((number, len(head), begin, *span.place(begin, stop)))
     sequences = features_lib.join_sequences(rows)
     ids = [sequences.tokens[features_lib.TOKEN_IDS]]
     unknown = features_lib.describe_unknown(dataset.path, ids, vocabulary)
@@ -233,7 +233,7 @@ def list_inexact(
     features: features_lib.Features,
     max_answer_length: int,
 ) -> list[tuple[str, str, int, str]]:
-    """Find answers that tokens cannot give back, and print how many there are.
+    """Find answers that are no whole number of tokens, and print how many there are.
 
     Args:
         dataset: a training file.
@@ -242,7 +242,7 @@ def list_inexact(
         max_answer_length: the most tokens of an answer that is predicted.
 
     Returns:
-        (question's id, answer, offset, why not) of each.
+        (question's id, answer, offset, reason) of each.
     """
     columns = features.columns
     lengths = columns[END_POSITION] - columns[START_POSITION] + 1

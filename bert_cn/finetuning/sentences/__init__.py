@@ -1,1 +1,1 @@
-"""Sentence-BERT: sentence embeddings by mean pooling."""
+"""Sentence-BERT: sentence embeddings, pooled from the states of tokens."""

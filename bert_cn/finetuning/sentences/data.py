@@ -79,10 +79,10 @@ def scale_scores(split: data.Split, max_score: float) -> Pairs:
 
     Args:
         split: with scores.
-        max_score: the score whose cosine is 1; one of 0 has the cosine 0.
+        max_score: the score that becomes the cosine 1; the score 0 becomes 0.
 
     Raises:
-        ValueError: a score is farther from 0 than that.
+        ValueError: the absolute value of a score is larger.
     """
     table = split.table
     far = np.flatnonzero(np.abs(split.labels) > max_score)
@@ -167,7 +167,7 @@ def select_positives(table: tables.Table) -> Pairs:
 
 
 def take_triples(table: tables.Table) -> Pairs:
-    """Return the pairs of a table whose labels' column holds negatives."""
+    """Return the pairs and negatives of a table that has negatives as its labels."""
     return Pairs(dataclasses.replace(table, labels=None), {}, table.labels)
 
 

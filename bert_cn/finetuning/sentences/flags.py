@@ -26,7 +26,7 @@ class Source:
     """A set of pairs, as a group of flags names it."""
 
     prefix: str
-    """What the names of its flags begin with: "" or "train_"."""
+    """The beginning of the names of its flags: "" or "train_"."""
 
     task_name: str
     """A name of `tasks.TASKS` or `tasks.OWN`."""
@@ -76,10 +76,10 @@ class SentenceArgs(flags_lib.FinetuningArgs):
     """One of `objectives.OBJECTIVES`."""
 
     max_score: float | None
-    """The score whose cosine is 1; None for the one that is known of the set."""
+    """The score that the cosine 1 stands for; None if the set is a known one."""
 
     ranking_scale: float
-    """What `objectives.RANKING` multiplies cosines by."""
+    """`objectives.RANKING` multiplies cosines by it."""
 
     pooling: str | None
     """One of `format_names.POOLINGS`; None to do as the checkpoint says."""

@@ -1,4 +1,4 @@
-"""Sentence embeddings: the texts of a pair go through one encoder, one by one.
+"""Sentence embeddings: one encoder takes the two texts of a pair one by one.
 
 Reimers and Gurevych, 2019, "Sentence-BERT: Sentence Embeddings using Siamese
 BERT-Networks" (https://arxiv.org/abs/1908.10084): an embedding is pooled from the
@@ -26,11 +26,6 @@ FIRST, SECOND, NEGATIVE = "a_", "b_", "c_"
 NUMBER = "number"
 SCORE, LABEL, HAS_NEGATIVE = "score", "label", "has_negative"
 COSINE = "cosine"
-_INPUTS = (
-    features_lib.TOKEN_IDS,
-    features_lib.SEGMENT_IDS,
-    features_lib.PADDING_MASK,
-)
 # The score of what is no candidate: its share is 0 in float32.
 _NEVER = -1e9
 
@@ -88,10 +83,10 @@ class SentenceEncoder:
     """An encoder with its pooling.
 
     Args:
-        start: where the encoder's weights come from.
+        start: the encoder's weights.
         embedding: how states become an embedding.
         objective: what it is trained for; None to embed only.
-        max_seq_length: that the saved folder names.
+        max_seq_length: the limit that the saved folder names.
     """
 
     def __init__(
@@ -117,7 +112,7 @@ class SentenceEncoder:
             )
             outputs.append(self._head(compared))
             inputs = {**inputs, "compared": compared}
-        # All that is trained; its parts are called one by one.
+        # Holds all that is trained; encoder and head are called one by one.
         self.model = keras.Model(inputs, outputs, name="sentence_embedding")
 
     def build_learner(self) -> training.Learner:
@@ -145,7 +140,7 @@ class SentenceEncoder:
         """
         inputs = {
             name: tf.concat([batch[prefix + name] for prefix in prefixes], axis=0)
-            for name in _INPUTS
+            for name in features_lib.INPUTS
         }
         states = self._encoder(inputs, training=training)[
             pretraining_model.SEQUENCE_OUTPUT
@@ -169,7 +164,7 @@ class SentenceEncoder:
         )
 
     def _rank(self, batch) -> tf.Tensor:
-        """Return the loss of finding each first text's second one."""
+        """Return the loss of finding the second text of each first text."""
         weights = batch[features_lib.WEIGHT]
         anchors, wanted = batch[FIRST + NUMBER], batch[SECOND + NUMBER]
         if HAS_NEGATIVE in batch:
@@ -205,9 +200,9 @@ class SentenceEncoder:
         return {COSINE: _cosine(first, second)}
 
     def save(self, folder: str) -> None:
-        """Write the model as it is as a folder of sentence-transformers."""
+        """Write the present model as a folder of sentence-transformers."""
         bert = self._start.bert
-        # The pooler is not used; one that was read goes along as it was.
+        # The pooler is not used; one that was read is written as it was.
         has_pooler = bert is not None and bert.has(Part.POOLER)
         formats.write_checkpoint(
             warm_start.read_back(self._encoder, self._start, has_pooler),

@@ -1,4 +1,4 @@
-"""What sentence embeddings learn, and the sets that suit it. Imports nothing heavy."""
+"""Objectives of sentence embeddings, and the sets that suit them. Light to import."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq")
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What training makes smaller.
+    """The loss that training lowers.
 
     Attributes:
         name: `COSINE`: the squared difference of the cosine from a score (Reimers and
@@ -32,7 +32,7 @@ class Objective:
             https://arxiv.org/abs/1705.00652, section 4.4), by the scaled cosine. The
             negatives of the batch, if it has any, are among the candidates.
         num_labels: classes of `SOFTMAX`.
-        scale: what `RANKING` multiplies cosines by.
+        scale: `RANKING` multiplies cosines by it.
     """
 
     name: str

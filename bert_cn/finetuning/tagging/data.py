@@ -1,7 +1,7 @@
 """Words with tags: CoNLL's columns, one word a line, a blank line between sentences.
 
-For Chinese a word is one character. Columns are separated by a tab where a line has
-one, and by spaces elsewhere, so both BIO as TSV and CoNLL's files are read.
+For Chinese a word is one character. If a line has a tab, tabs separate its columns, or
+else spaces do: both BIO as TSV and CoNLL's files are read.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from data_prep import storage
 
 OUTSIDE = "O"
 _BEGIN, _INSIDE = "B-", "I-"
-# E- and S- end a span or are one by themselves (BIOES); M- is what BMES calls I-.
+# E- ends a span, and S- is a span of one word (BIOES); BMES calls I- M-.
 _PREFIXES = (_BEGIN, _INSIDE, "E-", "S-")
 _MIDDLE = "M-"
 # CoNLL-2003 puts this before each document.
@@ -92,11 +92,11 @@ def read_sentences(
         path: local or any that `tf.io.gfile` opens.
         word_column: from 0; negative from the end.
         tag_column: from 0; negative from the end.
-        needs_tags: if not, a file whose first line has a single column is fine.
+        needs_tags: whether a file is refused if its first line has a single column.
 
     Raises:
         ValueError: the file is missing, empty or not UTF-8, or a line lacks a column or
-            has a tag that is none of BIO's.
+            has an unknown kind of tag.
     """
     rows = list(_iterate_rows(path))
     first = next((cells for _, cells in rows if cells), None)
@@ -127,7 +127,7 @@ def read_sentences(
 
 def _iterate_rows(path: str):
     """Yield (line from 1, cells); no cells where a sentence ends."""
-    # Not plain strip(): a word may be a wide space, and before a tab a space.
+    # Not plain strip(): a word may be a wide space, or a space before a tab.
     for number, line in enumerate(tables.read_lines(path), 1):
         if not line.strip(" \t") or line.startswith(_DOCUMENT):
             yield number, []

@@ -15,11 +15,6 @@ from bert_cn.model import pretraining_model
 ARCHITECTURE = "BertForTokenClassification"
 CLASS, LOSS, COUNT = "class", "loss", "count"
 _HEAD = ("classifier.weight", "classifier.bias")
-_INPUTS = (
-    features_lib.TOKEN_IDS,
-    features_lib.SEGMENT_IDS,
-    features_lib.PADDING_MASK,
-)
 
 
 def read_labels(folder: str) -> tuple[str, ...] | None:
@@ -46,8 +41,8 @@ class Tagger:
     """An encoder with its head.
 
     Args:
-        start: where the encoder's weights come from; a folder of the same labels gives
-            its head too.
+        start: the encoder's weights; a fine-tuned folder with the same labels also
+            gives its head.
         labels: names of the classes in the order of their ids.
     """
 
@@ -82,7 +77,7 @@ class Tagger:
 
     def compute_logits(self, batch, training: bool) -> tf.Tensor:
         """Return float32 [batch, width, classes] of a batch's token ids."""
-        inputs = {name: batch[name] for name in _INPUTS}
+        inputs = {name: batch[name] for name in features_lib.INPUTS}
         return self.model(inputs, training=training)
 
     def _compute_losses(self, batch) -> tf.Tensor:
@@ -113,7 +108,7 @@ class Tagger:
         return tf.reduce_sum(losses * counted, axis=1), tf.reduce_sum(counted, axis=1)
 
     def save(self, folder: str) -> None:
-        """Write the model as it is as a folder of transformers."""
+        """Write the present model as a folder of transformers."""
         head = heads.read_dense(self._head)
         bert = warm_start.read_back(self._encoder, self._start, with_pooler=False)
         names = self._labels

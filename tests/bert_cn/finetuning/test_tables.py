@@ -53,7 +53,7 @@ def test_test_files_may_lack_the_label(read):
 def test_placeholders_in_a_test_file_are_no_labels(read, capsys):
     table = read("a\tb\tlabel\nx\ty\t-1\nz\tw\t-1\n")
     assert tables.drop_placeholders(table, ("0", "1")).labels is None
-    assert "its labels are '-1' throughout, which stands" in capsys.readouterr().out
+    assert "all its labels are '-1', which means" in capsys.readouterr().out
     assert tables.drop_placeholders(table, ("-1", "1")) is table
     mixed = read("a\tb\tlabel\nx\ty\t-1\nz\tw\t1\n")
     assert tables.drop_placeholders(mixed, ("0", "1")) is mixed

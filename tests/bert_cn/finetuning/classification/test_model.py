@@ -238,14 +238,15 @@ def test_bfloat16_computes_nearly_the_same_from_float32_variables(trained):
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
 
 
-def test_missing_pooler_is_drawn_anew_and_said(build_bert, tmp_path, capsys):
+def test_missing_pooler_starts_from_random_weights(build_bert, tmp_path, capsys):
     bert = build_bert((Part.ENCODER, Part.MLM))
     formats.write_checkpoint(bert, "tf1", str(tmp_path / "mlm"))
 
     start = warm_start.load_starting_point(str(tmp_path / "mlm"))
     encoder = warm_start.build_encoder(start)
 
-    assert "It has no pooler, which is drawn anew." in capsys.readouterr().out
+    said = "It has no pooler, which starts from random weights."
+    assert said in capsys.readouterr().out
     warm_start.build_encoder(start, uses_pooler=False)
     assert "It has no" not in capsys.readouterr().out
     back = warm_start.read_back(encoder, start)

@@ -251,7 +251,7 @@ def test_targets_and_listing_of_wrong_offsets(tmp_path, capsys):
         ("2", "国", 0, "left out: its context does not hold it"),
     ]
     assert (
-        "a.json: 2 answers do not stand at their offset; 1 were found elsewhere in "
+        "a.json: 2 answers are not at their offset; 1 were found elsewhere in "
         "their context, 1 are left out (1, 2)." in capsys.readouterr().out
     )
 
