@@ -7,9 +7,9 @@ import multiprocessing
 import os
 import signal
 
+from bert_cn.training import run_files
 from data_prep import storage
 
-_CONFIG_FILE, _VOCAB_FILE = "bert_config.json", "vocab.txt"
 # Folder names that say nothing about the checkpoint in them.
 _PLAIN_FOLDERS = ("best", "checkpoint", "model")
 
@@ -154,9 +154,9 @@ def build_random_row(name: str, model: Model, output_dir: str) -> Row:
             the row starts from.
     """
     twin = f"{name}-random"
-    config, vocab = (
-        os.path.join(output_dir, twin, each) for each in (_CONFIG_FILE, _VOCAB_FILE)
-    )
+    folder = os.path.join(output_dir, twin)
+    config = os.path.join(folder, run_files.CONFIG_FILE)
+    vocab = os.path.join(folder, run_files.VOCAB_FILE)
     digest = hashlib.sha256(b"random" + model.config.encode() + model.vocab)
     return Row(
         twin,
@@ -172,7 +172,7 @@ def write_start_files(row: Row, output_dir: str) -> None:
     if not row.is_random:
         return
     for name, content in (
-        (_CONFIG_FILE, row.model.config),
-        (_VOCAB_FILE, row.model.vocab),
+        (run_files.CONFIG_FILE, row.model.config),
+        (run_files.VOCAB_FILE, row.model.vocab),
     ):
         storage.write_whole(os.path.join(output_dir, row.name, name), content)

@@ -17,7 +17,6 @@ from data_prep import storage
 # The commands' default seed; more runs take the seeds that follow it.
 _FIRST_SEED = 12345
 _LOG_FILE = "log.txt"
-MODEL_FOLDER = "best"
 _CURVES_FOLDER = "tensorboard"
 # The cost of starting a run, as bytes of training data.
 _BYTES_OF_START = 200_000
@@ -274,7 +273,7 @@ def _run_one(run: Run, runner: Runner, keep_models: bool, bar) -> tuple[str, boo
     except ValueError as error:
         return f"error: {error}", True
     # They belong to a run that was interrupted, or whose result is replaced.
-    _remove(run.folder, MODEL_FOLDER)
+    _remove(run.folder, run_files.BEST_FOLDER)
     _remove(run.folder, _CURVES_FOLDER)
     storage.makedirs(run.folder)
     lines: list[str] = []
@@ -289,7 +288,7 @@ def _run_one(run: Run, runner: Runner, keep_models: bool, bar) -> tuple[str, boo
     finally:
         _write_log(run, lines)
         if not keep_models:
-            _remove(run.folder, MODEL_FOLDER)
+            _remove(run.folder, run_files.BEST_FOLDER)
     minutes = (time.monotonic() - began) / 60
     if code:
         return f"{_find_error(lines, code)} ({_log_path(run)})", True

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from bert_cn.conversion import formats
-from bert_cn.finetuning import output_folder
-from bert_cn.suite import model, runs
+from bert_cn.suite import model
 from tests.conftest import REPOSITORY
 
 COMMAND = "bert_cn.benchmark_suite"
@@ -28,11 +27,6 @@ def test_the_suite_itself_is_without_tensorflow():
         check=True,
     )
     assert done.stdout == "[]\n"
-
-
-def test_files_of_the_commands_are_called_as_they_call_them():
-    # Their modules import TensorFlow, so that the suite spells these itself.
-    assert runs.MODEL_FOLDER == output_folder.MODEL_FOLDER
 
 
 @pytest.mark.parametrize(
