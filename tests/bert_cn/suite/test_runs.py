@@ -36,11 +36,16 @@ def test_commands_have_the_recipe_the_seed_and_the_case(plan, data_dir, tmp_path
         f"--cache_dir={tmp_path}/out/cache",
         f"--output_dir={tmp_path}/out/tiny/mrpc/seed_12345",
     ]
-    chinese = plan("chnsenticorp", "clue")[0].command
-    assert {"--do_lower_case=False", "--do_predict"} <= set(chinese)
+
+
+def test_chinese_commands_keep_case_and_predict_if_there_is_a_test_file(plan, data_dir):
+    command = plan("chnsenticorp", "clue")[0].command
+    assert {"--do_lower_case=False", "--do_predict"} <= set(command)
     (data_dir / "chnsenticorp" / "test.tsv").unlink()
     assert "--do_predict" not in plan("chnsenticorp", "clue")[0].command
-    reading = plan("squad2.0", "squad")[0].command
+
+
+def test_reading_commands_name_their_files_and_flags(plan, data_dir):
     assert {
         "bert_cn.run_squad",
         "--version_2_with_negative",
@@ -48,7 +53,7 @@ def test_commands_have_the_recipe_the_seed_and_the_case(plan, data_dir, tmp_path
         f"--dev_file={data_dir}/squad/dev-v2.0.json",
         "--doc_stride=128",
         "--train_batch_size=12",
-    } <= set(reading)
+    } <= set(plan("squad2.0", "squad")[0].command)
 
 
 def test_a_random_twin_starts_from_sizes_and_vocabulary(plan, row, tmp_path):
@@ -147,18 +152,11 @@ def test_a_row_holds_one_model_and_a_mean_one_recipe(
     assert check(plan()) == []
 
 
-def test_a_failing_command_is_named_and_the_others_go_on(
-    plan, make_runner, data_dir, capsys
-):
-    failing = make_runner(
-        {},
-        [],
-        code=1,
-        lines=["Reading", "run_classifier: error: train.tsv is odd: fix it.", ""],
-    )
+def test_a_failing_command_is_named_and_the_others_run(plan, make_runner, capsys):
+    lines = ["Reading", "run_classifier: error: train.tsv is odd: fix it.", ""]
     todo = plan(num_seeds=2)
 
-    failures = runs.run_all(todo, failing)
+    failures = runs.run_all(todo, make_runner({}, [], code=1, lines=lines))
 
     assert len(failures) == 2
     log = f"{todo[0].folder}/log.txt"
@@ -168,21 +166,36 @@ def test_a_failing_command_is_named_and_the_others_go_on(
     assert "run_classifier: error: train.tsv is odd" in open(log).read()
     assert "[2/2] tiny  mrpc  seed 12346  error: train.tsv" in capsys.readouterr().out
     assert len(runs.leave_out_finished(todo, overwrite=False)) == 2
-    # Killed by the system: no sentence of its own.
-    killed = make_runner({}, [], code=-9, lines=["epoch 1"])
-    assert "exit code -9: epoch 1" in runs.run_all(todo[:1], killed)[0]
-    flags = [
-        "FATAL Flags parsing error: Unknown command line flag 'nope'",
-        "Pass --help",
-    ]
-    odd = make_runner({}, [], code=1, lines=flags)
-    assert "error: Unknown command line flag 'nope' (" in runs.run_all(todo[:1], odd)[0]
     assert runs.list_unfinished(todo) == [run.name for run in todo]
-    # A damaged file is found before anything is trained.
-    commands = []
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "message"),
+    [
+        # Killed by the system: no sentence of its own.
+        (-9, ["epoch 1"], "exit code -9: epoch 1"),
+        (
+            1,
+            ["FATAL Flags parsing error: Unknown command line flag 'no'", "Pass -h"],
+            "error: Unknown command line flag 'no' (",
+        ),
+    ],
+    ids=["killed", "unknown flag"],
+)
+def test_a_command_without_an_error_line_is_described(
+    plan, make_runner, code, lines, message
+):
+    (failure,) = runs.run_all(plan(), make_runner({}, [], code=code, lines=lines))
+    assert message in failure
+
+
+def test_a_damaged_file_is_found_before_anything_is_trained(
+    plan, make_runner, data_dir
+):
+    todo, commands = plan(), []
     (data_dir / "glue" / "MRPC" / "dev.tsv").write_text("Quality\n1\n")
-    failures = runs.run_all(todo[:1], make_runner(VALUES, commands))
-    assert "dev.tsv has no column '#1 String'" in failures[0]
+    (failure,) = runs.run_all(todo, make_runner(VALUES, commands))
+    assert "dev.tsv has no column '#1 String'" in failure
     assert commands == []
 
 

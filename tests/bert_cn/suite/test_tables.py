@@ -165,21 +165,32 @@ def test_bars_are_as_high_as_the_figures(found):
     }
 
 
-def test_files_are_written_and_read_back(found, tmp_path, row, make_result):
+@pytest.fixture
+def folder(found, tmp_path, row):
+    """A suite's folder with one row and two finished runs."""
     results.write_row(str(tmp_path), row, "out/tiny")
     for result in found[:2]:
-        folder = tmp_path / "tiny" / result.task / f"seed_{result.seed}"
-        folder.mkdir(parents=True)
-        results.write_result(str(folder), result)
+        place = tmp_path / "tiny" / result.task / f"seed_{result.seed}"
+        place.mkdir(parents=True)
+        results.write_result(str(place), result)
+    return str(tmp_path)
 
-    rows, read = results.read_all(str(tmp_path))
 
+def test_results_are_read_back(found, folder):
+    rows, read = results.read_all(folder)
     assert rows == [dataclasses.replace(ROWS[0], sha256="abc")]
     assert read == found[:2]
+
+
+def test_results_of_other_weights_are_left_out(row, folder):
     # Overwritten by another checkpoint, whose runs are not made yet.
-    results.write_row(str(tmp_path), dataclasses.replace(row, sha256="x"), "out/tiny")
-    assert results.read_all(str(tmp_path))[1] == []
-    paths = tables.write_tables(str(tmp_path), rows, read, [])
+    results.write_row(folder, dataclasses.replace(row, sha256="x"), "out/tiny")
+    assert results.read_all(folder)[1] == []
+
+
+def test_tables_and_plot_are_written(folder):
+    rows, read = results.read_all(folder)
+    paths = tables.write_tables(folder, rows, read, [])
     assert [path.rsplit("/")[-1] for path in paths] == ["table.md", "table.csv"]
-    picture = plot.write_plot(str(tmp_path), rows, read)
+    picture = plot.write_plot(folder, rows, read)
     assert open(picture, "rb").read(8) == b"\x89PNG\r\n\x1a\n"
