@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
         # Loop and results
         run.make_output_dir()
         reporter = results.Reporter(
-            trainer, task, labels, splits, features, run.output_dir
+            task, labels, trainer, splits, features, run.output_dir
         )
         run.train_and_report(trainer, classifier, features, reporter)
 

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
         # Loop and results
         run.make_output_dir()
         reporter = results.Reporter(
-            trainer, labels, sentences, features, run.output_dir
+            labels, trainer, sentences, features, run.output_dir
         )
         run.train_and_report(trainer, tagger, features, reporter)
 

@@ -61,7 +61,8 @@ def main(arguments: list[str]) -> None:
         reporter = results.Reporter(
             trainer,
             reader,
-            results.build_rules(args, datasets),
+            args,
+            results.choose_definition(args, datasets),
             {split: held_out[path] for split, path in args.held_out_files.items()},
             run.output_dir,
         )

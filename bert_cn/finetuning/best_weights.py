@@ -39,8 +39,6 @@ class BestKeeper:
         self._weights: list[np.ndarray] | None = None
         self.step = 0
         self.metrics: dict[str, float] = {}
-        # (step, metrics) of every evaluation.
-        self.history: list[tuple[int, dict[str, float]]] = []
 
     @property
     def kept(self) -> str:
@@ -68,7 +66,6 @@ class BestKeeper:
         except Exception:
             self.keep_unless_kept(step)
             raise
-        self.history.append((step, metrics))
         better = not self.step or (
             metrics[self._main_metric] > self.metrics.get(self._main_metric, -np.inf)
         )

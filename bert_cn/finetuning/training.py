@@ -247,7 +247,7 @@ def train(
     recipe: Recipe,
     keeper: best_weights.BestKeeper,
     curves: curves_lib.Curves | None = None,
-) -> int:
+) -> None:
     """Train, measure after each epoch and at the end, and restore the best weights.
 
     Args:
@@ -257,9 +257,6 @@ def train(
         recipe: how to train.
         keeper: measures the model and keeps its best weights.
         curves: gets the loss and the metrics.
-
-    Returns:
-        The updates made.
 
     Raises:
         FloatingPointError: a loss or gradient is not finite; the weights that the
@@ -297,7 +294,6 @@ def train(
                 if curves:
                     curves.write(curves_lib.DEV, metrics, step)
     keeper.restore_best()
-    return num_steps
 
 
 def _count_batches(features, shape, recipe, num_steps):

@@ -1,13 +1,12 @@
 """The metrics of a classifier, and its file of predictions."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.special
 
-from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning import metrics, results, tables, training
+from bert_cn.finetuning import metrics, results, tables
 from bert_cn.finetuning.classification import data as classification_data
 from bert_cn.finetuning.classification import model, tasks
 
@@ -15,29 +14,21 @@ from bert_cn.finetuning.classification import model, tasks
 class SplitReporter(results.Reporter):
     """Compares one number for each text or pair with its label.
 
-    Metrics called unseen_... leave out the examples that the training file also holds.
+    Its data are `classification.data.Split`s. Metrics called unseen_... leave out the
+    examples that the training file also holds.
 
-    Args:
-        trainer: its learner is the model's.
+    Attributes:
         names: some of `metrics.METRICS`.
         main_names: those of `names` that decide, by their mean.
-        data: split name -> texts and labels.
-        features: split name -> features.
-        output_dir: the folder for predictions.
     """
 
-    def __init__(
-        self,
-        trainer: training.Trainer,
-        names: Sequence[str],
-        main_names: Sequence[str],
-        data: Mapping[str, classification_data.Split],
-        features: Mapping[str, features_lib.Features],
-        output_dir: str,
-    ):
-        super().__init__(trainer, data, features, output_dir)
-        self.main_metric = metrics.main_name(main_names)
-        self._names, self._main_names = names, main_names
+    names: Sequence[str]
+    main_names: Sequence[str]
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that decides which weights are best."""
+        return metrics.main_name(self.main_names)
 
     @abc.abstractmethod
     def decide(self, outputs: results.Outputs) -> np.ndarray:
@@ -67,33 +58,21 @@ class SplitReporter(results.Reporter):
         return {f"unseen_{key}": value for key, value in values.items()}
 
     def _compare(self, labels: np.ndarray, decided: np.ndarray) -> dict[str, float]:
-        return metrics.compute(self._names, self._main_names, labels, decided)
+        return metrics.compute(self.names, self.main_names, labels, decided)
 
 
 class Reporter(SplitReporter):
     """Measures a classifier.
 
     Args:
-        trainer: its learner is a classifier's.
         task: says what is measured.
         labels: what is predicted.
-        data: split name -> texts and labels.
-        features: split name -> features.
-        output_dir: the folder for predictions.
+        *measured: see `results.Reporter`.
     """
 
-    def __init__(
-        self,
-        trainer: training.Trainer,
-        task: tasks.Task,
-        labels: model.Labels,
-        data: Mapping[str, classification_data.Split],
-        features: Mapping[str, features_lib.Features],
-        output_dir: str,
-    ):
-        super().__init__(
-            trainer, task.metrics, task.main_metrics, data, features, output_dir
-        )
+    def __init__(self, task: tasks.Task, labels: model.Labels, *measured):
+        super().__init__(*measured)
+        self.names, self.main_names = task.metrics, task.main_metrics
         self._labels = labels
 
     def decide(self, outputs: results.Outputs) -> np.ndarray:

@@ -45,31 +45,14 @@ class Split:
         ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """How answers are chosen and measured.
-
-    Attributes:
-        definition: the metric's.
-        n_best_size: the most answers in the n-best file.
-        max_answer_length: the most tokens of an answer.
-        with_negative: whether questions may have no answer.
-        threshold: see `spans.Prediction.decide`; None to find it on dev.
-    """
-
-    definition: metrics.Definition
-    n_best_size: int
-    max_answer_length: int
-    with_negative: bool
-    threshold: float | None
-
-
-def build_rules(args: flags.ReaderArgs, datasets: Mapping[str, data.Dataset]) -> Rules:
-    """Return the rules that the flags ask for, and print the metric's definition.
+def choose_definition(
+    args: flags.ReaderArgs, datasets: Mapping[str, data.Dataset]
+) -> metrics.Definition:
+    """Return the definition that the flags ask for or the texts need, and print it.
 
     Args:
         args: the flags.
-        datasets: path -> dataset; they show which metric fits their language.
+        datasets: path -> dataset, of all files that are read.
     """
     definition = metrics.DEFINITIONS.get(args.metric)
     if definition is None:
@@ -81,13 +64,7 @@ def build_rules(args: flags.ReaderArgs, datasets: Mapping[str, data.Dataset]) ->
             measured.contexts, args.version_2_with_negative
         )
     print(f"Exact match and F1 as {definition.name} defines them.", flush=True)
-    return Rules(
-        definition,
-        args.n_best_size,
-        args.max_answer_length,
-        args.version_2_with_negative,
-        args.null_score_diff_threshold,
-    )
+    return definition
 
 
 class Reporter:
@@ -96,7 +73,8 @@ class Reporter:
     Args:
         trainer: its learner is the reader's.
         reader: keeps the threshold that is found.
-        rules: how answers are chosen and measured.
+        args: say how answers are chosen.
+        definition: says how they are compared with the right ones.
         splits: dev, which is measured, and test, which is answered. If both are one
             split, it is answered and measured at once.
         output_dir: the folder for answers.
@@ -108,13 +86,15 @@ class Reporter:
         self,
         trainer: training.Trainer,
         reader: model.Reader,
-        rules: Rules,
+        args: flags.ReaderArgs,
+        definition: metrics.Definition,
         splits: Mapping[str, Split],
         output_dir: str,
     ):
         self._trainer = trainer
         self._reader = reader
-        self._rules = rules
+        self._args = args
+        self._definition = definition
         self._splits = splits
         self._output_dir = output_dir
 
@@ -143,7 +123,7 @@ class Reporter:
             if split is self._splits.get(tables.TEST):
                 return {}
             return _print_values(split, "eval", self.measure(name, shape))
-        predictions = self._answer(split, shape, self._rules.n_best_size)
+        predictions = self._answer(split, shape, self._args.n_best_size)
         values = {}
         if is_dev:
             values = self._measure_dev(split, predictions)
@@ -179,19 +159,18 @@ class Reporter:
                     contexts.char_ends[tokens],
                     parts,
                     n_best_size,
-                    self._rules.max_answer_length,
+                    self._args.max_answer_length,
                 )
             )
         return predictions
 
     def _measure_dev(self, split: Split, predictions) -> dict[str, float]:
-        rules = self._rules
-        if not rules.with_negative:
+        if not self._args.version_2_with_negative:
             return self._measure(split, predictions)
-        self._reader.threshold = rules.threshold
-        if rules.threshold is None:
+        self._reader.threshold = self._args.null_score_diff_threshold
+        if self._reader.threshold is None:
             self._reader.threshold = metrics.find_threshold(
-                rules.definition,
+                self._definition,
                 split.answers,
                 [prediction.best_text for prediction in predictions],
                 [prediction.null_diff for prediction in predictions],
@@ -202,21 +181,21 @@ class Reporter:
     def _measure(self, split: Split, predictions) -> dict[str, float]:
         threshold = self._reader.threshold
         texts = [prediction.decide(threshold) for prediction in predictions]
-        return metrics.measure(self._rules.definition, split.answers, texts)
+        return metrics.measure(self._definition, split.answers, texts)
 
     def _write(self, split: Split, predictions) -> None:
-        rules, threshold = self._rules, self._reader.threshold
+        args, threshold = self._args, self._reader.threshold
         names = [question.id for question in split.dataset.questions]
         files = {
             output_folder.PREDICTIONS_FILE: [
                 each.decide(threshold) for each in predictions
             ],
             output_folder.N_BEST_FILE: [
-                each.describe(rules.with_negative, rules.n_best_size)
+                each.describe(args.version_2_with_negative, args.n_best_size)
                 for each in predictions
             ],
         }
-        if rules.with_negative:
+        if args.version_2_with_negative:
             files[output_folder.NULL_ODDS_FILE] = [
                 each.null_diff for each in predictions
             ]

@@ -1,12 +1,9 @@
 """The metrics of a tagger, and its file of predictions."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import seqeval.metrics
 
-from bert_cn.finetuning import batches, results, training
-from bert_cn.finetuning import features as features_lib
+from bert_cn.finetuning import batches, results
 from bert_cn.finetuning.tagging import data as tagging_data
 from bert_cn.finetuning.tagging import model
 
@@ -16,28 +13,18 @@ _TAGS = "tags"
 
 
 class Reporter(results.Reporter):
-    """Measures a tagger.
+    """Measures a tagger; its data are `tagging.data.Sentences`.
 
     Args:
-        trainer: its learner is a tagger's.
         labels: names of the classes.
-        data: split name -> sentences.
-        features: split name -> features.
-        output_dir: the folder for predictions.
+        *measured: see `results.Reporter`.
     """
 
     main_metric = F1
     noun = "sentences"
 
-    def __init__(
-        self,
-        trainer: training.Trainer,
-        labels: tuple[str, ...],
-        data: Mapping[str, tagging_data.Sentences],
-        features: Mapping[str, features_lib.Features],
-        output_dir: str,
-    ):
-        super().__init__(trainer, data, features, output_dir)
+    def __init__(self, labels: tuple[str, ...], *measured):
+        super().__init__(*measured)
         self._labels = labels
 
     def predict(self, name: str, shape: batches.Shape) -> results.Outputs:

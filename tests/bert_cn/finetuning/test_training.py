@@ -45,7 +45,10 @@ def features():
 
 
 def run(trainer, features, scores=None, replaces=False, **settings):
-    """Train; `scores` are what the evaluations find. Returns what was saved, keeper."""
+    """Train; the evaluations find `scores`.
+
+    Returns whether training came to its end, what was saved, and the keeper.
+    """
     saved, left = [], iter(scores or ())
     keeper = best_weights.BestKeeper(
         trainer.model,
@@ -56,21 +59,22 @@ def run(trainer, features, scores=None, replaces=False, **settings):
         replaces,
     )
     recipe = dataclasses.replace(RECIPE, **settings)
-    steps = None
     try:
-        steps = training.train(trainer, features, SHAPE, recipe, keeper)
+        training.train(trainer, features, SHAPE, recipe, keeper)
+        is_whole = True
     except KeyboardInterrupt:
-        steps = "interrupted"
-    return steps, saved, keeper
+        is_whole = False
+    return is_whole, saved, keeper
 
 
 def test_best_weights_of_an_epoch_are_kept_and_restored(features, capsys):
     trainer = MadeUpTrainer()
 
-    steps, saved, keeper = run(trainer, features, [0.5, 0.75, 0.75])
+    is_whole, saved, keeper = run(trainer, features, [0.5, 0.75, 0.75])
 
     # 5 examples in batches of 2: 3 updates an epoch; a tie goes to the earlier.
-    assert steps == trainer.num_train_steps == 9
+    assert is_whole
+    assert len(trainer.seen) == trainer.num_train_steps == 9
     assert saved == [3.0, 6.0]
     assert (keeper.step, keeper.metrics) == (6, {"accuracy": 0.75})
     assert trainer.weight == 6.0
@@ -86,9 +90,9 @@ def test_best_weights_of_an_epoch_are_kept_and_restored(features, capsys):
 
 def test_without_dev_the_last_weights_are_kept(features):
     trainer = MadeUpTrainer()
-    steps, saved, keeper = run(trainer, features, num_train_epochs=1.5)
+    _, saved, keeper = run(trainer, features, num_train_epochs=1.5)
     # 1.5 epochs are 4.5 updates, and round() goes to the even one.
-    assert (steps, saved, keeper.step) == (4, [3.0, 4.0], 4)
+    assert (len(trainer.seen), saved, keeper.step) == (4, [3.0, 4.0], 4)
 
 
 def test_order_depends_on_the_seed_alone(features):
@@ -119,8 +123,8 @@ def test_signal_ends_training_and_leaves_the_best_weights(features, when, kept):
         return (1.0, 1.0)
 
     trainer = MadeUpTrainer(interrupt)
-    steps, saved, keeper = run(trainer, features, [0.5, 0.6, 0.7])
-    assert steps == "interrupted"
+    is_whole, saved, keeper = run(trainer, features, [0.5, 0.6, 0.7])
+    assert not is_whole
     assert len(trainer.seen) == when
     # Before the first evaluation the present weights are kept, or else the best.
     assert (saved, keeper.step) == ([float(kept)], kept)
@@ -128,8 +132,8 @@ def test_signal_ends_training_and_leaves_the_best_weights(features, when, kept):
 
 def test_early_signal_leaves_the_model_of_an_earlier_run(features, capsys):
     trainer = MadeUpTrainer(lambda _: signal.raise_signal(signal.SIGINT) or (1.0, 1.0))
-    steps, saved, _ = run(trainer, features, [0.5], replaces=True)
-    assert (steps, saved) == ("interrupted", [])
+    is_whole, saved, _ = run(trainer, features, [0.5], replaces=True)
+    assert (is_whole, saved) == (False, [])
     assert "The earlier model stays in out/best." in capsys.readouterr().out
 
 
@@ -157,5 +161,5 @@ def test_another_host_ends_training(features):
     trainer = MadeUpTrainer()
     # The other host was told after its second update.
     trainer.agree = lambda flag: flag or len(trainer.seen) == 2
-    steps, saved, _ = run(trainer, features, [0.5])
-    assert (steps, saved) == ("interrupted", [2.0])
+    is_whole, saved, _ = run(trainer, features, [0.5])
+    assert (is_whole, saved) == (False, [2.0])
