@@ -53,7 +53,7 @@ def folder(build_bert, vocab_file, tmp_path_factory):
     entries[0] = (*entries[0][:3], [(text, start + 1)], {})
     write_file(path / "train.json", entries)
     dev = make_entries(rng, 12, "dev")
-    # Its answer goes over a white space of full width: a slice, not a join.
+    # Its answer contains a white space of full width: a slice, not a join.
     dev.append(("wide", "是", "的北\u3000京。", [("北\u3000京", 1)], {}))
     write_file(path / "dev.json", dev)
     write_file(path / "test.json", [("only", "是", "首都是北京。", None, {})])

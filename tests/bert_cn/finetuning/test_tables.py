@@ -17,7 +17,7 @@ def read(tmp_path):
     return run
 
 
-def test_named_columns_are_read_whatever_their_order(read):
+def test_named_columns_are_read_in_any_order(read):
     table = read('\ufefflabel\tid\tb\ta\r\n1\t7\tzwei\teins\r\n\n0\t8\t"\tü\u2028x\r\n')
 
     assert table.texts == ["eins", "ü\u2028x"]

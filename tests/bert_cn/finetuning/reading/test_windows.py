@@ -55,7 +55,7 @@ def test_parts_overlap_by_room_minus_stride(length, room, stride, parts):
 
 def test_part_with_the_most_context_is_chosen():
     # The example of google-research/bert: the man went to the | store and bought ...,
-    # 12 words. Of `bought` (7) the second part shows 4 and 0 neighbours, the third 1
+    # 12 words. Around `bought` (7) the second part has 4 and 0 neighbours, the third 1
     # and 3.
     parts = [(0, 5), (3, 8), (6, 11), (9, 12)]
     owners = windows.choose_parts(parts)
@@ -74,7 +74,7 @@ def test_equal_context_goes_to_the_longer_part_then_the_first():
 
 
 def test_windows_hold_question_part_and_positions(vocab_file, capsys):
-    # 9 tokens; room is 10 - 3 - 3 = 4 behind the question's 3 tokens.
+    # 9 tokens; the room after the question's 3 tokens is 10 - 3 - 3 = 4.
     dataset = build_dataset("中国的首都是北京。", ("首都？", [("北京", 6)]))
     targets = reading_data.find_targets(dataset, False)
     start = build_start(vocab_file)
@@ -94,7 +94,7 @@ def test_windows_hold_question_part_and_positions(vocab_file, capsys):
         ([0] * 5 + [1] * 5) * 2 + [0] * 5 + [1] * 4
     )
     columns = {name: array.tolist() for name, array in features.columns.items()}
-    # Only the third part has both tokens of 北京, behind 5 tokens.
+    # Only the third part has both tokens of 北京, after 5 tokens.
     assert columns == {
         "question": [0, 0, 0],
         "document_start": [5, 5, 5],
@@ -104,13 +104,13 @@ def test_windows_hold_question_part_and_positions(vocab_file, capsys):
         "covered_start": [-1, -1, 6],
         "covered_end": [-1, -1, 8],
     }
-    # Of 20 tokens besides [CLS] and [SEP], 3 are [UNK]; nothing is cut.
+    # 3 of the 20 tokens besides [CLS] and [SEP] are [UNK]; nothing is cut.
     assert "3 windows of up to 10 tokens; 0 questions cut to 5 tokens; 15.00%" in (
         capsys.readouterr().out
     )
 
 
-def test_question_is_cut_and_unanswerable_ones_point_to_cls(vocab_file, capsys):
+def test_question_is_cut_and_one_without_an_answer_points_to_cls(vocab_file, capsys):
     dataset = build_dataset("国", ("中国首都", []), ("北京", [("国", 0)]))
     targets = reading_data.find_targets(dataset, False)
     features = windows.encode(
@@ -124,7 +124,9 @@ def test_question_is_cut_and_unanswerable_ones_point_to_cls(vocab_file, capsys):
     assert features.columns["end_position"].tolist() == [0, 4]
     assert "1 questions cut to 2 tokens" in capsys.readouterr().out
 
-    # For prediction nothing of the answers is there.
+
+def test_windows_for_prediction_know_nothing_of_answers(vocab_file):
+    dataset = build_dataset("国", ("中国首都", []), ("北京", [("国", 0)]))
     features = windows.encode(
         dataset, None, build_start(vocab_file), windows.Limits(16, 8, 2)
     )
@@ -141,7 +143,7 @@ def test_question_is_cut_and_unanswerable_ones_point_to_cls(vocab_file, capsys):
         ("北\u200b京是", "北\u200b京"),
         ("𠀀𠀁首都", "𠀁首"),
         ("首都（北京）。", "（北京）"),
-        # An accent of its own behind the last letter, which lower-casing strips.
+        # A separate accent after the last letter, which lower-casing strips.
         ("cafe\u0301 是", "cafe\u0301"),
         ("İstanbul 국 首都", "İstanbul 국"),
     ],
@@ -228,17 +230,23 @@ def test_real_answers_come_back(shared_folder, name, vocab, questions, moved, in
     assert values["exact"] == values["f1"] == 100
 
 
-def test_targets_and_listing_of_wrong_offsets(tmp_path, capsys):
-    dataset = build_dataset(
+def build_wrong_offsets():
+    return build_dataset(
         "北京北京首都",
         ("一", [("首都", 3), ("首都", 4)]),
         # Nearest to 3 is 2.
         ("二", [("北京", 3)]),
         ("三", [("国", 0)]),
     )
-    with pytest.raises(ValueError, match="question '2': its context does not hold the"):
-        reading_data.find_targets(dataset, skip_bad_answers=False)
 
+
+def test_answer_that_its_context_does_not_hold_is_refused():
+    with pytest.raises(ValueError, match="question '2': its context does not hold the"):
+        reading_data.find_targets(build_wrong_offsets(), skip_bad_answers=False)
+
+
+def test_answers_at_wrong_offsets_are_found_and_listed(capsys):
+    dataset = build_wrong_offsets()
     targets = reading_data.find_targets(dataset, skip_bad_answers=True)
 
     assert targets == [

@@ -39,27 +39,36 @@ def read(tmp_path, text, needs_tags=True, word_column=0, tag_column=-1):
     return data.read_sentences(str(path), word_column, tag_column, needs_tags)
 
 
-def test_conll_columns_and_tsv_are_read(tmp_path):
+def test_conll_columns_are_read(tmp_path):
     sentences = read(tmp_path, CONLL)
     assert sentences.words == [["probability", "Bert", "是"], ["北", "京"]]
     assert sentences.tags == [["B-ORG", "I-ORG", "O"], ["B-LOC", "I-LOC"]]
     assert sentences.lines == [3, 7]
-    assert data.find_labels(sentences) == LABELS
 
-    # A space and a wide space are words; so is a line separator.
+
+def test_in_tsv_a_space_a_wide_space_and_a_line_separator_are_words(tmp_path):
     table = "\ufeff北\tS-LOC\r\n \tO\r\n\u3000\tO\r\n\r\n\r\n\u2028\tO"
     sentences = read(tmp_path, table)
     assert sentences.words == [["北", " ", "\u3000"], ["\u2028"]]
     assert sentences.tags == [["S-LOC", "O", "O"], ["O"]]
-    assert data.find_labels(sentences) == ("O", "B-LOC", "I-LOC", "S-LOC")
-    # Every type gets what some type has.
+
+
+def test_other_columns_are_read(tmp_path):
+    swapped = read(tmp_path, "O 北\nB-LOC 京", word_column=1, tag_column=0)
+    assert (swapped.words, swapped.tags) == ([["北", "京"]], [["O", "B-LOC"]])
+
+
+def test_file_without_tags_is_read(tmp_path):
+    assert read(tmp_path, "北\n京\n", needs_tags=False).tags is None
+
+
+def test_every_type_gets_the_tags_that_some_type_has(tmp_path):
+    assert data.find_labels(read(tmp_path, CONLL)) == LABELS
+    single = read(tmp_path, "北\tS-LOC\n京\tO\n")
+    assert data.find_labels(single) == ("O", "B-LOC", "I-LOC", "S-LOC")
     more = read(tmp_path, "北\tS-LOC\n京\tE-ORG\n")
     kinds = [f"{prefix}-{kind}" for kind in ("LOC", "ORG") for prefix in "BIES"]
     assert data.find_labels(more) == ("O", *kinds)
-
-    swapped = read(tmp_path, "O 北\nB-LOC 京", word_column=1, tag_column=0)
-    assert (swapped.words, swapped.tags) == ([["北", "京"]], [["O", "B-LOC"]])
-    assert read(tmp_path, "北\n京\n", needs_tags=False).tags is None
 
 
 @pytest.mark.parametrize(
@@ -77,23 +86,34 @@ def test_bad_files_are_refused(tmp_path, text, message):
         read(tmp_path, text)
 
 
-def test_unknown_tags_and_files_without_spans_are_refused(tmp_path):
+def test_unknown_tag_is_refused(tmp_path):
     sentences = read(tmp_path, "北 B-LOC\n京 I-LOC\n")
     with pytest.raises(ValueError, match="line 2: the tag 'I-LOC' is unknown; the tag"):
         data.number_tags(sentences, ("O", "B-LOC"))
+
+
+def test_file_without_spans_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no tag but O, and nothing can be learn"):
         data.find_labels(read(tmp_path, "北 O\n"))
+
+
+def test_missing_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no\.txt cannot be read \(its folder hol"):
         data.read_sentences(str(tmp_path / "no.txt"), 0, -1, True)
 
 
-def test_first_token_of_each_word_is_labelled(start, tmp_path, capsys):
-    ids = start.vocabulary.ids
+@pytest.fixture
+def cut_sentences(start, tmp_path, capsys):
+    """Sentences with a wide space, their features in 5 tokens, and what was said."""
     sentences = read(tmp_path, CONLL.replace("是 V", "\u3000 V"))
     classes = data.number_tags(sentences, LABELS)
-
     features = data.encode_sentences(sentences, classes, start, 5)
+    return sentences, features, capsys.readouterr().out
 
+
+def test_first_token_of_each_word_is_labelled(start, cut_sentences):
+    ids = start.vocabulary.ids
+    _, features, _ = cut_sentences
     first, second = features.sequences[""].lengths
     assert (first, second) == (5, 4)
     tokens = features.sequences[""].tokens
@@ -103,35 +123,56 @@ def test_first_token_of_each_word_is_labelled(start, tmp_path, capsys):
     assert tokens[data.TAG].tolist() == [0, 4, 0, 0, 0, 0, 2, 3, 0]
     assert tokens[data.WORD].tolist() == [0, 1, 0, 0, 0, 0, 1, 2, 0]
     assert tokens["segment_ids"].tolist() == [0] * 9
-    said = capsys.readouterr().out
-    assert (
-        "2 sentences, 1 of them cut to 5 tokens, whose other words count as O" in said
-    )
+
+
+def test_words_that_are_cut_off_or_have_no_token_are_counted(cut_sentences):
+    said = cut_sentences[2]
+    cut = "2 sentences, 1 of them cut to 5 tokens, whose other words count as O"
+    assert cut in said
     assert "1 words have no token and count as O." in said
 
+
+def test_words_without_a_prediction_are_outside(cut_sentences):
+    sentences, features, _ = cut_sentences
     predictions = [np.array([0, 3, 1, 1, 1]), np.array([1, 1, 2, 0])]
     found = data.decode_tags(features, predictions, sentences.words, LABELS)
     assert found == [["B-ORG", "O", "O"], ["B-LOC", "I-LOC"]]
 
 
-def test_logits_and_loss_are_those_of_transformers(start, tmp_path):
-    torch = pytest.importorskip("torch", reason="pip install 'bert_cn[torch]'")
-    transformers = pytest.importorskip(
-        "transformers", reason="pip install 'bert_cn[torch]'"
-    )
+@pytest.fixture(scope="module")
+def saved(start, tmp_path_factory):
+    """A tagger, its folder, its features, and a batch with a row of filling."""
     keras.utils.set_random_seed(0)
     tagger = tagging_model.Tagger(start, LABELS)
     tagger.model.get_layer("classifier").kernel.assign(
         np.random.default_rng(0).normal(0, 1, (12, 5))
     )
-    folder = str(tmp_path / "best")
-    tagger.save(folder)
-    sentences = read(tmp_path, CONLL)
+    path = tmp_path_factory.mktemp("tagger")
+    tagger.save(str(path / "best"))
+    sentences = read(path, CONLL)
     classes = data.number_tags(sentences, LABELS)
     features = data.encode_sentences(sentences, classes, start, LENGTH)
-    # The third row fills the batch up and must not count.
     batch = batches.make_batch(features, np.arange(2), batches.Shape(3, LENGTH, 8))
-    arrays = {name: torch.from_numpy(a[:2]) for name, a in batch.arrays.items()}
+    return tagger, str(path / "best"), features, batch.arrays
+
+
+@pytest.fixture(scope="module")
+def logits_and_losses(saved):
+    """Of the two real rows."""
+    tagger, _, _, arrays = saved
+    tensors = {name: tf.constant(array) for name, array in arrays.items()}
+    logits = tagger.compute_logits(tensors, training=False).numpy()[:2]
+    losses = tagger.build_learner().compute_losses(tensors).numpy()[:2]
+    return logits, losses
+
+
+def test_logits_and_loss_are_those_of_transformers(saved, logits_and_losses):
+    torch = pytest.importorskip("torch", reason="pip install 'bert_cn[torch]'")
+    transformers = pytest.importorskip(
+        "transformers", reason="pip install 'bert_cn[torch]'"
+    )
+    _, folder, _, arrays = saved
+    arrays = {name: torch.from_numpy(a[:2]) for name, a in arrays.items()}
 
     model, info = transformers.AutoModelForTokenClassification.from_pretrained(
         folder, output_loading_info=True
@@ -147,29 +188,29 @@ def test_logits_and_loss_are_those_of_transformers(start, tmp_path):
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     assert model.config.id2label == dict(enumerate(LABELS))
-    tensors = {name: tf.constant(array) for name, array in batch.arrays.items()}
-    ours = tagger.compute_logits(tensors, training=False).numpy()[:2]
+    ours, losses = logits_and_losses
     difference = np.abs(ours - theirs.logits.numpy()).max()
     print(f"logits: largest absolute difference {difference:.1e}")
     assert difference <= 1e-4
     assert np.abs(ours).max() > 0.1
-    learner = tagger.build_learner()
-    losses = learner.compute_losses(tensors).numpy()[:2]
     assert losses.mean() == pytest.approx(theirs.loss.item(), abs=1e-5)
 
-    # Read again, with its head; and predicted class by class.
-    again = warm_start.load_starting_point(folder)
+
+def test_saved_tagger_is_read_with_its_head_and_predicts_the_same(
+    saved, logits_and_losses
+):
+    _, folder, features, _ = saved
+    logits, losses = logits_and_losses
     assert tagging_model.read_labels(folder) == LABELS
-    tagger = tagging_model.Tagger(again, LABELS)
+    tagger = tagging_model.Tagger(warm_start.load_starting_point(folder), LABELS)
     trainer = training.Trainer(tf.distribute.get_strategy(), tagger.build_learner())
     outputs = training.predict(trainer, features, batches.Shape(2, LENGTH, 8))
-    lengths = features.lengths
-    for row, length in enumerate(lengths):
-        expected = ours[row, :length].argmax(axis=1)
+    for row, length in enumerate(features.lengths):
+        expected = logits[row, :length].argmax(axis=1)
         assert outputs["class"][row].tolist() == expected.tolist()
     assert outputs["count"].tolist() == [3, 2]
     total = outputs["loss"].sum() / 5
-    assert total == pytest.approx(theirs.loss.item(), abs=1e-5)
+    assert total == pytest.approx(losses.mean(), abs=1e-5)
 
 
 def test_folder_of_another_task_has_no_labels(build_bert, tmp_path):
