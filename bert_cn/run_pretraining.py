@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> None:
     """
     command_line.refuse_arguments(arguments)
     args = flags.read_flags()
+    flags.check_run(args)
     # These import TensorFlow, which takes seconds: --help and a wrong flag do not wait.
     from bert_cn.pretraining import (
         evaluation,

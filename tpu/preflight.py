@@ -89,7 +89,7 @@ def read_flags() -> PreflightArgs:
     Raises:
         ValueError: there is no such slice.
     """
-    recipe, values = pretraining_flags.read_recipe(), flags.FLAGS
+    recipe, values = pretraining_flags.read_flags(), flags.FLAGS
     return PreflightArgs(
         # No records are read here, so no manifest gives their shape.
         pretraining_flags.fill_in_shape(recipe),

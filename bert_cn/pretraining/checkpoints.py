@@ -11,13 +11,13 @@ import keras
 import tensorflow as tf
 
 from bert_cn.training import run_files
-from data_prep.records import manifest as manifest_lib
+from data_prep import command_line, storage
 
 # Names in a folder: the prefix of a checkpoint's files, and where TensorFlow writes
 # them first.
 _PREFIX = re.compile(rf"{run_files.CHECKPOINT_NAME}-\d+(?=\.)")
 _HALF_WRITTEN = re.compile(rf"{run_files.CHECKPOINT_NAME}-\d+_temp/?")
-# What TensorFlow's reader raises for files that are missing, cut short or overwritten.
+# TensorFlow's reader raises these for files that are missing, truncated or overwritten.
 _DAMAGE = (
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
@@ -27,11 +27,11 @@ _DAMAGE = (
     IndexError,
     RuntimeError,
 )
-# The reader raises many errors as a bare OpError, of which only the text tells whether
-# it could read at all: of a bucket that did not answer or refused, or of a disk's file.
+# The reader raises many errors as a bare OpError, and only its text tells whether a
+# bucket did not answer, a bucket or disk refused, or the file is damaged.
 _NO_ANSWER = "retry attempts failed"
 _NO_ENTRY = re.compile(rf"HTTP response code (?!404)|{os.strerror(errno.EACCES)}")
-# What it raises where no space is left, and where a file may not be as large.
+# TensorFlow's writer raises these if no space is left or a file would be too large.
 _DISK_FULL = (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError)
 
 
@@ -44,9 +44,9 @@ class TrainingCheckpoints:
         model: from `pretraining_model.build_pretraining_model`.
         optimizer: built on the model's variables.
         output_dir: where to save.
-        max_to_keep: newest checkpoints that stay.
-        restore_dir: where earlier checkpoints lie, if elsewhere: of several hosts only
-            the chief saves into the run's folder, but all restore from it.
+        max_to_keep: the newest checkpoints that are kept.
+        restore_dir: the folder of earlier checkpoints if it is another one: only the
+            chief of several hosts saves into the run's folder, but all restore from it.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TrainingCheckpoints:
         self._manager = tf.train.CheckpointManager(
             self._checkpoint,
             output_dir,
-            # Pruned here: the manager forgets what it had saved when it was killed.
+            # Pruned below: a manager does not know what a killed run had saved.
             max_to_keep=None,
             checkpoint_name=run_files.CHECKPOINT_NAME,
         )
@@ -92,20 +92,20 @@ class TrainingCheckpoints:
     def restore_latest(self) -> int:
         """Restore the newest checkpoint that can be read, if there is one.
 
-        Checkpoints are looked for in this order:
-        1. the newest by its step, whatever the file `checkpoint` says, since a run may
-           have been killed between writing the one and the other;
-        2. if it is truncated or a file of it is missing, the one before, and so on;
-           what is passed over is named on standard error, and so is a newer one that
-           the file `checkpoint` names but that is gone.
+        Checkpoints are tried in this order:
+        1. the newest by its step, even if the file `checkpoint` names another, because
+           a run may have been killed between writing the two;
+        2. if it is truncated or one of its files is missing, the one before, and so on.
+           Standard error names those that are passed over, and a newer one that the
+           file `checkpoint` names but that is gone.
 
         Returns:
             The step after which it was saved; 0 without a checkpoint.
 
         Raises:
             ValueError: a checkpoint does not fit the model, or none can be read.
-            tf.errors.OpError: storage did not answer or refused, which says nothing of
-                the checkpoint; UnavailableError where another try may help.
+            tf.errors.OpError: storage did not answer or refused, and the checkpoint may
+                be good; UnavailableError if another try may help.
         """
         prefixes = run_files.find_prefixes(self._restore_dir)
         lost = _find_lost(self._restore_dir, prefixes)
@@ -113,7 +113,7 @@ class TrainingCheckpoints:
             raise ValueError(
                 f"{self._restore_dir!r} holds no checkpoint, but its file `checkpoint` "
                 f"names {lost}: restore the files from a copy, name another "
-                "--output_dir, or remove the file `checkpoint` to begin anew."
+                "--output_dir, or remove the file `checkpoint` to start again."
             )
         if lost:
             print(
@@ -145,7 +145,7 @@ class TrainingCheckpoints:
         """Save under the current step and prune; returns the prefix.
 
         Raises:
-            OSError: the disk is full; the checkpoints before are as they were.
+            OSError: the disk is full; earlier checkpoints are as they were.
         """
         step = read_step(self._optimizer)
         try:
@@ -153,7 +153,7 @@ class TrainingCheckpoints:
         except _DISK_FULL as error:
             self._prune(step)
             # TensorFlow names the node of its graph first.
-            reason = _first_line(error).rpartition("}} ")[2]
+            reason = command_line.first_line(error).rpartition("}} ")[2]
             good = f"{self._latest} stays good" if self._latest else "none was before"
             raise OSError(
                 errno.ENOSPC,
@@ -163,17 +163,17 @@ class TrainingCheckpoints:
         return self._latest
 
     def _prune(self, step: int) -> None:
-        """Remove old checkpoints, and what was half written when a run was killed.
+        """Remove old checkpoints, and half-written ones of a killed run.
 
-        What has a higher step is left: it was damaged, or the run would have gone on
-        from it.
+        Checkpoints of a higher step stay: they are damaged, or the run would have been
+        resumed from them.
         """
         prefixes = run_files.find_prefixes(self._output_dir)
         reached = [prefix for prefix in prefixes if _read_number(prefix) <= step]
         kept = {os.path.basename(prefix) for prefix in prefixes}
         kept -= {os.path.basename(prefix) for prefix in reached[self._max_to_keep :]}
         if self._latest:
-            # Whatever the listing says: it is what the run would go on from.
+            # Even if the listing lacks it: the run would be resumed from it.
             kept.add(os.path.basename(self._latest))
         _remove_checkpoints(self._output_dir, kept)
 
@@ -193,11 +193,11 @@ def _read_number(prefix: str) -> int:
 
 
 def _find_lost(folder: str, prefixes: list[str]) -> str | None:
-    """Return the checkpoint that the file `checkpoint` names, if it should be newest.
+    """Return the checkpoint that the file `checkpoint` names if it is newer than all.
 
     Args:
         folder: of the run.
-        prefixes: what is there, newest first.
+        prefixes: the checkpoints that are there, newest first.
     """
     state = tf.train.get_checkpoint_state(folder)
     name = os.path.basename(state.model_checkpoint_path) if state else ""
@@ -216,7 +216,7 @@ def save_best(
 ) -> bool:
     """Keep the weights alone in OUTPUT_DIR/best if their loss is the lowest so far.
 
-    A loss on other data than before counts as the first.
+    If earlier losses were measured on other data, this one counts as the first.
 
     Args:
         model: as it is now.
@@ -226,22 +226,21 @@ def save_best(
         measured_on: a digest of the data.
 
     Returns:
-        Whether these weights are the best; they are not if their loss is no number.
+        Whether these weights are the best; they are not if their loss is NaN.
     """
     if math.isnan(metrics["loss"]):
         return False
     folder = os.path.join(output_dir, run_files.BEST_FOLDER)
     results = os.path.join(folder, run_files.BEST_RESULTS_FILE)
     if tf.io.gfile.exists(results):
-        with tf.io.gfile.GFile(results, "r") as file:
-            best = json.loads(file.read())
+        best = json.loads(storage.read_bytes(results))
         is_same = best.get("measured_on", measured_on) == measured_on
         if is_same and best["loss"] <= metrics["loss"]:
             return False
     prefix = _write_weights(model, output_dir, folder, step)
-    told = {**metrics, "global_step": step, "measured_on": measured_on}
-    manifest_lib.write_json(results, told)
-    # Last, so that weights and results are of one step, or of two that are both there.
+    best = {**metrics, "global_step": step, "measured_on": measured_on}
+    storage.write_whole(results, json.dumps(best, indent=2) + "\n")
+    # Last, so that the weights that the results belong to are always there.
     _remove_checkpoints(folder, {os.path.basename(prefix)})
     return True
 
@@ -261,8 +260,8 @@ def save_weights(model: keras.Model, output_dir: str, step: int) -> str:
 def _write_weights(model: keras.Model, output_dir: str, folder: str, step: int) -> str:
     """Write a checkpoint of weights alone into a folder beside the run's own.
 
-    The folder holds what `run_folder.write_description` writes too, so
-    convert_checkpoint and fill_mask read it like the run's own.
+    The files of `run_folder.write_description` are copied, so that convert_checkpoint
+    and fill_mask read the folder like the run's own.
     """
     tf.io.gfile.makedirs(folder)
     for name in run_files.DESCRIPTION_FILES:
@@ -272,8 +271,8 @@ def _write_weights(model: keras.Model, output_dir: str, folder: str, step: int) 
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model),
         folder,
-        # Pruned by the caller: the manager looks for names with wildcards, and finds
-        # none.
+        # Pruned by the caller: a manager looks for names with wildcards in them, and
+        # finds none.
         max_to_keep=None,
         checkpoint_name=run_files.CHECKPOINT_NAME,
     )
@@ -285,63 +284,27 @@ def read_step(optimizer: keras.optimizers.Optimizer) -> int:
     return int(optimizer.iterations.value.numpy())
 
 
-def restore_model(model: keras.Model, output_dir: str) -> int:
-    """Restore the model's weights alone from a training output folder.
-
-    Args:
-        model: from `build_pretraining_model` with the folder's config.
-        output_dir: a training output folder.
-
-    Returns:
-        The step after which the newest checkpoint was saved.
-
-    Raises:
-        ValueError: there is no checkpoint, it cannot be read, or it does not fit the
-            model.
-    """
-    prefix = next(iter(run_files.find_prefixes(output_dir)), None)
-    if prefix is None:
-        raise ValueError(
-            f"{output_dir!r} holds no training checkpoint: name the --output_dir of a "
-            "python -m bert_cn.run_pretraining that has saved one."
-        )
-    try:
-        _restore(tf.train.Checkpoint(model=model), prefix, partial=True)
-    except UnreadableError as error:
-        raise ValueError(f"Checkpoint {prefix!r} cannot be read ({error}).") from error
-    return _read_number(prefix)
-
-
 class UnreadableError(Exception):
-    """Files of a checkpoint are missing, cut short or overwritten."""
+    """Files of a checkpoint are missing, truncated or overwritten."""
 
 
-def _restore(
-    checkpoint: tf.train.Checkpoint, prefix: str, partial: bool = False
-) -> None:
+def _restore(checkpoint: tf.train.Checkpoint, prefix: str) -> None:
     try:
-        status = checkpoint.restore(prefix)
-        if partial:
-            # The file holds optimizer slots too; every weight asked for must be there.
-            status.expect_partial()
-        status.assert_existing_objects_matched()
+        checkpoint.restore(prefix).assert_existing_objects_matched()
     except (ValueError, AssertionError) as error:
         raise ValueError(
-            f"Checkpoint {prefix!r} does not fit the model ({_first_line(error)}); use "
-            "the bert_config.json beside it, or another --output_dir."
+            f"Checkpoint {prefix!r} does not fit the model "
+            f"({command_line.first_line(error)}); use the bert_config.json beside it, "
+            "or another --output_dir."
         ) from error
     except (tf.errors.OpError, IndexError, RuntimeError) as error:
-        reason = _first_line(error)
+        reason = command_line.first_line(error)
         if _NO_ANSWER in str(error):
             raise tf.errors.UnavailableError(
                 None, None, f"Checkpoint {prefix!r} cannot be reached ({reason})."
             ) from error
-        # Its class says nothing where it is the bare one.
+        # A bare OpError may mean damage too.
         kind_is_damage = isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError
         if not kind_is_damage or _NO_ENTRY.search(str(error)):
             raise
         raise UnreadableError(reason) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -352,25 +352,29 @@ def _define_environment(default: PretrainingArgs) -> None:
 
 
 def read_flags() -> PretrainingArgs:
-    """Return the values of the parsed flags, checked for a run.
+    """Return the values of the parsed flags."""
+    values = flags.FLAGS.flag_values_dict()
+    names = [field.name for field in dataclasses.fields(PretrainingArgs)]
+    return PretrainingArgs(**{name: values[name] for name in names})
+
+
+def check_run(args: PretrainingArgs) -> None:
+    """Check that a run has work and a folder.
 
     Raises:
-        ValueError: there is nothing to do or no folder to write to.
+        ValueError: it has not, or TensorFlow finds no checkpoints under that name.
     """
-    args = read_recipe()
     if not (args.do_train or args.do_eval):
         raise ValueError("Nothing to do: pass --do_train, --do_eval or both.")
     if not args.output_dir:
         raise ValueError("--output_dir is empty: name a folder for the checkpoints.")
-    check_output_dir(args.output_dir)
-    return args
-
-
-def read_recipe() -> PretrainingArgs:
-    """Return the values of the parsed flags as they are, to look at the step alone."""
-    values = flags.FLAGS.flag_values_dict()
-    names = [field.name for field in dataclasses.fields(PretrainingArgs)]
-    return PretrainingArgs(**{name: values[name] for name in names})
+    for character in "[\\":
+        if character in args.output_dir:
+            raise ValueError(
+                f"--output_dir={args.output_dir} has a {character} in it, which "
+                "TensorFlow takes for a wildcard when it looks for a checkpoint: name "
+                "a folder without."
+            )
 
 
 def fill_in_shape(args: PretrainingArgs) -> PretrainingArgs:
@@ -382,14 +386,3 @@ def fill_in_shape(args: PretrainingArgs) -> PretrainingArgs:
             args.max_predictions_per_seq or DEFAULT_MAX_PREDICTIONS_PER_SEQ
         ),
     )
-
-
-def check_output_dir(output_dir: str) -> None:
-    """Raise ValueError if TensorFlow cannot find checkpoints under a folder's name."""
-    for character in "[\\":
-        if character in output_dir:
-            raise ValueError(
-                f"--output_dir={output_dir} has a {character} in it, and TensorFlow "
-                "takes that for a wildcard when it looks for a checkpoint: name a "
-                "folder without."
-            )

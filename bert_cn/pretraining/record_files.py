@@ -25,6 +25,10 @@ _NO_RECORDS = (
 # A glob and its share of the training records: "news*.tfrecord:2".
 _WEIGHTED = re.compile(r"(.+):(\d+(?:\.\d+)?)")
 _SHAPE_FLAGS = ("max_seq_length", "max_predictions_per_seq")
+_GOOGLE_SHAPE = (
+    flags_lib.DEFAULT_MAX_SEQ_LENGTH,
+    flags_lib.DEFAULT_MAX_PREDICTIONS_PER_SEQ,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,20 +192,17 @@ def check_files(
 def _choose_shape(
     owners: dict[str, manifest_lib.Manifest], given: tuple[int | None, int | None]
 ) -> tuple[tuple[int, str], ...]:
-    """Return the value of each of `_SHAPE_FLAGS`, and where it is from in words."""
-    defaults = (
-        flags_lib.DEFAULT_MAX_SEQ_LENGTH,
-        flags_lib.DEFAULT_MAX_PREDICTIONS_PER_SEQ,
-    )
-    path, manifest = next(iter(owners.items()), ("", None))
+    """Return the value of each of `_SHAPE_FLAGS`, and the file whose manifest gave it.
+
+    The file is "" for a value that was given, or is Google BERT's.
+    """
+    file, manifest = next(iter(owners.items()), ("", None))
     shape = []
-    for flag, value, default in zip(_SHAPE_FLAGS, given, defaults, strict=True):
+    for flag, value, default in zip(_SHAPE_FLAGS, given, _GOOGLE_SHAPE, strict=True):
         if value is None and manifest is not None:
-            value = getattr(manifest.settings, flag)
-            shape.append((value, f"the manifest of {path} says {value}"))
+            shape.append((getattr(manifest.settings, flag), file))
         else:
-            value = default if value is None else value
-            shape.append((value, f"--{flag}={value}"))
+            shape.append((default if value is None else value, ""))
     return tuple(shape)
 
 
@@ -265,12 +266,18 @@ def _read_shape(path: str) -> tuple[str, int, int | None]:
 def _check_shape(
     path: str, found: tuple[int, int], wanted: tuple[tuple[int, str], ...]
 ) -> None:
-    for flag, have, (want, source) in zip(_SHAPE_FLAGS, found, wanted, strict=True):
-        if have != want:
-            raise ValueError(
-                f"{path}: its records were written with {flag} {have}, but {source}: "
-                f"pass --{flag}={have}, or train on records of one shape."
+    for flag, have, (want, file) in zip(_SHAPE_FLAGS, found, wanted, strict=True):
+        if have == want:
+            continue
+        if file:
+            difference = f"those of {file} with {want}: train on records of one shape."
+        else:
+            difference = (
+                f"--{flag}={want}: pass --{flag}={have}, or make the records again."
             )
+        raise ValueError(
+            f"{path}: its records were written with {flag} {have}, but {difference}"
+        )
 
 
 def load_vocabulary(

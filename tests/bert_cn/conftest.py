@@ -1,10 +1,14 @@
-"""Checkpoints of small random models."""
+"""Checkpoints of small random models, and flags of pretraining."""
+
+import functools
 
 import numpy as np
 import pytest
+from absl import flags as absl_flags
 
 from bert_cn.conversion import pretrained, weight_map
 from bert_cn.model import config as config_lib
+from bert_cn.pretraining import flags as pretraining_flags
 from data_prep.text import vocab as vocab_lib
 
 TOKENS = (
@@ -78,3 +82,34 @@ def assert_same_weights():
             assert array.tobytes() == other.tobytes(), name
 
     return check
+
+
+@pytest.fixture(scope="session")
+def parse_recipe():
+    """Returns a function: command line -> `PretrainingArgs`, by flags of its own.
+
+    The flags of several commands have the same names, so that they cannot all be
+    defined in this process's `FLAGS`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        values = absl_flags.FlagValues()
+        patch.setattr(absl_flags, "FLAGS", values)
+        for kind in ("string", "bool", "integer", "float", "enum", "alias"):
+            define = getattr(absl_flags, f"DEFINE_{kind}")
+            patch.setattr(
+                absl_flags,
+                f"DEFINE_{kind}",
+                functools.partial(define, flag_values=values),
+            )
+        pretraining_flags.define_flags()
+    defaults = {name: values[name].default for name in values}
+
+    def parse(*arguments: str) -> pretraining_flags.PretrainingArgs:
+        for name, default in defaults.items():
+            values[name].value = default
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(absl_flags, "FLAGS", values)
+            values(["command", *arguments])
+            return pretraining_flags.read_flags()
+
+    return parse

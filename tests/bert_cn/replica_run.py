@@ -7,13 +7,12 @@ import json
 import os
 from unittest import mock
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from bert_cn.model import config as config_lib
 from bert_cn.model import pretraining_model
-from bert_cn.pretraining import input_pipeline, train_input, train_step
+from bert_cn.pretraining import flags, input_pipeline, record_files, train_step
 from bert_cn.training import hosts, optimization
 from bert_cn.training import strategy as strategy_lib
 from data_prep.records import schema
@@ -44,21 +43,21 @@ def build_strategy(devices: int) -> tf.distribute.Strategy:
 
 
 def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> None:
-    keras.utils.set_random_seed(1)
-    with strategy.scope():
-        model = pretraining_model.build_pretraining_model(CONFIG)
-        optimizer = optimization.BertAdamW(
-            optimization.WarmupPolynomialDecay(0.01, 20, 3)
-        )
-        optimizer.build(model.trainable_variables)
-    files = input_pipeline.check_files(
-        (input_pipeline.FileGroup(tuple(paths)),), records.LENGTH, records.PREDICTIONS
+    args = flags.PretrainingArgs(
+        learning_rate=0.01,
+        num_train_steps=20,
+        num_warmup_steps=3,
+        gradient_accumulation_steps=accumulation_steps,
+        random_seed=1,
+    )
+    trainer = train_step.build_trainer(args, CONFIG, strategy)
+    files = record_files.check_files(
+        (record_files.FileGroup(tuple(paths)),), records.LENGTH, records.PREDICTIONS
     )
     # Unequal numbers of masked tokens: normalising by each replica's own would show.
     dataset = input_pipeline.build_train_dataset(files, 8, seed=2).map(drop_predictions)
-    trainer = train_step.Trainer(strategy, model, optimizer, accumulation_steps)
     if "TF_CONFIG" in os.environ:
-        assert train_input.count_hosts(strategy) == 2
+        assert strategy_lib.count_hosts(strategy) == 2
         is_second = strategy_lib.worker_index(strategy) == 1
         agreed = [trainer.agree(flag) for flag in (is_second, False, True)]
         assert agreed == [True, False, True]
@@ -75,7 +74,7 @@ def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> N
         trainer.train_steps(iterator, tf.constant(steps))[0].numpy()
         for steps in (1, 19)
     ]
-    weights = {v.path: v.numpy() for v in model.trainable_variables}
+    weights = {v.path: v.numpy() for v in trainer.model.trainable_variables}
     np.savez(output, first=sums[0], rest=sums[1], **weights)
 
 
@@ -143,9 +142,8 @@ def predict_numbers(strategy) -> list[int]:
         name: np.stack([row[name] for row in rows]).astype(np.int32)
         for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
     }
-    with strategy.scope():
-        model = pretraining_model.build_pretraining_model(CONFIG)
-    trainer = train_step.Trainer(strategy, model, optimizer=None)
+    trainer = train_step.build_trainer(flags.PretrainingArgs(), CONFIG, strategy)
+    model = trainer.model
     dataset = strategy.experimental_distribute_dataset(
         tf.data.Dataset.from_tensors(batch).unbatch().batch(12, drop_remainder=True)
     )

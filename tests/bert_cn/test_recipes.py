@@ -1,11 +1,11 @@
 """Every recipe is a flag file that run_pretraining takes as it stands."""
 
+import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 
+from bert_cn.pretraining import flags
 from tests.conftest import REPOSITORY
 
 RECIPES = sorted(
@@ -15,53 +15,34 @@ RECIPES = sorted(
     if path.name != "data.flags"
 )
 FURTHER = "configs/pretrain/mlm_further.flags"
-PROGRAM = """
-import json, sys
-from absl import flags
-from bert_cn import run_pretraining
-found = {}
-for path in sys.argv[1:]:
-    flags.FLAGS.unparse_flags()
-    for flag in flags.FLAGS.get_flags_for_module(run_pretraining):
-        flag.value = flag.default
-    flags.FLAGS(["x", f"--flagfile={path}"])
-    found[path] = {
-        flag.name: flag.value
-        for flag in flags.FLAGS.get_flags_for_module(run_pretraining)
-    }
-print(json.dumps(found))
-"""
 
 
-@pytest.fixture(scope="module")
-def parsed() -> dict[str, dict]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *RECIPES],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def read_recipe(parse_recipe):
+    """Returns a function: path in the repository -> its flags and all defaults."""
+
+    def read(recipe: str) -> flags.PretrainingArgs:
+        return flags.fill_in_shape(parse_recipe(f"--flagfile={REPOSITORY / recipe}"))
+
+    return read
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipe_names_an_existing_model_and_a_reachable_schedule(parsed, recipe):
-    values = parsed[recipe]
+def test_recipe_names_an_existing_model_and_a_reachable_schedule(read_recipe, recipe):
+    args = read_recipe(recipe)
     if recipe == FURTHER:
-        assert not values["bert_config_file"]  # The checkpoint brings its own.
+        assert not args.bert_config_file  # The checkpoint brings its own.
     else:
-        config = json.loads((REPOSITORY / values["bert_config_file"]).read_text())
-        assert values["max_seq_length"] <= config["max_position_embeddings"]
-    assert values["num_warmup_steps"] < values["num_train_steps"]
+        config = json.loads((REPOSITORY / args.bert_config_file).read_text())
+        assert args.max_seq_length <= config["max_position_embeddings"]
+    assert args.num_warmup_steps < args.num_train_steps
     # 15 % of a full sequence fit.
-    assert values["max_predictions_per_seq"] >= round(0.15 * values["max_seq_length"])
+    assert args.max_predictions_per_seq >= round(0.15 * args.max_seq_length)
 
 
 @pytest.mark.parametrize("size", ["tiny", "mini"])
-def test_reference_recipes_have_the_collections_parameters(parsed, size):
-    values = parsed[f"configs/pretrain/bert_{size}_cn.flags"]
+def test_reference_recipes_have_the_collections_parameters(read_recipe, size):
+    args = read_recipe(f"configs/pretrain/bert_{size}_cn.flags")
     expected = {
         "bert_config_file": f"configs/models/bert_{size}_cn.json",
         "train_batch_size": 32,
@@ -71,7 +52,7 @@ def test_reference_recipes_have_the_collections_parameters(parsed, size):
         "num_warmup_steps": 5_000,
         "learning_rate": 2e-5,
     }
-    assert {name: values[name] for name in expected} == expected
+    assert expected.items() <= dataclasses.asdict(args).items()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -99,7 +99,7 @@ def test_training_twice_trains_once_and_leaves_what_it_says(
 def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tmp_path):
     more = {
         "do_eval": "true",
-        "eval_steps": 2,
+        "eval_every_steps": 2,
         "optimizer": "lamb",
         "precision": "mixed_bfloat16",
         "gradient_accumulation_steps": 2,
@@ -139,7 +139,7 @@ def test_stopped_run_ends_with_code_0_and_the_command_that_goes_on(
     (saved,) = (tmp_path / "run").glob("ckpt-*.index")
     step = int(saved.stem.removeprefix("ckpt-"))
     again = shlex.join(["python", "-m", MODULE, *flags])
-    assert said.endswith(f"Stopped at step {step}. Go on with:\n  {again}\n")
+    assert said.endswith(f"Stopped at step {step}. Resume with:\n  {again}\n")
     # Nothing was evaluated: that is what one waits for least.
     assert not (tmp_path / "run" / "eval_results.txt").exists()
 

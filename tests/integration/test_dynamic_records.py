@@ -8,18 +8,18 @@ import pytest
 import tensorflow as tf
 
 from bert_cn.model import config as config_lib
-from bert_cn.model import pretraining_model
 from bert_cn.pretraining import (
     dynamic_masking,
     evaluation,
+    flags,
     input_pipeline,
-    record_checks,
+    record_files,
     train_step,
 )
-from bert_cn.training import optimization
 from data_prep.records import schema
 from data_prep.records.settings import Settings
 from data_prep.runner import local, outputs
+from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
 
 SAMPLE = pathlib.Path(__file__).parents[2] / "data_prep" / "sample_corpus"
@@ -44,7 +44,7 @@ def write_records(tmp_path_factory):
     )
 
     def write(name: str, settings: Settings) -> tuple[str, ...]:
-        job = local.Job(
+        job = Job(
             corpus.find_files(str(SAMPLE / "news.txt")),
             vocabulary,
             settings,
@@ -63,8 +63,8 @@ def paths(write_records):
 
 @pytest.fixture(scope="module")
 def files(paths):
-    return input_pipeline.check_files(
-        (input_pipeline.FileGroup(paths),), LENGTH, PREDICTIONS
+    return record_files.check_files(
+        (record_files.FileGroup(paths),), LENGTH, PREDICTIONS
     )
 
 
@@ -159,28 +159,24 @@ def test_evaluation_masks_alike_each_time(files):
     assert first["masked_lm_weights"].sum() > 100
 
 
-def test_sentence_order_records_train_and_their_figures_say_so(write_records, tmp_path):
+def test_sentence_order_records_train_and_their_metrics_say_so(write_records, tmp_path):
     paths = write_records("sop", dataclasses.replace(SETTINGS, sentence_task="sop"))
-    files = input_pipeline.check_files(
-        (input_pipeline.FileGroup(paths),), LENGTH, PREDICTIONS
+    files = record_files.check_files(
+        (record_files.FileGroup(paths),), LENGTH, PREDICTIONS
     )
     (manifest,) = files.manifests
-    task = record_checks.find_sentence_task(files)
+    task = record_files.find_sentence_task(files)
     assert task == "sop"
-    model = pretraining_model.build_pretraining_model(
-        config_lib.BertConfig(
-            vocab_size=manifest.vocab_size,
-            hidden_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=LENGTH,
-        )
+    config = config_lib.BertConfig(
+        vocab_size=manifest.vocab_size,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=LENGTH,
     )
-    optimizer = optimization.BertAdamW(0.001)
-    optimizer.build(model.trainable_variables)
-    trainer = train_step.Trainer(
-        tf.distribute.get_strategy(), model, optimizer, sentence_task=task
+    trainer = train_step.build_trainer(
+        flags.PretrainingArgs(), config, tf.distribute.get_strategy(), task
     )
     dataset = input_pipeline.build_train_dataset(files, 8, 1)
     sums = trainer.train_steps(iter(dataset), tf.constant(2)).sums
@@ -213,16 +209,17 @@ def test_mixed_and_unexplained_records_are_refused(
         "static", dataclasses.replace(SETTINGS, masking_time="static")
     )
     with pytest.raises(ValueError, match="Some input files are masked and some are to"):
-        input_pipeline.check_files(
-            (input_pipeline.FileGroup((*paths, *static)),), LENGTH, PREDICTIONS
+        record_files.check_files(
+            (record_files.FileGroup((*paths, *static)),), LENGTH, PREDICTIONS
         )
     alone = tmp_path / "alone.tfrecord"
     alone.write_bytes(pathlib.Path(paths[0]).read_bytes())
     with pytest.raises(ValueError, match="no manifest beside it says how"):
-        input_pipeline.check_files(
-            (input_pipeline.FileGroup((str(alone),)),), LENGTH, PREDICTIONS
+        record_files.check_files(
+            (record_files.FileGroup((str(alone),)),), LENGTH, PREDICTIONS
         )
     (manifest,) = files.manifests
-    other = dataclasses.replace(manifest, mask_unit="word")
+    settings = dataclasses.replace(manifest.settings, mask_unit="word")
+    other = dataclasses.replace(manifest, settings=settings)
     with pytest.raises(ValueError, match="masked at different times or by different"):
         dynamic_masking.build_masker((manifest, other))

@@ -2,11 +2,11 @@
 
 import pytest
 
-from bert_cn.pretraining import input_pipeline
-from data_prep.records import job as job_lib
+from bert_cn.pretraining import input_pipeline, record_files
 from data_prep.records import schema
 from data_prep.records.settings import Settings
 from data_prep.runner import local, outputs
+from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import vocab as vocab_lib
 
@@ -22,7 +22,7 @@ def shards(tmp_path) -> list[str]:
     vocab = tmp_path / "vocab.txt"
     tokens = (*vocab_lib.REQUIRED_TOKENS, *sorted(set(TEXT) - {"\n"}))
     vocab.write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    job = job_lib.Job(
+    job = Job(
         corpus.find_files(str(text)),
         vocab_lib.load_vocabulary(str(vocab)),
         Settings(max_seq_length=LENGTH, max_predictions_per_seq=PREDICTIONS),
@@ -34,8 +34,8 @@ def shards(tmp_path) -> list[str]:
 
 
 def check(*groups):
-    return input_pipeline.check_files(
-        tuple(input_pipeline.FileGroup(tuple(paths)) for paths in groups),
+    return record_files.check_files(
+        tuple(record_files.FileGroup(tuple(paths)) for paths in groups),
         LENGTH,
         PREDICTIONS,
     )

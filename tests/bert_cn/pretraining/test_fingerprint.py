@@ -4,23 +4,14 @@ import json
 import numpy as np
 import pytest
 
-from bert_cn.pretraining import dynamic_masking, fingerprint, input_pipeline
+from bert_cn.pretraining import dynamic_masking, fingerprint
+from bert_cn.pretraining import record_files as record_files_lib
 from data_prep.records import masking
 from data_prep.text import vocab as vocab_lib
-from tests.bert_cn import records
 
 FIXED = {"train_batch_size": 8, "data_sha256": "a", "file_groups": [[2, 0.5], [1, 0.5]]}
 FREE = {"num_train_steps": 100, "num_replicas": 8, "num_hosts": 1}
 BEGUN = fingerprint.Fingerprint(FIXED, FREE)
-
-
-@pytest.fixture
-def files(record_files) -> input_pipeline.RecordFiles:
-    return input_pipeline.check_files(
-        (input_pipeline.FileGroup(tuple(record_files)),),
-        records.LENGTH,
-        records.PREDICTIONS,
-    )
 
 
 def test_data_are_the_same_wherever_they_lie(files, tmp_path):
@@ -29,7 +20,7 @@ def test_data_are_the_same_wherever_they_lie(files, tmp_path):
         with open(path, "rb") as file:
             paths.append(tmp_path / path.rpartition("/")[2])
             paths[-1].write_bytes(file.read())
-    group = input_pipeline.FileGroup(tuple(map(str, paths)))
+    group = record_files_lib.FileGroup(tuple(map(str, paths)))
     moved = dataclasses.replace(files, groups=(group,))
     described = fingerprint.describe_data(files, None)
     assert described == fingerprint.describe_data(moved, None)
@@ -47,8 +38,8 @@ def test_groups_weights_masking_rules_and_vocabulary_count(files):
 
     def groups(first, second):
         return (
-            input_pipeline.FileGroup((one,), first),
-            input_pipeline.FileGroup((two,), second),
+            record_files_lib.FileGroup((one,), first),
+            record_files_lib.FileGroup((two,), second),
         )
 
     described = [describe(), describe(groups(1, 1)), describe(groups(3, 1))]
@@ -84,7 +75,7 @@ def test_same_run_passes_in_silence(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("train_batch_size", 16, "of --train_batch_size .then 8, now 16.: go on with"),
+        ("train_batch_size", 16, "of --train_batch_size .then 8, now 16.: resume it"),
         ("data_sha256", "b", "of the records of --input_file .then a, now b"),
         (
             "file_groups",

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from bert_cn.pretraining import input_pipeline
+from bert_cn.pretraining import record_files as record_files_lib
 from data_prep.records import schema
 from tests.bert_cn.records import LENGTH, PREDICTIONS, make_record, write_records
 
@@ -13,13 +14,6 @@ def numbers_of(dataset, batches: int) -> list[list[int]]:
         batch[schema.INPUT_IDS].numpy()[:, -2].tolist()
         for batch in dataset.take(batches)
     ]
-
-
-@pytest.fixture
-def files(record_files):
-    return input_pipeline.check_files(
-        (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, PREDICTIONS
-    )
 
 
 def test_one_epoch_holds_every_record_once(files):
@@ -49,7 +43,7 @@ def test_order_does_not_depend_on_the_global_seed(files, global_seed):
     assert orders[0] == orders[1]
 
 
-def test_skipping_records_goes_on_where_the_other_run_stopped(files):
+def test_skipping_records_continues_where_the_other_run_stopped(files):
     whole = numbers_of(input_pipeline.build_train_dataset(files, 10, 1), 10)
     rest = input_pipeline.build_train_dataset(files, 10, 1, skip_records=70)
     assert numbers_of(rest, 3) == whole[7:]
@@ -57,19 +51,14 @@ def test_skipping_records_goes_on_where_the_other_run_stopped(files):
 
 def test_groups_are_drawn_from_by_weight_and_skipped_alike(record_files):
     patterns = f"{record_files[0]}:3,{record_files[1]}"
-    groups = input_pipeline.find_files(patterns, "--input_file")
+    groups = record_files_lib.find_files(patterns, "--input_file")
     assert [group.weight for group in groups] == [3.0, 1.0]
-    files = input_pipeline.check_files(groups, LENGTH, PREDICTIONS)
+    files = record_files_lib.check_files(groups, LENGTH, PREDICTIONS)
     batches = numbers_of(input_pipeline.build_train_dataset(files, 10, 1), 80)
     share = np.mean(np.concatenate(batches) < 20)
     assert share == pytest.approx(0.75, abs=0.05)
     rest = input_pipeline.build_train_dataset(files, 10, 1, skip_records=770)
     assert numbers_of(rest, 3) == batches[77:]
-
-
-def test_weight_of_zero_is_refused(record_files):
-    with pytest.raises(ValueError, match="has weight 0"):
-        input_pipeline.find_files(f"{record_files[0]}:0", "--input_file")
 
 
 @pytest.mark.parametrize("num_hosts", [2, 4])
@@ -105,65 +94,36 @@ def test_last_evaluation_batch_is_filled_with_zeros(files):
     assert float(tf.reduce_sum(batches[2][schema.MASKED_LM_WEIGHTS][8:])) == 0.0
 
 
-def test_model_garden_spelling_is_recognised(tmp_path):
+def test_model_garden_spelling_is_recognised(check_files, tmp_path):
     record = make_record(np.random.default_rng(0), 7)
     write_records(tmp_path / "v2.tfrecord", [record], feature_names="v2")
-    files = input_pipeline.check_files(
-        (input_pipeline.FileGroup((str(tmp_path / "v2.tfrecord"),)),),
-        LENGTH,
-        PREDICTIONS,
-    )
+    files = check_files([tmp_path / "v2.tfrecord"])
     batch = next(iter(input_pipeline.build_eval_dataset(files, 1)))
     np.testing.assert_array_equal(
         batch[schema.INPUT_IDS][0], record[schema.INPUT_IDS].astype(np.int32)
     )
 
 
-def test_glob_without_match_names_pattern_and_flag(tmp_path):
-    with pytest.raises(ValueError, match=r"--input_file: .*none-\*.* matches no file"):
-        input_pipeline.find_files(f"{tmp_path}/none-*", "--input_file")
+@pytest.mark.parametrize("weights", ["", ":2"])
+def test_records_of_a_step_are_those_that_it_trained_on(record_files, weights):
+    groups = record_files_lib.find_files(
+        ",".join(path + weights for path in record_files), "--input_file"
+    )
+    files = record_files_lib.check_files(groups, LENGTH, PREDICTIONS)
+    batches = input_pipeline.TrainInput(tf.distribute.get_strategy(), files, 8, seed=5)
+    for step, batch in enumerate(batches.distribute(2).take(5), 3):
+        # The next-to-last id is the record's number, 20 records to a file.
+        numbers = sorted(batch[schema.INPUT_IDS].numpy()[:, -2].tolist())
+        expected = [(record_files[n // 20], n % 20 + 1) for n in numbers]
+        assert batches.locate(step) == expected
 
 
-def test_other_length_names_file_and_flag(record_files):
-    with pytest.raises(ValueError, match=r"max_seq_length 16, but --max_seq_length=32"):
-        input_pipeline.check_files(
-            (input_pipeline.FileGroup(tuple(record_files)),), 32, PREDICTIONS
-        )
-
-
-def test_other_number_of_predictions_is_refused(record_files):
-    with pytest.raises(ValueError, match="pass --max_predictions_per_seq=3"):
-        input_pipeline.check_files(
-            (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, 20
-        )
-
-
-def test_storage_that_does_not_answer_is_not_taken_for_bad_records(
-    record_files, monkeypatch
-):
-    def fail(_):
-        raise tf.errors.UnavailableError(None, None, "503")
-
-    monkeypatch.setattr(tf.data, "TFRecordDataset", fail)
-    with pytest.raises(tf.errors.UnavailableError, match="^503$"):
-        input_pipeline.check_files(
-            (input_pipeline.FileGroup(tuple(record_files)),), LENGTH, PREDICTIONS
-        )
-
-
-def test_empty_and_foreign_files_are_named(tmp_path):
-    (tmp_path / "empty.tfrecord").touch()
-    (tmp_path / "text.tfrecord").write_text("一行文字\n" * 9, encoding="utf-8")
-    with tf.io.TFRecordWriter(str(tmp_path / "other.tfrecord")) as writer:
-        writer.write(tf.train.Example().SerializeToString())
-    for name, message in (
-        ("empty", "holds no record"),
-        ("text", "cannot be read as TFRecords"),
-        ("other", "not the seven"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            input_pipeline.check_files(
-                (input_pipeline.FileGroup((str(tmp_path / f"{name}.tfrecord"),)),),
-                16,
-                3,
-            )
+def test_records_of_all_hosts_are_found(files, record_files):
+    found = []
+    for host in range(2):
+        dataset = input_pipeline.build_train_dataset(files, 4, 5, 4 * 2, host, 2)
+        numbers = next(iter(dataset))[schema.INPUT_IDS].numpy()[:, -2].tolist()
+        found += [(record_files[n // 20], n % 20 + 1) for n in numbers]
+    batches = input_pipeline.TrainInput(tf.distribute.get_strategy(), files, 8, seed=5)
+    batches._num_hosts = 2
+    assert batches.locate(3) == sorted(found)

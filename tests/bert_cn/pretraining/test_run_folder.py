@@ -3,12 +3,10 @@ import json
 
 import pytest
 
-from bert_cn.pretraining import fingerprint, run_folder
+from bert_cn.pretraining import fingerprint, flags, run_folder
 from data_prep.text import vocab as vocab_lib
 
-RATE, OTHER_RATE = (
-    fingerprint.Fingerprint({"learning_rate": rate}, {}) for rate in (0.5, 0.1)
-)
+OTHER_RATE = fingerprint.Fingerprint({"learning_rate": 0.1}, {})
 
 
 def make_vocabulary(token: str) -> vocab_lib.Vocabulary:
@@ -19,7 +17,9 @@ def make_vocabulary(token: str) -> vocab_lib.Vocabulary:
 
 @pytest.fixture
 def description(small_config) -> run_folder.Description:
-    return run_folder.Description(small_config, make_vocabulary("中"), False)
+    settings = fingerprint.Fingerprint({"learning_rate": 0.5}, {})
+    vocabulary = make_vocabulary("中")
+    return run_folder.Description(small_config, vocabulary, False, (), settings)
 
 
 @pytest.fixture
@@ -41,11 +41,26 @@ def read_all(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_description_holds_config_vocabulary_and_casing(description, tmp_path):
+@pytest.fixture
+def args(tmp_path) -> flags.PretrainingArgs:
+    return flags.PretrainingArgs(output_dir=str(tmp_path / "run"), do_train=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def with_other_rate(description) -> run_folder.Description:
+    return dataclasses.replace(description, fingerprint=OTHER_RATE)
+
+
+def test_description_holds_config_vocabulary_and_casing(args, description, tmp_path):
     folder = tmp_path / "run"
-    run_folder.check_folder(str(folder), description, RATE)
+    run_folder.check_folder(args, description)
     assert not folder.exists()
-    run_folder.begin_run(str(folder), description, RATE)
+    run_folder.begin_run(str(folder), description)
     assert json.loads((folder / "bert_config.json").read_text())["vocab_size"] == 40
     assert (folder / "vocab.txt").read_bytes() == description.vocabulary.data
     tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
@@ -58,71 +73,77 @@ def test_description_holds_config_vocabulary_and_casing(description, tmp_path):
     ]
 
 
-def test_run_that_has_begun_goes_on_only_as_it_began(description, others, tmp_path):
-    folder = str(tmp_path)
-    run_folder.begin_run(folder, description, RATE)
-    (tmp_path / "ckpt-4.index").touch()
-    before = read_all(tmp_path)
-    run_folder.check_folder(folder, description, RATE)
+def test_run_is_resumed_only_as_it_was_started(args, description, others, folder):
+    run_folder.begin_run(str(folder), description)
+    (folder / "ckpt-4.index").touch()
+    before = read_all(folder)
+    run_folder.check_folder(args, description)
     # To evaluate needs no settings of training, but model and vocabulary.
-    run_folder.check_folder(folder, description, None)
+    evaluates = dataclasses.replace(args, do_train=False)
+    run_folder.check_folder(evaluates, with_other_rate(description))
     with pytest.raises(ValueError, match="--learning_rate .then 0.5, now 0.1"):
-        run_folder.check_folder(folder, description, OTHER_RATE)
+        run_folder.check_folder(args, with_other_rate(description))
     for message, other in others.items():
-        for settings in (RATE, None):
+        for flags_of_run in (args, evaluates):
             with pytest.raises(ValueError, match=message):
-                run_folder.check_folder(folder, other, settings)
-    assert read_all(tmp_path) == before
+                run_folder.check_folder(flags_of_run, other)
+    assert read_all(folder) == before
 
 
-def test_attempt_without_a_checkpoint_may_be_corrected(description, others, tmp_path):
-    folder = str(tmp_path)
-    run_folder.begin_run(folder, description, RATE)
+def test_attempt_without_a_checkpoint_may_be_corrected(
+    args, description, others, folder
+):
+    run_folder.begin_run(str(folder), description)
     for name in ("best", "tensorboard/train", "tensorboard/eval"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "left").touch()
+        (folder / name).mkdir(parents=True)
+        (folder / name / "left").touch()
     for name in ("loss_curve.png", "eval_samples.md"):
-        (tmp_path / name).touch()
-    (tmp_path / "eval_results.txt").write_text("global_step = 4\n")
+        (folder / name).touch()
+    (folder / "eval_results.txt").write_text("global_step = 4\n")
     for other in others.values():
-        run_folder.check_folder(folder, other, OTHER_RATE)
+        run_folder.check_folder(args, with_other_rate(other))
     corrected = dataclasses.replace(
-        description, vocabulary=None, do_lower_case=None, manifests=()
+        with_other_rate(description), vocabulary=None, do_lower_case=None
     )
-    run_folder.begin_run(folder, corrected, OTHER_RATE)
-    left = sorted(path.name for path in tmp_path.iterdir())
+    run_folder.begin_run(str(folder), corrected)
+    left = sorted(path.name for path in folder.iterdir())
     assert left == ["bert_config.json", "fingerprint.json", "tensorboard"]
-    assert list((tmp_path / "tensorboard").iterdir()) == []
-    (tmp_path / "ckpt-4.index").touch()
-    run_folder.check_folder(folder, corrected, OTHER_RATE)
+    assert list((folder / "tensorboard").iterdir()) == []
+    (folder / "ckpt-4.index").touch()
+    run_folder.check_folder(args, corrected)
+    earlier = dataclasses.replace(corrected, fingerprint=description.fingerprint)
     with pytest.raises(ValueError, match="--learning_rate .then 0.1, now 0.5"):
-        run_folder.check_folder(folder, corrected, RATE)
+        run_folder.check_folder(args, earlier)
 
 
 def test_folder_of_somebody_elses_model_is_not_written_over(
-    description, others, tmp_path
+    args, description, others, folder
 ):
-    run_folder.write_description(str(tmp_path), description)
+    run_folder.write_description(str(folder), description)
     for message, other in others.items():
         with pytest.raises(ValueError, match=message):
-            run_folder.check_folder(str(tmp_path), other, RATE)
+            run_folder.check_folder(args, other)
 
 
-@pytest.mark.parametrize("path", ["out/run[1]", "out\\run"])
-def test_folder_that_tensorflow_takes_for_a_pattern_is_refused(path):
-    run_folder.check_path("out/*run?]")
-    with pytest.raises(ValueError, match="--output_dir=out.* name a folder without"):
-        run_folder.check_path(path)
+def test_other_checkpoint_than_the_runs_is_not_measured_there(
+    args, description, folder
+):
+    started = dataclasses.replace(
+        description,
+        fingerprint=fingerprint.Fingerprint({"init_checkpoint": "published"}, {}),
+    )
 
+    def check(init_checkpoint: str) -> None:
+        evaluates = dataclasses.replace(
+            args, do_train=False, init_checkpoint=init_checkpoint
+        )
+        run_folder.check_folder(evaluates, description)
 
-def test_other_checkpoint_than_the_runs_is_not_measured_there(description, tmp_path):
-    folder = str(tmp_path)
-    begun = fingerprint.Fingerprint({"init_checkpoint": "published"}, {})
-    run_folder.check_start(folder, "other")
-    run_folder.begin_run(folder, description, begun)
-    run_folder.check_start(folder, "other")
-    (tmp_path / "ckpt-4.index").touch()
-    run_folder.check_start(folder, "")
-    run_folder.check_start(folder, "published")
+    check("other")
+    run_folder.begin_run(str(folder), started)
+    check("other")
+    (folder / "ckpt-4.index").touch()
+    check("")
+    check("published")
     with pytest.raises(ValueError, match="and not --init_checkpoint=other: name anoth"):
-        run_folder.check_start(folder, "other")
+        check("other")

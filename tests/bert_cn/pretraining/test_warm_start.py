@@ -1,13 +1,15 @@
 import dataclasses
 import json
 import os
+import types
 
 import numpy as np
 import pytest
 
 from bert_cn.conversion import formats, keras_weights
 from bert_cn.model import pretraining_model
-from bert_cn.pretraining import warm_start
+from bert_cn.pretraining import flags, warm_start
+from bert_cn.pretraining import record_files as record_files_lib
 from tests.bert_cn import records
 
 WORDS = "bert/embeddings/word_embeddings"
@@ -21,48 +23,81 @@ def checkpoint(build_bert, tmp_path):
     return bert, str(tmp_path / "tf1")
 
 
-def load(config, vocabulary, path, resize_rng=None, config_file=""):
-    model = pretraining_model.build_pretraining_model(config)
-    missing = warm_start.load_init_checkpoint(
-        model, config, vocabulary, path, resize_rng, config_file
+def find_start(path, vocabulary=None, **settings) -> warm_start.StartingPoint:
+    """Start from a checkpoint, with records of a vocabulary."""
+    args = flags.PretrainingArgs(init_checkpoint=str(path), **settings)
+    files = types.SimpleNamespace(max_seq_length=records.LENGTH)
+    return warm_start.find_start(
+        args, record_files_lib.Records(files, files, vocabulary, None, "nsp")
     )
+
+
+def load(path, vocabulary=None, **settings):
+    """Return the weights of a model that started there, and the parts it lacked."""
+    start = find_start(path, vocabulary, **settings)
+    model = pretraining_model.build_pretraining_model(start.config)
+    missing = warm_start.load_checkpoint(model, start.bert)
     return keras_weights.canonical_from_model(model), missing
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """Returns a function: configuration -> path of its file."""
+
+    def write(config) -> str:
+        path = tmp_path / "named.json"
+        path.write_text(config.to_json())
+        return str(path)
+
+    return write
 
 
 def test_every_weight_of_the_checkpoint_arrives(checkpoint):
     bert, path = checkpoint
-    weights, missing = load(bert.config, bert.vocabulary, path)
+    weights, missing = load(path, bert.vocabulary)
     assert missing == ()
     assert weights.keys() == bert.weights.keys()
     for name, weight in weights.items():
         np.testing.assert_array_equal(weight, bert.weights[name])
 
 
-def test_tf1_checkpoint_without_configuration_takes_the_flags(checkpoint, tmp_path):
+def test_tf1_checkpoint_without_configuration_takes_the_flags(checkpoint, write_config):
     bert, path = checkpoint
-    config_file = tmp_path / "named.json"
-    os.rename(f"{path}/bert_config.json", config_file)
+    os.remove(f"{path}/bert_config.json")
     with pytest.raises(ValueError, match="bert_config.json is not there"):
-        load(bert.config, None, path)
-    prefix = f"{path}/bert_model.ckpt"
-    assert load(bert.config, None, prefix, config_file=str(config_file))[1] == ()
-    # One beside the checkpoint decides, so that a difference is found.
-    (tmp_path / "tf1" / "bert_config.json").write_text(bert.config.to_json())
-    deeper = dataclasses.replace(bert.config, num_hidden_layers=3)
-    config_file.write_text(deeper.to_json())
+        load(path)
+    config_file = write_config(bert.config)
+    assert load(f"{path}/bert_model.ckpt", bert_config_file=config_file)[1] == ()
+
+
+def test_configuration_beside_the_checkpoint_decides(checkpoint, write_config):
+    bert, path = checkpoint
+    deeper = write_config(dataclasses.replace(bert.config, num_hidden_layers=3))
     with pytest.raises(ValueError, match="num_hidden_layers=2, but .* says 3"):
-        load(deeper, None, path, config_file=str(config_file))
+        load(path, bert_config_file=deeper)
 
 
-def test_dropout_may_differ_but_sizes_may_not(checkpoint):
+def test_dropout_may_differ(checkpoint, write_config):
     bert, path = checkpoint
     other = dataclasses.replace(
         bert.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
-    assert load(other, None, path)[1] == ()
-    deeper = dataclasses.replace(bert.config, num_hidden_layers=3)
-    with pytest.raises(ValueError, match="num_hidden_layers=2, but .* says 3"):
-        load(deeper, None, path)
+    start = find_start(path, bert_config_file=write_config(other))
+    assert start.config == other
+
+
+def test_checkpoint_is_read_once(checkpoint, monkeypatch):
+    _, path = checkpoint
+    calls = []
+    read = formats.read_checkpoint
+
+    def count(*arguments, **more):
+        calls.append(arguments)
+        return read(*arguments, **more)
+
+    monkeypatch.setattr(formats, "read_checkpoint", count)
+    load(path)
+    assert calls == [(path,)]
 
 
 def test_configuration_is_the_flags_then_the_runs_then_the_checkpoints(
@@ -71,28 +106,49 @@ def test_configuration_is_the_flags_then_the_runs_then_the_checkpoints(
     bert, path = checkpoint
     run = tmp_path / "run"
     run.mkdir()
-    # Left by an attempt that saved nothing, it does not count.
+    # An attempt that saved nothing left it, so it does not count.
     (run / "bert_config.json").write_text(small_config.to_json(), encoding="utf-8")
-    assert warm_start.choose_config("", str(run), path) == bert.config
+    assert find_start(path, output_dir=str(run)).config == bert.config
     (run / "ckpt-4.index").write_bytes(b"")
-    assert warm_start.choose_config("", str(run), path) == small_config
+    resumed = find_start(path, output_dir=str(run))
+    assert (resumed.config, resumed.bert) == (small_config, None)
     named = f"{path}/bert_config.json"
-    assert warm_start.choose_config(named, str(run), "") == bert.config
-    with pytest.raises(ValueError, match="--bert_config_file is empty: .*whose own is"):
-        warm_start.choose_config("", str(tmp_path / "none"), "")
+    start = find_start("", bert_config_file=named, output_dir=str(run))
+    assert start.config == bert.config
+    with pytest.raises(ValueError, match="--bert_config_file is empty: .*has its own"):
+        find_start("", output_dir=str(tmp_path / "none"))
 
 
-def test_other_vocabulary_is_refused_and_resized_on_request(checkpoint, capsys):
-    bert, path = checkpoint
-    tokens = (*bert.vocabulary.tokens[:-1], "新", "鑫")
-    vocabulary = dataclasses.replace(
-        bert.vocabulary, tokens=tokens, data="\n".join(tokens).encode()
+def test_sequences_longer_than_the_models_positions_are_refused(build_bert, tmp_path):
+    bert = build_bert(max_position_embeddings=8)
+    formats.write_checkpoint(bert, "tf1", str(tmp_path / "tf1"))
+    with pytest.raises(ValueError, match="max_seq_length=16 .*_position_embeddings=8"):
+        find_start(tmp_path / "tf1")
+
+
+def with_tokens(vocabulary, *last: str):
+    """The vocabulary with other tokens in place of its last one."""
+    tokens = (*vocabulary.tokens[:-1], *last)
+    return dataclasses.replace(
+        vocabulary, tokens=tokens, data="\n".join(tokens).encode()
     )
-    config = dataclasses.replace(bert.config, vocab_size=len(tokens))
-    with pytest.raises(ValueError, match="vocab_size=.*--resize_embeddings"):
-        load(config, vocabulary, path)
-    weights, _ = load(config, vocabulary, path, np.random.default_rng(0))
-    kept = len(tokens) - 2
+
+
+def test_vocabulary_of_another_size_is_refused(checkpoint, write_config):
+    bert, path = checkpoint
+    vocabulary = with_tokens(bert.vocabulary, "新", "鑫")
+    with pytest.raises(ValueError, match="has 43 tokens, but the model of .* has 42"):
+        find_start(path, vocabulary)
+    larger = dataclasses.replace(bert.config, vocab_size=len(vocabulary))
+    with pytest.raises(ValueError, match="vocab_size=42.*43.*--resize_embeddings"):
+        find_start(path, vocabulary, bert_config_file=write_config(larger))
+
+
+def test_other_vocabulary_is_resized_on_request(checkpoint, capsys):
+    bert, path = checkpoint
+    vocabulary = with_tokens(bert.vocabulary, "新", "鑫")
+    weights, _ = load(path, vocabulary, resize_embeddings=True)
+    kept = len(vocabulary) - 2
     np.testing.assert_array_equal(weights[WORDS][:kept], bert.weights[WORDS][:kept])
     # New rows are drawn as the initializer does: deviation 0.02, cut at two.
     assert 0 < np.abs(weights[WORDS][kept:]).max() <= 0.04
@@ -105,12 +161,10 @@ def test_padded_checkpoint_loses_its_surplus_rows_on_request(
     padded = build_bert(vocab_size=48)
     path = str(tmp_path / "tf1")
     formats.write_checkpoint(padded, "tf1", path)
-    config = dataclasses.replace(padded.config, vocab_size=42)
     with pytest.raises(ValueError, match="has 42 tokens, .* has 48: .*padded model"):
-        warm_start.choose_config("", "", path)
-    assert warm_start.choose_config("", "", path, any_vocabulary=True).vocab_size
+        find_start(path)
 
-    weights, _ = load(config, padded.vocabulary, path, np.random.default_rng(0))
+    weights, _ = load(path, padded.vocabulary, resize_embeddings=True)
 
     np.testing.assert_array_equal(weights[WORDS], padded.weights[WORDS][:42])
     assert "resized from 48 to 42 rows: 0 new ones drawn, 42" in capsys.readouterr().out
@@ -118,12 +172,8 @@ def test_padded_checkpoint_loses_its_surplus_rows_on_request(
 
 def test_same_size_but_other_tokens_are_refused(checkpoint):
     bert, path = checkpoint
-    tokens = (*bert.vocabulary.tokens[:-1], "新")
-    vocabulary = dataclasses.replace(
-        bert.vocabulary, tokens=tokens, data="\n".join(tokens).encode()
-    )
     with pytest.raises(ValueError, match="trained with another vocabulary: id"):
-        load(bert.config, vocabulary, path)
+        find_start(path, with_tokens(bert.vocabulary, "新"))
 
 
 def test_published_checkpoint_is_trained_on_and_evaluated_as_what_it_is(

@@ -1,0 +1,48 @@
+import pytest
+
+from bert_cn.pretraining import flags
+
+
+def test_defaults_are_those_of_the_value(parse_recipe):
+    assert parse_recipe() == flags.PretrainingArgs()
+
+
+def test_older_name_of_the_evaluation_interval_is_read(parse_recipe):
+    assert parse_recipe("--eval_steps=7").eval_every_steps == 7
+
+
+def test_only_batch_sizes_in_use_are_named():
+    args = flags.PretrainingArgs(train_batch_size=16, eval_batch_size=8, do_train=True)
+    assert args.batch_sizes == {"train_batch_size": 16}
+    args = flags.PretrainingArgs(eval_batch_size=8, do_eval=True)
+    assert args.batch_sizes == {"eval_batch_size": 8}
+
+
+REFUSED = {
+    "nothing to do": ({"output_dir": "out"}, "Nothing to do: pass --do_train, --do_ev"),
+    "no folder": ({"do_train": True}, "--output_dir is empty: name a folder"),
+    "bracket in the folder": (
+        {"do_eval": True, "output_dir": "out/run[1]"},
+        r"--output_dir=out/run.1. has a \[ in it.* name a folder without",
+    ),
+    "backslash in the folder": (
+        {"do_eval": True, "output_dir": "out\\run"},
+        "--output_dir=out.run has a .* in it.* name a folder without",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_run_that_cannot_work_is_refused(name):
+    settings, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        flags.check_run(flags.PretrainingArgs(**settings))
+
+
+def test_other_wildcards_are_no_hindrance():
+    flags.check_run(flags.PretrainingArgs(do_eval=True, output_dir="out/*run?]"))
+
+
+def test_shape_of_records_without_a_manifest_is_googles():
+    filled = flags.fill_in_shape(flags.PretrainingArgs(max_seq_length=512))
+    assert (filled.max_seq_length, filled.max_predictions_per_seq) == (512, 20)

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn.pretraining import record_files as record_files_lib
+from data_prep.records import manifest as manifest_lib
+from data_prep.records.settings import Settings
+from tests.bert_cn import records
+from tests.bert_cn.records import LENGTH, PREDICTIONS
+
+
+def make_manifest(path="", files=(), **settings) -> manifest_lib.Manifest:
+    """A manifest that lists files of one record each."""
+    return manifest_lib.Manifest(
+        settings=Settings(**settings),
+        vocab_file="vocab.txt",
+        vocab_size=records.VOCAB_SIZE,
+        vocab_sha256="",
+        inputs=[],
+        counts={},
+        shards=[{"file": file, "sequences": 1} for file in files],
+        path=str(path),
+    )
+
+
+@pytest.fixture
+def described_file(tmp_path):
+    """Returns a function: (name, length) -> a record file whose manifest says that."""
+
+    def write(name: str, length: int):
+        path = tmp_path / name
+        record = records.make_record(np.random.default_rng(0), 0)
+        records.write_records(path, [record])
+        manifest_lib.write_manifest(
+            make_manifest(
+                f"{path}.manifest.json",
+                [name],
+                max_seq_length=length,
+                max_predictions_per_seq=PREDICTIONS,
+            )
+        )
+        return path
+
+    return write
+
+
+def test_weight_of_zero_is_refused(record_files):
+    with pytest.raises(ValueError, match="has weight 0"):
+        record_files_lib.find_files(f"{record_files[0]}:0", "--input_file")
+
+
+def test_glob_without_match_names_pattern_and_flag(tmp_path):
+    with pytest.raises(ValueError, match=r"--input_file: .*none-\*.* matches no file"):
+        record_files_lib.find_files(f"{tmp_path}/none-*", "--input_file")
+
+
+def test_manifest_gives_the_shape_that_flags_leave_open(check_files, described_file):
+    files = check_files([described_file("a.tfrecord", LENGTH)], None, None)
+    assert (files.max_seq_length, files.max_predictions_per_seq) == (16, 3)
+
+
+def test_flag_that_the_manifest_contradicts_is_refused(check_files, described_file):
+    path = described_file("a.tfrecord", LENGTH)
+    with pytest.raises(ValueError, match="16, but --max_seq_length=32: pass .*=16"):
+        check_files([path], 32, None)
+
+
+def test_manifests_of_two_shapes_are_refused(check_files, described_file):
+    paths = [described_file("a.tfrecord", LENGTH), described_file("b.tfrecord", 32)]
+    with pytest.raises(ValueError, match=r"b.* 32, but those of .*a\.tfrecord with 16"):
+        check_files(paths, None, None)
+
+
+def test_records_without_manifest_need_flags_unless_their_shape_is_googles(
+    check_files, record_files
+):
+    with pytest.raises(ValueError, match="but --max_seq_length=128: pass --max"):
+        check_files(record_files, None, None)
+
+
+def test_other_length_names_file_and_flag(check_files, record_files):
+    with pytest.raises(ValueError, match=r"max_seq_length 16, but --max_seq_length=32"):
+        check_files(record_files, 32, PREDICTIONS)
+
+
+def test_other_number_of_predictions_is_refused(check_files, record_files):
+    with pytest.raises(ValueError, match="pass --max_predictions_per_seq=3"):
+        check_files(record_files, LENGTH, 20)
+
+
+def test_storage_that_does_not_answer_is_not_taken_for_bad_records(
+    check_files, record_files, monkeypatch
+):
+    def fail(_):
+        raise tf.errors.UnavailableError(None, None, "503")
+
+    monkeypatch.setattr(tf.data, "TFRecordDataset", fail)
+    with pytest.raises(tf.errors.UnavailableError, match="^503$"):
+        check_files(record_files)
+
+
+def test_empty_and_foreign_files_are_named(check_files, tmp_path):
+    (tmp_path / "empty.tfrecord").touch()
+    (tmp_path / "text.tfrecord").write_text("一行文字\n" * 9, encoding="utf-8")
+    with tf.io.TFRecordWriter(str(tmp_path / "other.tfrecord")) as writer:
+        writer.write(tf.train.Example().SerializeToString())
+    for name, message in (
+        ("empty", "holds no record"),
+        ("text", "cannot be read as TFRecords"),
+        ("other", "not the seven"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_files([tmp_path / f"{name}.tfrecord"])
+
+
+@pytest.mark.parametrize(
+    ("manifests", "flag", "casing"),
+    [((), None, None), ((), False, False), ((True, True), None, True)],
+)
+def test_casing_is_that_of_all_records(manifests, flag, casing):
+    found = tuple(make_manifest(do_lower_case=lower) for lower in manifests)
+    assert record_files_lib.find_casing(found, flag) is casing
+
+
+@pytest.mark.parametrize(
+    ("manifests", "flag"), [((True, False), None), ((True,), False)]
+)
+def test_mixed_casing_is_refused(manifests, flag):
+    found = tuple(make_manifest(do_lower_case=lower) for lower in manifests)
+    with pytest.raises(ValueError, match="differ in their casing, and a model has one"):
+        record_files_lib.find_casing(found, flag)

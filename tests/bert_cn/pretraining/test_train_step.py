@@ -1,0 +1,50 @@
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_cn.pretraining import input_pipeline
+
+
+def test_wait_for_input_is_measured(start_run, files):
+    trainer = start_run().trainer
+    batches = input_pipeline.build_train_dataset(files, 8, seed=5).take(5).cache()
+    list(batches)
+
+    def wait(batch):
+        tf.py_function(lambda: time.sleep(0.05), [], [])
+        return batch
+
+    slow, quick = (
+        float(trainer.train_steps(iter(dataset), tf.constant(5)).input_seconds)
+        for dataset in (batches.map(wait), batches)
+    )
+    # One batch may be on its way before the clock starts.
+    assert 0.15 < slow < 5
+    assert 0 < quick < slow / 2
+
+
+@pytest.mark.usefixtures("xla_for_cpus")
+def test_update_compiled_by_xla_is_the_same(start_run, small_config, files, tmp_path):
+    config = dataclasses.replace(
+        small_config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    found = []
+    for jit_compile in (False, True):
+        run = start_run(
+            tmp_path / str(jit_compile),
+            config,
+            gradient_accumulation_steps=2,
+            jit_compile=jit_compile,
+        )
+        compiled = isinstance(
+            run.trainer._update, tf.types.experimental.GenericFunction
+        )
+        assert compiled == jit_compile
+        dataset = input_pipeline.build_train_dataset(files, 8, seed=5)
+        results = run.trainer.train_steps(iter(dataset), tf.constant(8))
+        found.append([results.sums.numpy(), *run.weights()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
