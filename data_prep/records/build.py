@@ -1,4 +1,18 @@
-"""One group of documents -> its records: the function that every runner calls."""
+"""One bucket of documents -> its records: the function that every runner calls.
+
+The golden sentence as a record: its features, before they are encoded.
+
+>>> from tests.data_prep.worked_example import masked, sequences, vocabulary
+>>> for name, values in build_features(sequences, masked, np.array([False])).items():
+...     print(name, *values[0].astype(int))
+input_ids 3 219 220 221 222 5 5 225 226 227 228 229 230 231 232 151 86 150 74 4
+input_mask 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1
+segment_ids 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
+next_sentence_labels 0
+masked_lm_positions 5 6 18
+masked_lm_ids 223 224 195
+masked_lm_weights 1 1 1
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -14,7 +28,7 @@ from data_prep.text import punctuation, segmentation, traditional, vocab
 
 # Sequences that are masked and encoded at a time.
 _BLOCK_SEQUENCES = 4096
-# Counts that a group without any sequence would lack.
+# Counts that a bucket without any sequence would lack.
 _SEQUENCE_COUNTS = (
     "sequences",
     "random_next",
@@ -30,15 +44,21 @@ _SEQUENCE_COUNTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Some finished records, what to add to the counts, share of the group done."""
+    """Some finished records.
+
+    Attributes:
+        records: serialized, see `tfrecords.encode_examples`.
+        counts: to add to those of earlier blocks.
+        done: share of the bucket that is finished, from 0 to 1.
+    """
 
     records: list[bytes]
     counts: counts_lib.Counts
     done: float
 
 
-class GroupRecordMaker:
-    """Turns groups into records; holds what is costly to build.
+class BucketRecordMaker:
+    """Makes the records of buckets; holds what is costly to build.
 
     Args:
         settings: checked settings.
@@ -50,50 +70,52 @@ class GroupRecordMaker:
         self._vocabulary = vocabulary
         self._document_tokenizer = _build_tokenizer(settings, vocabulary)
 
-    def make(self, documents: Sequence[str], group: int) -> Iterator[Block]:
-        """Yield one group's records, shuffled, in blocks.
+    def make(self, documents: Sequence[str], bucket: int) -> Iterator[Block]:
+        """Yield one bucket's records, shuffled, in blocks.
 
         Args:
-            documents: the group's texts, in the order of their hashes.
-            group: the group's number; with the seed it decides every draw.
+            documents: the bucket's texts, in the order of their hashes.
+            bucket: the bucket's number; with the seed it decides every draw.
         """
-        settings = self._settings
-        distinct = list(dict.fromkeys(documents))
-        duplicates = len(documents) - len(distinct)
-        if settings.deduplicate:
-            documents = distinct
-        dropped = duplicates if settings.deduplicate else 0
-        counts = dict.fromkeys(_SEQUENCE_COUNTS, 0)
-        counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}
-        tokenized = self._document_tokenizer.tokenize(documents)
-        yield Block([], counts | tokenized.counts, 0.0)
-        if settings.packing == "full_sentences":
-            tokenized = packing.join_documents(tokenized, self._vocabulary.sep_id)
-        spans, labels, counts = self._pack(tokenized, group)
+        tokenized, counts = self._tokenize(documents)
+        yield Block([], counts, 0.0)
+        spans, labels, counts = self._pack(tokenized, bucket)
         yield Block([], counts, 0.0)
         # The stream after those of the copies: shuffling and masks.
-        rng = self._generator(group, settings.dupe_factor)
+        rng = self._generator(bucket, self._settings.dupe_factor)
         order = rng.permutation(len(spans))
         known = sequences.mark_known_words(
             tokenized.tokens, tokenized.word_starts, self._vocabulary
         )
         for first in range(0, len(order), _BLOCK_SEQUENCES):
             rows = order[first : first + _BLOCK_SEQUENCES]
-            built = sequences.build_sequences(
-                tokenized,
-                spans[rows],
-                known,
-                settings.max_seq_length,
-                self._vocabulary,
-            )
-            done = (first + len(rows)) / len(order)
-            yield Block(*self._mask(built, labels[rows], rng), done)
+            words = self._lay_out(tokenized, spans[rows], known)
+            choices = self._list_choices(words)
+            masked = self._mask(choices, rng)
+            counts = self._count(words, masked, labels[rows])
+            records = self._encode(choices, masked, labels[rows])
+            yield Block(records, counts, (first + len(rows)) / len(order))
 
-    def _pack(self, tokenized: documents_lib.TokenizedDocuments, group: int):
+    def _tokenize(self, documents: Sequence[str]):
+        """Return (documents as they are packed, their counts)."""
+        distinct = list(dict.fromkeys(documents))
+        duplicates = len(documents) - len(distinct)
+        dropped = 0
+        if self._settings.deduplicate:
+            documents, dropped = distinct, duplicates
+        counts = dict.fromkeys(_SEQUENCE_COUNTS, 0)
+        counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}
+        tokenized = self._document_tokenizer.tokenize(documents)
+        counts |= tokenized.counts
+        if self._settings.packing == "full_sentences":
+            tokenized = packing.join_documents(tokenized, self._vocabulary.sep_id)
+        return tokenized, counts
+
+    def _pack(self, tokenized: documents_lib.TokenizedDocuments, bucket: int):
         """Return (spans, next_sentence_labels, counts) of all copies."""
         clause_ends = self._document_tokenizer.ends_clause(tokenized.tokens)
         packed = [
-            self._pack_copy(tokenized, clause_ends, self._generator(group, copy))
+            self._pack_copy(tokenized, clause_ends, self._generator(bucket, copy))
             for copy in range(self._settings.dupe_factor)
         ]
         counts = {
@@ -124,67 +146,88 @@ class GroupRecordMaker:
             rng,
         )
 
-    def _mask(self, built, labels, rng: np.random.Generator):
-        """Return (records, counts) of some sequences."""
+    def _lay_out(self, tokenized, spans, known) -> sequences.Sequences:
+        length = self._settings.max_seq_length
+        return sequences.build_sequences(
+            tokenized, spans, known, length, self._vocabulary
+        )
+
+    def _list_choices(self, words: sequences.Sequences) -> sequences.Sequences:
+        """Return the sequences with what masking chooses from as their words."""
+        if self._settings.masking == "token":
+            return sequences.split_words(words, self._vocabulary)
+        return words
+
+    def _mask(self, choices: sequences.Sequences, rng) -> masking.MaskedSequences:
+        if self._settings.masking_time == "dynamic":
+            return masking.leave_unmasked(choices.input_ids)
+        rules = self._settings.masking_rules
+        return masking.mask_sequences(choices, rules, self._vocabulary, rng)
+
+    def _count(self, words, masked, labels) -> counts_lib.Counts:
         settings = self._settings
-        rules = settings.masking_rules
-        words = built
-        if rules.masking == "token":
-            built = sequences.split_words(built, self._vocabulary)
-        budgets = masking.count_budgets(built.lengths, rules)
-        if settings.masking_time == "static":
-            masked = masking.mask_sequences(built, rules, self._vocabulary, rng)
-        else:
-            masked = masking.leave_unmasked(built.input_ids)
-        features = _sequence_features(built, masked.input_ids, labels)
-        if settings.masking_time == "static":
-            features |= _prediction_features(masked)
-        else:
-            features[schema.WORD_IDS] = sequences.number_words(built)
-        records = tfrecords.encode_examples(features, settings.feature_names)
-        counts = {
-            "sequences": len(records),
+        budgets = masking.count_budgets(words.lengths, settings.masking_rules)
+        return {
+            "sequences": len(labels),
             "random_next": int(labels.sum()) * (settings.sentence_task == "nsp"),
             "swapped": int(labels.sum()) * (settings.sentence_task == "sop"),
-            "sequence_tokens": int(built.lengths.sum()),
+            "sequence_tokens": int(words.lengths.sum()),
             "masked_tokens": int(masked.num_predictions.sum()),
             "budget_tokens": int(budgets.sum()),
             "budgets_filled": int((masked.num_predictions == budgets).sum()),
             **counting.measure_sequences(words, masked),
         }
-        return records, counts
 
-    def _generator(self, group: int, stream: int) -> np.random.Generator:
-        seed = np.random.SeedSequence([self._settings.random_seed, group, stream])
+    def _encode(self, choices, masked, labels) -> list[bytes]:
+        settings = self._settings
+        features = build_features(choices, masked, labels, settings.masking_time)
+        return tfrecords.encode_examples(features, settings.feature_names)
+
+    def _generator(self, bucket: int, stream: int) -> np.random.Generator:
+        seed = np.random.SeedSequence([self._settings.random_seed, bucket, stream])
         return np.random.default_rng(seed)
 
 
-def _build_tokenizer(settings, vocabulary) -> documents_lib.DocumentTokenizer:
-    shadow = None
-    # Only a dictionary tells traditional words from simplified ones.
-    if settings.segmenter in segmentation.WITH_DICTIONARY:
-        shadow = traditional.Simplifier(settings.traditional)
-    substitutes = None
-    if settings.fix_punctuation:
-        substitutes = punctuation.choose_substitutes(vocabulary)
-    return documents_lib.DocumentTokenizer(
-        vocabulary,
-        settings.do_lower_case,
-        segmentation.build_segmenter(
-            settings.segmenter, read_user_words(settings, shadow)
-        ),
-        settings.max_text_tokens,
-        shadow,
-        substitutes,
-    )
-
-
-def read_user_words(settings, shadow) -> list[segmentation.UserWord]:
-    """Read the user dictionary; words for shadows are added in simplified form too.
+def build_features(
+    choices: sequences.Sequences,
+    masked: masking.MaskedSequences,
+    labels: np.ndarray,
+    masking_time: str = "static",
+) -> dict[str, np.ndarray]:
+    """Return the features of some records: name in `schema` -> array [records, values].
 
     Args:
-        settings: `Settings`, or a manifest.
-        shadow: a `traditional.Simplifier`, or None.
+        choices: the sequences, with what masking chooses from as their words.
+        masked: the same sequences after masking.
+        labels: bool [records], next_sentence_labels.
+        masking_time: key of `schema.FEATURES_OF`.
+    """
+    columns = np.arange(choices.input_ids.shape[1])
+    features = {
+        schema.INPUT_IDS: masked.input_ids,
+        schema.INPUT_MASK: columns < choices.lengths[:, None],
+        schema.SEGMENT_IDS: choices.segment_ids,
+        schema.NEXT_SENTENCE_LABELS: labels[:, None].astype(np.uint8),
+    }
+    if masking_time == "dynamic":
+        return features | {schema.WORD_IDS: sequences.number_words(choices)}
+    columns = np.arange(masked.positions.shape[1])
+    in_use = columns < masked.num_predictions[:, None]
+    return features | {
+        schema.MASKED_LM_POSITIONS: masked.positions,
+        schema.MASKED_LM_IDS: masked.labels,
+        schema.MASKED_LM_WEIGHTS: in_use.astype(np.float32),
+    }
+
+
+def read_user_words(
+    settings: Settings, simplifier: traditional.Simplifier | None
+) -> list[segmentation.UserWord]:
+    """Read the user dictionary; add each word's simplified form if there is one.
+
+    Args:
+        settings: name the dictionary.
+        simplifier: makes the simplified text that is segmented, or None.
 
     Raises:
         ValueError: the file cannot be read, or is not the one of the settings.
@@ -197,9 +240,9 @@ def read_user_words(settings, shadow) -> list[segmentation.UserWord]:
             f"--user_dict={settings.user_dict} has changed since the run began: run "
             "the command again."
         )
-    if shadow is None or settings.traditional == "no":
+    if simplifier is None or settings.traditional == "no":
         return list(words)
-    simplified = shadow.simplify([entry.word for entry in words])
+    simplified = simplifier.simplify([entry.word for entry in words])
     return [
         dataclasses.replace(entry, word=form)
         for entry, other in zip(words, simplified, strict=True)
@@ -207,21 +250,22 @@ def read_user_words(settings, shadow) -> list[segmentation.UserWord]:
     ]
 
 
-def _sequence_features(built, input_ids, labels) -> dict[str, np.ndarray]:
-    columns = np.arange(input_ids.shape[1])
-    return {
-        schema.INPUT_IDS: input_ids,
-        schema.INPUT_MASK: columns < built.lengths[:, None],
-        schema.SEGMENT_IDS: built.segment_ids,
-        schema.NEXT_SENTENCE_LABELS: labels[:, None].astype(np.uint8),
-    }
-
-
-def _prediction_features(masked: masking.MaskedSequences) -> dict[str, np.ndarray]:
-    columns = np.arange(masked.positions.shape[1])
-    in_use = columns < masked.num_predictions[:, None]
-    return {
-        schema.MASKED_LM_POSITIONS: masked.positions,
-        schema.MASKED_LM_IDS: masked.labels,
-        schema.MASKED_LM_WEIGHTS: in_use.astype(np.float32),
-    }
+def _build_tokenizer(
+    settings: Settings, vocabulary: vocab.Vocabulary
+) -> documents_lib.DocumentTokenizer:
+    simplifier = None
+    # Only a dictionary tells traditional words from simplified ones.
+    if settings.segmenter in segmentation.WITH_DICTIONARY:
+        simplifier = traditional.Simplifier(settings.traditional)
+    substitutes = None
+    if settings.fix_punctuation:
+        substitutes = punctuation.choose_substitutes(vocabulary)
+    user_words = read_user_words(settings, simplifier)
+    return documents_lib.DocumentTokenizer(
+        vocabulary,
+        settings.do_lower_case,
+        segmentation.build_segmenter(settings.segmenter, user_words),
+        settings.max_text_tokens,
+        simplifier,
+        substitutes,
+    )

@@ -1,4 +1,4 @@
-"""What the data report counts of a group, by array operations."""
+"""The counts of a bucket for the data report, by array operations."""
 
 import numpy as np
 
@@ -13,10 +13,10 @@ def count_same_text(
     spans: np.ndarray,
     is_random_next: np.ndarray,
 ) -> int:
-    """Count the random next sentences whose document has the text of A's own.
+    """Count the random next sentences whose document has the same text as A's.
 
     Args:
-        documents: where the spans point.
+        documents: the spans point into their tokens.
         spans: int64 [sequences, 4]: A's first token and end, B's first token and end.
         is_random_next: bool [sequences].
     """
@@ -32,14 +32,14 @@ def measure_sequences(
     """Count lengths, and words masked whole, of some sequences.
 
     Args:
-        built: the sequences, with the segmenter's words whatever the masking.
+        built: the sequences; their words are the segmenter's for each `--masking`.
         masked: which of their tokens are masked.
 
     Returns:
         length_histogram: place n counts the sequences of n tokens.
         words_by_length: place n counts the words of n tokens that may be masked.
-        words_masked_whole: of these, those with every token masked.
-        words_masked_in_part: those with some.
+        words_masked_whole: the same for words with every token masked.
+        words_masked_in_part: number of words with some tokens masked and some not.
     """
     columns = built.input_ids.shape[1]
     word_of = np.cumsum(built.word_starts.ravel(), dtype=np.int32) - 1

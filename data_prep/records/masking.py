@@ -1,17 +1,27 @@
 """Choose what to mask and mask it, for many sequences at a time.
 
 Which tokens are masked follows google-research/bert: 15 % of a sequence's tokens, at
-least one, at most max_predictions_per_seq; of the chosen tokens 80 % become [MASK],
-10 % another token, 10 % stay. The unit of choice is the whole word, the single token,
-or MacBERT's run of one to four words.
+least one, at most max_predictions_per_seq; 80 % of the chosen tokens become [MASK],
+10 % another token, 10 % stay. A choice takes a whole word, a single token, or MacBERT's
+run of one to four words.
 
-Google's rule for a word that no longer fits (skip it, go on) picks long words far less
-often than their share. Here words are taken in random order until the budget is
-reached; the word that reaches over it stays or goes by a draw, and what is then too
-much or missing is made up in shorter words.
+Google's rule for a word that no longer fits (skip it and try the next) picks long words
+far less often than their share. Here words are taken in random order until the budget
+is reached; a draw decides whether the word that crosses it stays, and shorter words
+make up for the difference.
 
 `bert_cn/pretraining/dynamic_masking.py` follows the same rules in TensorFlow, while
 training.
+
+The golden sentence: 模型 is masked whole; 。 is chosen too and becomes another token.
+
+>>> from tests.data_prep.worked_example import sequences, vocabulary
+>>> rules = MaskingRules(max_predictions_per_seq=3)
+>>> masked = mask_sequences(sequences, rules, vocabulary, np.random.default_rng(26))
+>>> print(*(vocabulary.tokens[token] for token in masked.input_ids[0]))
+[CLS] 使 用 语 言 [MASK] [MASK] 来 预 测 下 一 个 词 的 prob ##a ##bility o [SEP]
+>>> print(*masked.positions[0], *(vocabulary.tokens[t] for t in masked.labels[0]))
+5 6 18 模 型 。
 """
 
 import dataclasses
@@ -37,9 +47,9 @@ class MaskingRules:
     Attributes:
         masked_lm_prob: share of tokens to mask.
         max_predictions_per_seq: masked tokens per sequence, at most.
-        masking: one of `MASKINGS`, what is chosen together: whole words, single tokens
-            or runs of whole words.
-        mask_unit: one of `MASK_UNITS`, what one draw of 80/10/10 decides on.
+        masking: one of `MASKINGS`, the tokens that are chosen together: those of a
+            whole word, single tokens, or those of a run of whole words.
+        mask_unit: one of `MASK_UNITS`, the tokens that share one draw of 80/10/10.
     """
 
     masked_lm_prob: float = 0.15
@@ -50,7 +60,7 @@ class MaskingRules:
 
 @dataclasses.dataclass(frozen=True)
 class MaskedSequences:
-    """What is written of some sequences beside segment ids and lengths.
+    """Sequences after masking, and their labels.
 
     Attributes:
         input_ids: int32 [sequences, max_seq_length] after masking.
@@ -74,18 +84,18 @@ def mask_sequences(
     """Choose and mask by the rules.
 
     Args:
-        sequences: before masking; their words are what is chosen from, so for masking
-            "token" every token is one (see `sequences.split_words`).
+        sequences: before masking. Choices are made among their words, so for masking
+            "token" every token is a word (see `sequences.split_words`).
         rules: see `MaskingRules`.
-        vocabulary: names [MASK] and the tokens that may stand in.
+        vocabulary: names [MASK] and the tokens that may replace others.
         rng: the source of every draw.
     """
     word_starts, maskable = sequences.word_starts, sequences.maskable
     budgets = count_budgets(sequences.lengths, rules)
-    units = word_starts
+    run_starts = word_starts
     if rules.masking == "ngram":
-        units = join_words(word_starts, maskable, rng)
-    chosen = choose_words(word_starts, maskable, budgets, units, rng)
+        run_starts = join_words(word_starts, maskable, rng)
+    chosen = choose_words(word_starts, maskable, budgets, run_starts, rng)
     drawn_together = word_starts if rules.mask_unit == "word" else None
     return apply_masks(
         sequences.input_ids,
@@ -104,11 +114,11 @@ def leave_unmasked(input_ids: np.ndarray) -> MaskedSequences:
 
 
 def count_budgets(lengths: np.ndarray, rules: MaskingRules) -> np.ndarray:
-    """Return how many tokens of each sequence are to be masked, int64.
+    """Return the number of tokens to mask in each sequence, int64.
 
     Args:
         lengths: tokens of each sequence, special tokens included as Google counts.
-        rules: give the share of tokens and the upper limit.
+        rules: their share of tokens and upper limit count.
     """
     wanted = np.rint(lengths * rules.masked_lm_prob).astype(np.int64)
     return np.minimum(np.maximum(1, wanted), rules.max_predictions_per_seq)
@@ -117,11 +127,11 @@ def count_budgets(lengths: np.ndarray, rules: MaskingRules) -> np.ndarray:
 def join_words(
     word_starts: np.ndarray, maskable: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Join words to runs of one to four, lengths drawn by `NGRAM_SHARES`.
+    """Join words into runs of one to four, with lengths drawn by `NGRAM_SHARES`.
 
     Args:
         word_starts: bool [rows, columns].
-        maskable: bool [rows, columns]; a run ends where this does.
+        maskable: bool [rows, columns]; a run ends where this ends.
         rng: draws the lengths.
 
     Returns:
@@ -145,7 +155,7 @@ def choose_words(
     word_starts: np.ndarray,
     maskable: np.ndarray,
     budgets: np.ndarray,
-    units: np.ndarray,
+    run_starts: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Choose whole words at random that fill each row's budget of tokens.
@@ -155,22 +165,22 @@ def choose_words(
             one.
         maskable: bool [rows, columns], equal over all tokens of a word.
         budgets: int64 [rows], tokens to choose.
-        units: bool [rows, columns], true where a run of words begins that is taken
-            word after word; `word_starts` itself for words alone.
-        rng: the order of units.
+        run_starts: bool [rows, columns], true where a run of words begins that is
+            taken word after word; `word_starts` itself for words alone.
+        rng: draws the order of runs.
 
     Returns:
         bool [rows, columns], the chosen tokens: never more than the budget, less only
-        if no words of fitting lengths are there.
+        if there are no words of fitting lengths.
     """
     lengths = _word_lengths(word_starts)
     budgets = budgets.astype(np.int32)
     # A word longer than the whole budget can never be chosen.
     candidates = word_starts & maskable & (lengths <= budgets[:, None])
-    runs = None if units is word_starts else _first_columns(units)
+    runs = None if run_starts is word_starts else _first_columns(run_starts)
     begins = _draw_words(candidates, lengths, budgets, runs, rng)
     for _ in range(MORE_DRAWS):
-        # Another order may come out even where this one did not.
+        # Another order may fill the budget where this one did not.
         short = np.flatnonzero((begins * lengths).sum(axis=1) < budgets)
         if not len(short):
             break
@@ -200,10 +210,10 @@ def apply_masks(
         input_ids: int32 [sequences, max_seq_length] before masking.
         chosen: bool [sequences, max_seq_length].
         max_predictions_per_seq: columns of positions and labels.
-        vocabulary: names [MASK] and the tokens that may stand in.
+        vocabulary: names [MASK] and the tokens that may replace others.
         drawn_together: bool [sequences, max_seq_length], true where a word begins
             whose tokens share one draw of 80/10/10; None to draw for each token.
-        rng: draws what becomes of each token.
+        rng: draws the fate of each token.
     """
     rows, columns = np.nonzero(chosen)
     labels = input_ids[rows, columns]
@@ -268,9 +278,9 @@ def _even_out(
 
     Args:
         taken: bool [rows, words], in random order, the crossing word not among them.
-        sizes: int32 [rows, words], tokens, 0 behind the last word.
+        sizes: int32 [rows, words], tokens, 0 after the last word.
         crossing: bool [rows, words], one true in each row.
-        room: int32 [rows, words], what the budget leaves to each word.
+        room: int32 [rows, words], tokens that the budget leaves for each word.
         rng: decides which crossing words stay.
     """
     row = np.arange(len(taken))
@@ -308,7 +318,7 @@ def _take_fitting(
 
 
 def _word_lengths(word_starts: np.ndarray) -> np.ndarray:
-    """Return at each word's first column its number of tokens, int32."""
+    """Return each word's number of tokens at its first column, int32."""
     columns = np.int32(word_starts.shape[1])
     here = np.where(word_starts, np.arange(columns, dtype=np.int32), columns)
     following = np.full_like(here, columns)
@@ -317,7 +327,7 @@ def _word_lengths(word_starts: np.ndarray) -> np.ndarray:
 
 
 def _first_columns(starts: np.ndarray) -> np.ndarray:
-    """Return of each token the column where its word or run begins, int64."""
+    """Return for each token the column where its word or run begins, int64."""
     return np.maximum.accumulate(
         np.where(starts, np.arange(starts.shape[1]), 0), axis=1
     )
@@ -330,7 +340,7 @@ def _shuffle(candidates: np.ndarray, runs: np.ndarray | None, rng: np.random.Gen
     """
     rows, columns = candidates.shape
     bits = int(columns).bit_length()
-    # The column rides in the low bits of a random key, so one sort does it.
+    # The low bits of a random key hold the column, so one sort gives the order.
     keys = rng.integers(0, 1 << 32, size=(rows, columns), dtype=np.uint32)
     if runs is not None:
         keys = np.take_along_axis(keys, runs, axis=1)

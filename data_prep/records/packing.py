@@ -2,13 +2,22 @@
 
 The pairs are google-research/bert's: sentences are gathered until a target length is
 reached, split at a sentence into A and B, and B is replaced by a stretch of another
-document half of the time. Two things differ. What stands alone (a document of one
-sentence, or a sentence that fills a sequence) is split at a clause or word instead of
-forcing "random next", which would give the label away; and truncation cuts between
-words.
+document half of the time. Two things differ. A sentence that stands alone (it is the
+whole document, or it fills a sequence) is split at a clause or word instead of forcing
+"random next", which would give the label away; and truncation cuts between words.
 
 Full sentences are RoBERTa's FULL-SENTENCES (arXiv:1907.11692, section 4.2): as many
-sentences as fit, on into the next document behind a [SEP].
+sentences as fit, continued in the next document after a [SEP].
+
+The golden sentence as a pair: it stands alone, so it is split between two words.
+
+>>> from tests.data_prep.worked_example import tokenized, vocabulary
+>>> clause_ends, rng = np.zeros(18, bool), np.random.default_rng(5)
+>>> a, b = make_pairs(tokenized, clause_ends, 18, 0.1, "sop", rng).spans.reshape(2, 2)
+>>> for start, end in (a, b):
+...     print(*(vocabulary.tokens[token] for token in tokenized.tokens[start:end]))
+使 用 语 言 模 型 来 预 测
+下 一 个 词 的 prob ##a ##bility 。
 """
 
 import bisect
@@ -35,8 +44,8 @@ class Packed:
         spans: int64 [sequences, 4]: A's first token and end, B's first token and end;
             B is empty where a sequence has one part.
         labels: bool [sequences], next_sentence_labels.
-        truncated_tokens: how many tokens truncation took away.
-        dropped_tokens: tokens of documents that found no partner at all.
+        truncated_tokens: number of tokens that truncation took away.
+        dropped_tokens: number of tokens that found no partner at all.
     """
 
     spans: np.ndarray
@@ -56,8 +65,8 @@ def make_pairs(
     """Pack documents into sentence pairs.
 
     Args:
-        documents: one group.
-        clause_ends: bool [tokens], true where a clause may end behind the token.
+        documents: of one bucket.
+        clause_ends: bool [tokens], true where a clause may end after the token.
         max_tokens: tokens of A and B together.
         short_seq_prob: share of documents whose sequences aim at a random length.
         sentence_task: one of `SENTENCE_TASKS`.
@@ -80,7 +89,7 @@ def make_pairs(
 def join_documents(
     documents: documents_lib.TokenizedDocuments, sep_id: int
 ) -> documents_lib.TokenizedDocuments:
-    """Return the documents with a [SEP] at the end of each one's last unit."""
+    """Return the documents with a [SEP] at the end of each one's last segment."""
     ends = documents.segment_starts[documents.document_starts[1:]]
     seps_before = np.searchsorted(ends, documents.segment_starts, "right")
     return dataclasses.replace(
@@ -94,29 +103,29 @@ def join_documents(
 def make_full_sentences(
     joined: documents_lib.TokenizedDocuments, max_tokens: int
 ) -> Packed:
-    """Pack as many units as fit into each sequence, on over the ends of documents.
+    """Pack as many segments as fit into each sequence, across the ends of documents.
 
     Args:
         joined: from `join_documents`.
         max_tokens: tokens of a sequence's text, [SEP] between documents included.
     """
     starts = joined.segment_starts.tolist()
-    # The [SEP] behind a document is left out where the sequence ends there.
-    last_units = joined.document_starts[1:] - 1
-    unit_ends = joined.segment_starts[1:].copy()
-    unit_ends[last_units] -= 1
-    ends = unit_ends.tolist()
+    # The [SEP] after a document is left out where the sequence ends there.
+    last_segments = joined.document_starts[1:] - 1
+    segment_ends = joined.segment_starts[1:].copy()
+    segment_ends[last_segments] -= 1
+    ends = segment_ends.tolist()
     spans = []
-    unit = 0
-    while unit < len(ends):
-        after = bisect.bisect_right(ends, starts[unit] + max_tokens)
-        spans.append((starts[unit], ends[after - 1]))
-        unit = after
+    segment = 0
+    while segment < len(ends):
+        after = bisect.bisect_right(ends, starts[segment] + max_tokens)
+        spans.append((starts[segment], ends[after - 1]))
+        segment = after
     return _without_b(np.array(spans, np.int64).reshape(-1, 2))
 
 
 def make_lines(documents: documents_lib.TokenizedDocuments) -> Packed:
-    """Make one sequence of each unit: a line, or a part of one that is too long."""
+    """Make one sequence of each segment: a line, or a part of one that is too long."""
     return _without_b(
         np.stack([documents.segment_starts[:-1], documents.segment_starts[1:]], axis=1)
     )
@@ -137,18 +146,18 @@ def truncate_pairs(
 ) -> np.ndarray:
     """Shorten pairs to `max_tokens` at most, cutting only between words.
 
-    As google-research/bert's `truncate_seq_pair`: the longer side gives, each token
-    from its front or its back with equal chance. Then both cuts move inwards to the
-    next word border.
+    As in google-research/bert's `truncate_seq_pair`, the longer side loses tokens,
+    each from its front or its back with equal chance. Then both cuts move inwards to
+    the next word border.
 
     Args:
         spans: int64 [sequences, 4], see `Packed`.
         word_starts: bool [tokens + 1].
         max_tokens: tokens of A and B together.
-        rng: draws how many tokens go at the front.
+        rng: draws the number of tokens that are cut at the front.
 
     Returns:
-        New spans of the same shape; none becomes empty if no word is longer than a
+        New spans of the same shape. No side becomes empty if no word is longer than a
         quarter of `max_tokens`.
     """
     length_a = spans[:, 1] - spans[:, 0]
@@ -175,7 +184,7 @@ class _Packer:
     def __init__(
         self, documents, clause_ends, max_tokens: int, task: str, draws: "_Draws"
     ):
-        self._units = documents.segment_starts.tolist()
+        self._segments = documents.segment_starts.tolist()
         self._documents = documents.document_starts.tolist()
         self._word_starts = documents.word_starts
         self._clause_ends = clause_ends
@@ -192,25 +201,27 @@ class _Packer:
         self.dropped_tokens = 0
 
     def pack(self, document: int, short_seq_prob: float) -> None:
-        draws, units = self._draws, self._units
+        draws, segments = self._draws, self._segments
         target = self._max_tokens
         if draws.uniform() < short_seq_prob:
             target = _SHORTEST_TARGET + draws.below(target - _SHORTEST_TARGET + 1)
-        unit, last_unit = self._documents[document : document + 2]
+        segment, last_segment = self._documents[document : document + 2]
         has_others = self._task == "nsp" and len(self._distinct) > 1
-        start = units[unit]  # moves inside a unit where that was split
-        while unit < last_unit:
-            end_unit = bisect.bisect_left(units, start + target, unit + 1, last_unit)
-            end = units[end_unit]
-            if end_unit - unit > 1:
-                split_unit = unit + 1 + draws.below(end_unit - unit - 1)
-                split = units[split_unit]
+        start = segments[segment]  # moves inside a segment that was split
+        while segment < last_segment:
+            end_segment = bisect.bisect_left(
+                segments, start + target, segment + 1, last_segment
+            )
+            end = segments[end_segment]
+            if end_segment - segment > 1:
+                split_segment = segment + 1 + draws.below(end_segment - segment - 1)
+                split = segments[split_segment]
             else:
-                split_unit, split = unit, self._split_inside(start, end)
-            # One word without a partner has nothing to be followed by.
+                split_segment, split = segment, self._split_inside(start, end)
+            # One word cannot be split, so nothing follows it.
             alone = split is None
             if alone:
-                split_unit, split = end_unit, end
+                split_segment, split = end_segment, end
             if alone and self._task == "none":
                 self._add(start, end, end, end, False)
             elif alone and not has_others:
@@ -218,14 +229,14 @@ class _Packer:
             elif alone or (has_others and draws.uniform() < 0.5):
                 other = self._draw_other(document, target - (split - start))
                 self._add(start, split, *other, True)
-                # What stood in B's place comes back in the next pair.
-                unit, start = split_unit, split
+                # The text that B replaced comes back in the next pair.
+                segment, start = split_segment, split
                 continue
             elif self._task == "sop" and draws.uniform() < 0.5:
                 self._add(split, end, start, split, True)
             else:
                 self._add(start, split, split, end, False)
-            unit, start = end_unit, end
+            segment, start = end_segment, end
 
     def _add(self, a_start, a_end, b_start, b_end, label) -> None:
         self.spans.append((a_start, a_end, b_start, b_end))
@@ -233,14 +244,15 @@ class _Packer:
 
     def _draw_other(self, document: int, target: int) -> tuple[int, int]:
         """Draw a stretch of about `target` tokens from a document of other text."""
-        draws, units = self._draws, self._units
+        draws, segments = self._draws, self._segments
         content = draws.below(len(self._distinct) - 1)
         content += content >= self._content_of[document]
         other = self._distinct[content]
         first, last = self._documents[other : other + 2]
-        unit = first + draws.below(last - first)
-        end = bisect.bisect_left(units, units[unit] + target, unit + 1, last)
-        return units[unit], units[end]
+        segment = first + draws.below(last - first)
+        start = segments[segment]
+        end = bisect.bisect_left(segments, start + target, segment + 1, last)
+        return start, segments[end]
 
     def _split_inside(self, start: int, end: int) -> int | None:
         """Draw a place between two clauses, else two words, of a stretch of text."""

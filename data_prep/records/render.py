@@ -25,15 +25,15 @@ def write_lines(
 ) -> Iterable[str]:
     """Yield a sequence's lines.
 
-    A masked piece stands as its label: red or {label} where the model sees [MASK],
-    yellow or {label|seen} where it sees another token, green or {label=} where it sees
-    the label itself.
+    A masked piece is shown by its label: red or {label} if the model sees [MASK],
+    yellow or {label|seen} if it sees another token, green or {label=} if it sees the
+    label itself.
 
     Args:
-        sequence: what to show.
+        sequence: to show.
         number: of the record, from 1.
         width: columns of the terminal; a Han character takes two.
-        colour: with ANSI colours instead of braces.
+        colour: use ANSI colours instead of braces.
     """
     yield f"{number}  {describe(sequence)}"
     for name, words in zip("AB", sequence.sides, strict=False):
@@ -53,8 +53,26 @@ def write_lines(
         yield line.rstrip()
 
 
+def write_all(
+    sequences: Iterable[Sequence], first_number: int, width: int, colour: bool
+) -> Iterable[str]:
+    """Yield the lines of all sequences, after one that describes the marks.
+
+    Args:
+        sequences: to show.
+        first_number: of the sequences, which are numbered.
+        width: see `write_lines`.
+        colour: see `write_lines`.
+    """
+    for number, sequence in enumerate(sequences, first_number):
+        if number == first_number:
+            yield describe_marks(colour)
+        yield ""
+        yield from write_lines(sequence, number, width, colour)
+
+
 def describe_marks(colour: bool) -> str:
-    """Return a line that says how masked pieces are shown."""
+    """Return a line that explains the marks of masked pieces."""
     marks = [
         _show_piece(Piece("label", "[MASK]", MASKED), colour)[0] + " [MASK] is seen",
         _show_piece(Piece("label", "other", REPLACED), colour)[0] + " another token",
@@ -71,9 +89,9 @@ def describe(sequence: Sequence) -> str:
 
 
 def write_html(sequences: Iterable[Sequence], title: str, first_number: int = 1) -> str:
-    """Return a page that needs nothing but itself.
+    """Return a page that needs no other file.
 
-    The piece that the model sees stands in the line, its label above it.
+    The line shows the piece that the model sees; its label stands above it.
 
     Args:
         sequences: to show.
@@ -101,7 +119,7 @@ def write_html(sequences: Iterable[Sequence], title: str, first_number: int = 1)
 
 
 def count_columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return the number of columns that a text takes in a terminal."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     marks = sum(unicodedata.combining(char) > 0 for char in text)
     return len(text) + wide - marks

@@ -1,17 +1,15 @@
-"""The data report beside the records: NAME.report.json, .report.md and .report.png.
+"""The data report beside the records: the content of NAME.report.json.
 
-It is made of the counts of all groups, added up, so it does not depend on workers,
-interruptions or the runner, and it holds no time and no path.
+It consists of the counts of all buckets, added up, so it does not depend on workers,
+interruptions or the runner, and it holds no time and no path. `report_page` makes
+NAME.report.md and NAME.report.png of it.
 """
 
 import json
-import os
 from typing import Any
 
 from data_prep import storage
-from data_prep.records import manifest as manifest_lib
-from data_prep.records import report_page
-from data_prep.records.job import Job
+from data_prep.records.settings import Settings
 from data_prep.text import counts as counts_lib
 from data_prep.text import vocab
 
@@ -22,36 +20,27 @@ _UNKNOWN_WARNING_SHARE = 0.01
 _RANDOM_NEXT_WARNING_SHARE = 0.4
 
 
-def write_report(
-    job: Job, counts: dict[str, int], shards: list[dict[str, Any]]
-) -> None:
-    """Write the three files.
+def build_report(
+    settings: Settings,
+    vocabulary: vocab.Vocabulary,
+    counts: dict[str, int],
+    shards: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the content of NAME.report.json.
 
     Args:
-        job: names the files.
-        counts: sums over the shards, as the manifest's.
-        shards: of each its "file" and "statistics", its counts.
+        settings: of the records.
+        vocabulary: of the records.
+        counts: sums over the shards, as in the manifest.
+        shards: "file" and "statistics" of each shard.
     """
-    report = build_report(job, counts, shards)
-    name = os.path.basename(job.outputs.report)
-    image = os.path.basename(job.outputs.report_image)
-    page = report_page.write_markdown(report, name.split(".report")[0], image)
-    _write_file(job.outputs.report_image, report_page.draw_plots(report))
-    _write_file(job.outputs.report_page, page.encode("utf-8"))
-    manifest_lib.write_json(job.outputs.report, report)
-
-
-def build_report(
-    job: Job, counts: dict[str, int], shards: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the contents of NAME.report.json."""
     total: counts_lib.Counts = {}
     for shard in shards:
         counts_lib.add(total, shard["statistics"])
     unknown = sorted(
         total.get("unknown_characters", {}).items(), key=lambda item: (-item[1], item)
     )
-    places = counts["sequences"] * job.settings.max_seq_length
+    places = counts["sequences"] * settings.max_seq_length
     return {
         "format_version": FORMAT_VERSION,
         "counts": counts,
@@ -62,10 +51,10 @@ def build_report(
             "swapped": _share(counts, "swapped", "sequences"),
             "budgets_filled": _share(counts, "budgets_filled", "sequences"),
         },
-        "sentence_task": job.settings.sentence_task,
-        "masking": job.settings.masking,
-        "masking_time": job.settings.masking_time,
-        "warnings": list_warnings(job, counts),
+        "sentence_task": settings.sentence_task,
+        "masking": settings.masking,
+        "masking_time": settings.masking_time,
+        "warnings": list_warnings(settings, vocabulary, counts),
         "unknown_characters": [
             {"character": char, "code_point": f"U+{ord(char):04X}", "times": times}
             for char, times in unknown[:_UNKNOWN_CHARACTERS_SHOWN]
@@ -79,33 +68,35 @@ def build_report(
     }
 
 
-def list_warnings(job: Job, counts: dict[str, int]) -> list[str]:
+def list_warnings(
+    settings: Settings, vocabulary: vocab.Vocabulary, counts: dict[str, int]
+) -> list[str]:
     """Return what a user should know about the data, one sentence each."""
     warnings = []
     unknown = counts["unknown_tokens"] / max(1, counts["tokens"])
     if unknown > _UNKNOWN_WARNING_SHARE:
         advice = "the vocabulary does not suit the text"
-        if not job.settings.do_lower_case and not _has_upper_case(job.vocabulary):
+        if not settings.do_lower_case and not _has_upper_case(vocabulary):
             advice = "the vocabulary has no upper-case letter, so use --do_lower_case"
         warnings.append(f"{100 * unknown:.2f} % of the tokens are [UNK]: {advice}.")
     random_next = counts["random_next"] / max(1, counts["sequences"])
-    if job.settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
+    if settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
         warnings.append(
             f"Only {100 * random_next:.2f} % of the pairs are random ones, which come "
             "from other documents near by: put a blank line between documents, use "
             "fewer --num_shards, or --sentence_task=none."
         )
-    needed = job.settings.missing_predictions()
+    needed = settings.missing_predictions()
     if needed:
         warnings.append(
-            f"--max_predictions_per_seq={job.settings.max_predictions_per_seq} is less "
-            f"than --masked_lm_prob={job.settings.masked_lm_prob} needs: {needed}."
+            f"--max_predictions_per_seq={settings.max_predictions_per_seq} is less "
+            f"than --masked_lm_prob={settings.masked_lm_prob} needs: {needed}."
         )
     return warnings
 
 
 def read_statistics(path: str) -> dict[str, counts_lib.Counts]:
-    """Return the statistics of each shard's file, none where no report is readable."""
+    """Return file name -> statistics of each shard; {} if no report is readable."""
     if not storage.exists(path):
         return {}
     with storage.open(path, "r") as file:
@@ -125,10 +116,3 @@ def _has_upper_case(vocabulary: vocab.Vocabulary) -> bool:
 
 def _share(counts: dict[str, int], part: str, whole: str) -> float:
     return round(counts[part] / max(1, counts[whole]), 6)
-
-
-def _write_file(path: str, data: bytes) -> None:
-    partial = path + ".partial"
-    with storage.open(partial, "wb") as file:
-        file.write(data)
-    storage.rename(partial, path, overwrite=True)

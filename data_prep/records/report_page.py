@@ -68,7 +68,7 @@ def _text_table(counts: dict[str, int]) -> str:
         ("Files", counts["files"]),
         ("Documents used", counts["documents"]),
         ("Documents equal to an earlier one", counts["duplicate_documents"]),
-        ("Of these dropped (`--deduplicate`)", counts["duplicates_dropped"]),
+        ("Duplicates dropped (`--deduplicate`)", counts["duplicates_dropped"]),
         ("Documents of traditional text", counts["traditional_documents"]),
         ("Sentences", counts["sentences"]),
         ("Sentences over length, split into several", counts["sentences_cut"]),

@@ -1,8 +1,8 @@
 """Names, dtypes and shapes of one pretraining record: the only place that spells them.
 
 A record is a serialized `tf.train.Example` of int64 and float lists with the seven
-features of google-research/bert (`create_pretraining_data.py`). A record that is to be
-masked while training has, in the place of the three of masked tokens, `WORD_IDS`.
+features of google-research/bert (`create_pretraining_data.py`). A record that is masked
+while training has `WORD_IDS` in place of the three features of masked tokens.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ MASKED_LM_POSITIONS = "masked_lm_positions"
 MASKED_LM_IDS = "masked_lm_ids"
 MASKED_LM_WEIGHTS = "masked_lm_weights"
 NEXT_SENTENCE_LABELS = "next_sentence_labels"
-# Of each token the number of its word in the sequence, from 1 on; 0 for what is never
+# For each token the number of its word in the sequence, from 1 on; 0 if it is never
 # masked: special tokens, padding, and words that hold [UNK].
 WORD_IDS = "word_ids"
 
@@ -25,7 +25,7 @@ SEQUENCE_FEATURES = (INPUT_IDS, INPUT_MASK, SEGMENT_IDS)
 PREDICTION_FEATURES = (MASKED_LM_POSITIONS, MASKED_LM_IDS, MASKED_LM_WEIGHTS)
 FEATURES = (*SEQUENCE_FEATURES, *PREDICTION_FEATURES, NEXT_SENTENCE_LABELS)
 DYNAMIC_FEATURES = (*SEQUENCE_FEATURES, WORD_IDS, NEXT_SENTENCE_LABELS)
-# When a record is masked -> what it holds.
+# When a record is masked -> its features.
 FEATURES_OF = {"static": FEATURES, "dynamic": DYNAMIC_FEATURES}
 
 # The only feature that holds floats; every other one holds int64.
@@ -67,7 +67,7 @@ def parsing_spec(
     feature_names: str = "google",
     masking_time: str = "static",
 ) -> "dict[str, tf.io.FixedLenFeature]":
-    """Return what `tf.io.parse_example` needs to read a record.
+    """Return the specification with which `tf.io.parse_example` reads a record.
 
     Args:
         max_seq_length: tokens per sequence.
@@ -79,7 +79,7 @@ def parsing_spec(
         A dict from the name on disk to a `FixedLenFeature` (int64, or float32 for the
         weights).
     """
-    # Whoever writes records needs no TensorFlow.
+    # Imported here, because writing records needs no TensorFlow.
     import tensorflow as tf
 
     shapes = feature_shapes(max_seq_length, max_predictions_per_seq, masking_time)

@@ -13,11 +13,11 @@ class Sequences:
     """Unmasked sequences of fixed length.
 
     Attributes:
-        input_ids: int32 [sequences, max_seq_length], [PAD] behind the end.
+        input_ids: int32 [sequences, max_seq_length], [PAD] after the end.
         segment_ids: uint8 [sequences, max_seq_length], 1 for B and its [SEP].
         lengths: int64 [sequences], tokens before the padding.
         word_starts: bool [sequences, max_seq_length]; special tokens and each padding
-            token begin a word of their own, so no word reaches over one.
+            token begin a word of their own, so no word contains one.
         maskable: bool [sequences, max_seq_length], false for special tokens, padding
             and every token of a word that holds [UNK], which is never a label.
     """
@@ -44,7 +44,7 @@ def mark_known_words(
 def split_words(sequences: Sequences, vocabulary: vocab.Vocabulary) -> Sequences:
     """Return the same sequences with every token as a word of its own.
 
-    Only [UNK] itself is then out of reach, not the word around it.
+    Only [UNK] itself is then not maskable, instead of the word around it.
     """
     # No text ever yields a special id other than [UNK]: see tokenization.
     special = (vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id)
@@ -71,7 +71,7 @@ def build_sequences(
     """Lay out sequences; [SEP] closes A, and B where it is not empty.
 
     Args:
-        documents: where the spans point.
+        documents: the spans point into their tokens.
         spans: int64 [sequences, 4], see `packing.Packed`; with the special tokens
             they fit into a row.
         known: bool [tokens], see `mark_known_words`.
@@ -88,7 +88,7 @@ def build_sequences(
     text = in_a | in_b
 
     def take(values: np.ndarray) -> np.ndarray:
-        # Clipped: beside the text a row may point anywhere.
+        # Clipped: outside the text a row may point anywhere.
         return values.take(source, mode="clip")
 
     input_ids = take(documents.tokens)

@@ -1,4 +1,4 @@
-"""What decides the bytes of the records, apart from text and vocabulary."""
+"""The settings that, with text and vocabulary, decide the bytes of the records."""
 
 import dataclasses
 import math
@@ -13,34 +13,76 @@ from data_prep.text import corpus, segmentation, traditional
 class Settings:
     """Flags of create_pretraining_data that change the records.
 
-    Names and meaning are google-research/bert's where it has the flag.
+    Names and meaning are google-research/bert's where it has the flag. The order is
+    that of the manifest, whose keys they are.
     """
 
-    max_seq_length: int = 128
-    max_predictions_per_seq: int = 20
-    random_seed: int = 12345
-    dupe_factor: int = 10
-    masked_lm_prob: float = 0.15
-    short_seq_prob: float = 0.1
-    do_lower_case: bool = True
-    masking: str = "token"
-    mask_unit: str = "token"
-    sentence_task: str = "nsp"
-    packing: str = "pairs"
-    masking_time: str = "static"
-    segmenter: str = "rjieba"
-    user_dict: str = ""
-    user_dict_sha256: str = ""
-    traditional: str = "auto"
-    fix_punctuation: bool = False
     feature_names: str = "google"
+    """Key of `schema.RECORD_NAMES`, the spelling of the features on disk."""
+
     text_field: str = "text"
+    """Field that holds the document in the objects of .jsonl files."""
+
     on_bad_utf8: str = "fail"
+    """One of `corpus.ON_BAD_UTF8`: what happens to bytes that are not UTF-8."""
+
+    max_seq_length: int = 128
+    """Tokens per sequence."""
+
+    max_predictions_per_seq: int = 20
+    """Masked positions per sequence."""
+
+    sentence_task: str = "nsp"
+    """One of `packing.SENTENCE_TASKS`; with "none" every next_sentence_label is 0."""
+
+    packing: str = "pairs"
+    """One of `packing.PACKINGS`: the content of a sequence."""
+
+    do_lower_case: bool = True
+    """Lower-case the text and strip accents."""
+
+    segmenter: str = "rjieba"
+    """One of `segmentation.SEGMENTERS`: finds the words."""
+
+    user_dict: str = ""
+    """Path of the dictionary that is added to the segmenter's, or ""."""
+
+    user_dict_sha256: str = ""
+    """Of its bytes, or ""."""
+
+    traditional: str = "auto"
+    """One of `traditional.CHOICES`: documents to segment in simplified form."""
+
+    fix_punctuation: bool = False
+    """Replace punctuation that the vocabulary lacks."""
+
+    masking: str = "token"
+    """One of `masking.MASKINGS`: the tokens that are masked together."""
+
+    mask_unit: str = "token"
+    """One of `masking.MASK_UNITS`: the tokens that share one draw of 80/10/10."""
+
+    masking_time: str = "static"
+    """Key of `schema.FEATURES_OF`; "dynamic" records are masked while training."""
+
+    dupe_factor: int = 10
+    """Copies of the corpus, each with other masks."""
+
+    masked_lm_prob: float = 0.15
+    """Share of tokens to mask."""
+
+    short_seq_prob: float = 0.1
+    """Share of documents that are cut into shorter sequences."""
+
+    random_seed: int = 12345
+    """Decides every draw."""
+
     deduplicate: bool = False
+    """Use documents of equal text once."""
 
     @property
     def max_text_tokens(self) -> int:
-        """Tokens of a sequence apart from those that every sequence has."""
+        """Tokens of a sequence that are text, not [CLS] or [SEP]."""
         return self.max_seq_length - packing_lib.SPECIAL_TOKENS[self.packing]
 
     @property
@@ -91,20 +133,18 @@ class Settings:
                     f"--{name}={getattr(self, name)} is unknown: choose one of "
                     f"{', '.join(known)}."
                 )
-
         if self.masking_time == "dynamic" and self.dupe_factor != 1:
             raise ValueError(
                 f"--dupe_factor={self.dupe_factor} has no use with "
                 "--masking_time=dynamic, which stores each sequence once and masks it "
-                "anew in each epoch: leave --dupe_factor out."
+                "again in each epoch: leave --dupe_factor out."
             )
         if self.packing != "pairs" and self.sentence_task != "none":
             raise ValueError(
-                f"--packing={self.packing} makes sequences of one part, so there are "
-                f"no two for --sentence_task={self.sentence_task} to compare: use "
+                f"--packing={self.packing} makes sequences of one part, and "
+                f"--sentence_task={self.sentence_task} compares two: use "
                 "--sentence_task=none or --packing=pairs."
             )
-
         if self.masking == "token" and self.mask_unit != "token":
             raise ValueError(
                 f"--mask_unit={self.mask_unit} has no use with --masking=token, which "

@@ -19,15 +19,15 @@ from data_prep.records import schema
 # Tags of tf.train.Example's protocol buffers: field number << 3 | wire type 2.
 _FEATURES, _ENTRY, _KEY, _VALUE, _LIST = 0x0A, 0x0A, 0x0A, 0x12, 0x0A
 _FLOAT_LIST, _INT64_LIST = 0x12, 0x1A
-# Of a record in a file: its length and their checksum in front, its checksum behind.
+# Bytes before a record (its length and the checksum of that) and after it (checksum).
 _HEAD_BYTES, _CHECKSUM_BYTES = 12, 4
 
 
 @dataclasses.dataclass(frozen=True)
 class _Bytes:
-    """A matrix of bytes of which each row uses only the marked ones.
+    """A matrix of bytes; each row uses only the marked ones.
 
-    It is kept as parts side by side, which are put together once, at the end.
+    It is kept as parts side by side, which are joined once, at the end.
 
     Attributes:
         parts: (uint8 [rows, width], bool [rows, width] or None where all are used).
@@ -85,9 +85,9 @@ def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list
 
 
 def write_records(path: str, batches) -> int:
-    """Write an iterable of lists of serialized records; return how many.
+    """Write an iterable of lists of serialized records; return their number.
 
-    A record is framed as TFRecord has it: its length in 8 bytes, their checksum, the
+    The frame of a record is TFRecord's: its length in 8 bytes, their checksum, the
     record, its checksum.
     """
     written = 0
@@ -111,7 +111,7 @@ def read_records(path: str) -> Iterator[bytes]:
     """Yield a record file's records.
 
     Raises:
-        ValueError: it is no TFRecord file, or is cut off.
+        ValueError: it is not a TFRecord file, or is cut off.
     """
     with storage.open(path, "rb") as file:
         while head := file.read(_HEAD_BYTES):
@@ -121,7 +121,7 @@ def read_records(path: str) -> Iterator[bytes]:
                 record, end = file.read(length), file.read(_CHECKSUM_BYTES)
             if not end or _mask_checksum(record) != end:
                 raise ValueError(
-                    f"{path!r} is no TFRecord file, or is cut off: name a file that "
+                    f"{path!r} is not a TFRecord file, or is cut off: name a file that "
                     "create_pretraining_data wrote."
                 )
             yield record

@@ -1,4 +1,4 @@
-"""Records -> what a person reads: words, masked pieces with their labels, A and B."""
+"""Records -> sequences to read: words, masked pieces with their labels, A and B."""
 
 import dataclasses
 import itertools
@@ -9,7 +9,7 @@ import tensorflow as tf
 from data_prep.records import schema, tfrecords
 from data_prep.text import segmentation, vocab
 
-# What became of a masked piece.
+# The fates of a chosen piece.
 MASKED, REPLACED, KEPT = "masked", "replaced", "kept"
 
 
@@ -20,7 +20,7 @@ class Piece:
     Attributes:
         text: the token before masking, without `##`.
         seen: the token that the model sees.
-        fate: `MASKED`, `REPLACED`, `KEPT`, or "" where it was not chosen.
+        fate: `MASKED`, `REPLACED`, `KEPT`, or "" if it was not chosen.
     """
 
     text: str
@@ -33,10 +33,10 @@ class Sequence:
     """One record.
 
     Attributes:
-        sides: words of A, then of B if it is there; a word is a list of pieces.
-        num_tokens: special tokens included, padding not.
+        sides: words of A, then of B if there is one; a word is a list of pieces.
+        num_tokens: with special tokens, without padding.
         num_masked: masked pieces.
-        next_sentence_label: None where the record has none.
+        next_sentence_label: None if the record has none.
     """
 
     sides: list[list[list[Piece]]]
@@ -56,13 +56,14 @@ def read_sequences(
 
     Args:
         path: a TFRecord file of ours, google-research/bert's or Model Garden's.
-        num_records: how many at most.
-        vocabulary: which the records were made with.
-        segmenter: finds the words anew, for records do not hold them.
+        num_records: at most this many.
+        vocabulary: that of the records.
+        segmenter: finds the words again, because records do not hold them.
         first_record: number of the first, counted from 1.
 
     Raises:
-        ValueError: no file of pretraining records, or of another vocabulary.
+        ValueError: the file holds no pretraining records, or its vocabulary is
+            another one.
     """
     found = False
     begin = first_record - 1
@@ -120,7 +121,8 @@ def _view(values, path, vocabulary, segmenter) -> Sequence:
     if largest >= len(vocabulary):
         raise ValueError(
             f"{path!r} holds id {largest}, but {vocabulary.path!r} has "
-            f"{len(vocabulary)} tokens: name the records' own with --vocab_file."
+            f"{len(vocabulary)} tokens: name the records' own vocabulary with "
+            "--vocab_file."
         )
     sides: list[list[tuple[str, Piece]]] = [[], []]
     special = (vocabulary.cls_id, vocabulary.sep_id)

@@ -1,10 +1,10 @@
-"""The data stage on Apache Beam: the same groups, records and files as a local run.
+"""The data stage on Apache Beam: the same buckets, records and files as a local run.
 
-Every document goes to the group that its hash names (`buckets`), a group's records
-come from `build.GroupRecordMaker.make` as they do locally, and `finish`
-writes report and manifest. Only what stands between, sorting documents and running
-groups, is Beam's. All intermediate files lie in NAME.beam beside the output, where
-every worker can reach them, and are removed at the end.
+Every document goes to the bucket that its hash names (`buckets`), a bucket's records
+come from `build.BucketRecordMaker.make` as they do locally, and `finish` joins shards
+and writes report and manifest. Beam only sorts the documents and runs the buckets. All
+intermediate files lie in NAME.beam beside the output, where every worker can reach
+them, and are removed at the end.
 """
 
 import hashlib
@@ -22,17 +22,16 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data_prep import storage
 from data_prep.records import build, tfrecords
 from data_prep.records import manifest as manifest_lib
-from data_prep.records.job import Job
 from data_prep.records.settings import Settings
 from data_prep.runner import buckets, finish, resume, run_lock
+from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import counts as counts_lib
 
-_COPY_BYTES = 4 << 20
 _PLAN_FILE = "plan.json"
-_OWN_FILE = re.compile(r"plan\.json.*|(bad-input|input|group|shard)-[\w.-]+")
+_OWN_FILE = re.compile(r"plan\.json.*|(bad-input|input|bucket|shard)-[\w.-]+")
 _BAD_INPUT = re.compile(r"bad-input-\d+\.json")
-# Workers log every bundle otherwise; an option given later takes its place.
+# Otherwise workers log every bundle; an option given later replaces this one.
 _QUIET = "--default_sdk_harness_log_level=WARNING"
 
 
@@ -41,14 +40,14 @@ def run(
 ) -> manifest_lib.Manifest:
     """Make the records of a job on a Beam runner.
 
-    A pipeline that failed is run again from the start: going on within a run is the
-    runner's part.
+    A pipeline that failed is run again from the start: only the runner itself can
+    resume within a run.
 
     Args:
         job: checked settings and existing inputs.
         runner: such as "DirectRunner" or "DataflowRunner".
         beam_arguments: Beam's own options, such as "--region=europe-west4".
-        overwrite: remove an output that other flags or inputs made.
+        overwrite: remove an earlier output.
 
     Returns:
         The manifest that was written.
@@ -102,31 +101,31 @@ def build_options(runner: str, beam_arguments: list[str]) -> PipelineOptions:
     """
     if beam_arguments and not beam_arguments[0].startswith("--"):
         raise ValueError(
-            f"Argument {beam_arguments[0]!r} belongs to no option: behind -- stand "
+            f"Argument {beam_arguments[0]!r} belongs to no option: after -- stand "
             "Beam's own options, as --name=value."
         )
     arguments = [f"--runner={runner}", _QUIET, *beam_arguments]
     try:
         options = PipelineOptions(arguments)
-        # The only way to hear of words that no option takes.
+        # The only way to find words that no option takes.
         known = options.get_all_options(retain_unknown_options=True)
         kept = options.get_all_options()
     except SystemExit as error:
         raise ValueError(
             f"Beam refused its options {' '.join(beam_arguments)}: see its line above, "
-            "and the runner's page at https://beam.apache.org for what it knows."
+            "and the options on the runner's page at https://beam.apache.org."
         ) from error
     unknown = set(known) - set(kept)
     if unknown:
         raise ValueError(
-            f"Option --{min(unknown)} is unknown to Beam's {runner}: behind -- stand "
-            "Beam's own options only."
+            f"Option --{min(unknown)} is unknown to Beam's {runner}: after -- stand "
+            "only Beam's own options."
         )
     return options
 
 
 def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
-    num_groups = job.groups_per_shard * len(job.outputs.shards)
+    num_buckets = job.num_buckets
     pipeline = beam.Pipeline(options=options)
     files = [(number, file.path) for number, file in enumerate(job.files)]
     documents = (
@@ -134,14 +133,14 @@ def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
         | "Files" >> beam.Create(files)
         | "SpreadFiles" >> beam.Reshuffle()
         | "ReadDocuments"
-        >> beam.ParDo(_ReadDocuments(folder, num_groups, job.settings))
+        >> beam.ParDo(_ReadDocuments(folder, num_buckets, job.settings))
     )
-    # So that a group without a document has a part and counts as well.
-    groups = pipeline | "Groups" >> beam.Create([(g, None) for g in range(num_groups)])
+    # So that a bucket without a document has a part and counts as well.
+    buckets_alone = [(bucket, None) for bucket in range(num_buckets)]
     _ = (
-        (documents, groups)
-        | "DocumentsAndGroups" >> beam.Flatten()
-        | "MeetInGroups" >> beam.GroupByKey()
+        (documents, pipeline | "Buckets" >> beam.Create(buckets_alone))
+        | "DocumentsAndBuckets" >> beam.Flatten()
+        | "MeetInBuckets" >> beam.GroupByKey()
         | "MakeParts" >> beam.ParDo(_MakePart(job, folder))
         | "MeetInShards" >> beam.GroupByKey()
         | "JoinParts" >> beam.ParDo(_JoinParts(job.outputs.shards, folder))
@@ -149,21 +148,21 @@ def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
     try:
         result = pipeline.run()
         result.wait_until_finish()
-    # Runners raise what they like: RuntimeError, gRPC's and Google's own errors.
+    # Runners raise any kind: RuntimeError, gRPC's and Google's own errors.
     except Exception as error:
         last = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"The Beam pipeline failed: {last[-1]}; its log above says more, and the "
-            "same command starts it again."
+            f"The Beam pipeline failed: {last[-1]}; see its log above, then run the "
+            "same command to start it again."
         ) from error
 
 
 class _ReadDocuments(beam.DoFn):
-    """(number, path) of a file -> (group, (hash, text)) of each of its documents."""
+    """(number, path) of a file -> (bucket, (hash, text)) of each of its documents."""
 
-    def __init__(self, folder: str, num_groups: int, settings: Settings):
+    def __init__(self, folder: str, num_buckets: int, settings: Settings):
         self._folder = folder
-        self._num_groups = num_groups
+        self._num_buckets = num_buckets
         self._random_seed = settings.random_seed
         self._rules = settings.reading_rules
 
@@ -173,10 +172,10 @@ class _ReadDocuments(beam.DoFn):
         try:
             for text, _ in corpus.read_documents(path, sha256, self._rules):
                 digest = buckets.hash_document(text, self._random_seed)
-                group = buckets.find_group(digest, self._num_groups)
-                yield group, (digest, text)
+                bucket = buckets.find_bucket(digest, self._num_buckets)
+                yield bucket, (digest, text)
         except (ValueError, OSError, tf.errors.OpError) as error:
-            # Raised, it would be tried again and end in a traceback.
+            # If it were raised, Beam would try again and end with a traceback.
             text = " ".join((getattr(error, "message", None) or str(error)).split())
             _write_json(self._folder, "bad-input", number, {"message": text})
             return
@@ -184,34 +183,34 @@ class _ReadDocuments(beam.DoFn):
 
 
 class _MakePart(beam.DoFn):
-    """(group, its documents) -> (shard, (group, path of its records, its counts))."""
+    """(bucket, its documents) -> (shard, (bucket, path of its records, its counts))."""
 
     def __init__(self, job: Job, folder: str):
         self._settings = job.settings
         self._vocabulary = job.vocabulary
-        self._groups_per_shard = job.groups_per_shard
+        self._buckets_per_shard = job.buckets_per_shard
         self._folder = folder
         self._maker = None
 
     def setup(self):
-        self._maker = build.GroupRecordMaker(self._settings, self._vocabulary)
+        self._maker = build.BucketRecordMaker(self._settings, self._vocabulary)
 
     def process(self, element: tuple[int, Iterable[Any]]):
         if _list_bad_inputs(self._folder):
             return
-        group, entries = element
+        bucket, entries = element
         documents = sorted(entry for entry in entries if entry is not None)
         counts: counts_lib.Counts = {}
 
         def batches():
-            for block in self._maker.make([text for _, text in documents], group):
+            for block in self._maker.make([text for _, text in documents], bucket):
                 counts_lib.add(counts, block.counts)
                 yield block.records
 
         # A name of its own: a runner may try an element twice at the same time.
-        path = os.path.join(self._folder, f"group-{group:06d}-{uuid.uuid4().hex}")
+        path = os.path.join(self._folder, f"bucket-{bucket:06d}-{uuid.uuid4().hex}")
         tfrecords.write_records(path, batches())
-        yield group // self._groups_per_shard, (group, path, counts)
+        yield bucket // self._buckets_per_shard, (bucket, path, counts)
 
 
 class _JoinParts(beam.DoFn):
@@ -223,22 +222,11 @@ class _JoinParts(beam.DoFn):
 
     def process(self, element):
         shard, parts = element
-        total: counts_lib.Counts = {}
-        sha256 = hashlib.sha256()
-        size = 0
-        path = self._shards[shard]
+        parts = sorted(parts, key=lambda part: part[0])
         partial = f"{self._folder}/shard-{shard:05d}-{uuid.uuid4().hex}"
-        with storage.open(partial, "wb") as output:
-            output.write(b"")  # GFile makes no file before the first write.
-            for _, part, counts in sorted(parts, key=lambda part: part[0]):
-                counts_lib.add(total, counts)
-                with storage.open(part, "rb") as file:
-                    while block := file.read(_COPY_BYTES):
-                        output.write(block)
-                        sha256.update(block)
-                        size += len(block)
-        storage.rename(partial, path, overwrite=True)
-        entry = finish.describe_shard(path, size, sha256.hexdigest(), total)
+        entry = finish.join_parts(
+            [(path, counts) for _, path, counts in parts], partial, self._shards[shard]
+        )
         _write_json(self._folder, "shard", shard, entry)
 
 
@@ -248,6 +236,7 @@ def _list_bad_inputs(folder: str) -> list[str]:
 
 
 def _write_json(folder: str, kind: str, number: int, content: dict[str, Any]) -> None:
+    # Not storage.write_whole: processes of two machines may have the same number.
     partial = f"{folder}/{kind}-{number:05d}-{uuid.uuid4().hex}"
     with storage.open(partial, "w") as file:
         file.write(json.dumps(content))
@@ -260,7 +249,7 @@ def _read_json(path: str) -> dict[str, Any]:
 
 
 def _check_folder(folder: str) -> None:
-    """Raise ValueError if NAME.beam holds what no pipeline here wrote."""
+    """Raise ValueError if NAME.beam holds a file that no pipeline of ours wrote."""
     for name in storage.listdir(folder) if storage.exists(folder) else ():
         if not _OWN_FILE.fullmatch(name.rstrip("/")):
             raise ValueError(

@@ -1,25 +1,67 @@
-"""The end of every run, local or not: vocabulary's copy, report, manifest."""
+"""The end of every run, local or not: joined shards, vocabulary, report, manifest."""
 
-import dataclasses
+import hashlib
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report as report_lib
-from data_prep.records.job import Job
+from data_prep.records import report_page
+from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
+
+_COPY_BYTES = 4 << 20
+
+
+def join_parts(
+    parts: Iterable[tuple[str, counts_lib.Counts]], partial: str, path: str
+) -> dict[str, Any]:
+    """Put the parts of a shard end to end; return the shard's entry.
+
+    Args:
+        parts: (file of records, its counts) of each bucket, in order.
+        partial: a temporary file on the file system of `path`.
+        path: the shard, which appears when it is whole.
+
+    Returns:
+        The shard's entry in the manifest, and "statistics" for the report.
+    """
+    total: counts_lib.Counts = {}
+    sha256 = hashlib.sha256()
+    size = 0
+    # A TFRecord file is a plain run of records, so files can be put end to end.
+    with storage.open(partial, "wb") as output:
+        output.write(b"")  # GFile makes no file before the first write.
+        for part, part_counts in parts:
+            counts_lib.add(total, part_counts)
+            with storage.open(part, "rb") as file:
+                while block := file.read(_COPY_BYTES):
+                    output.write(block)
+                    sha256.update(block)
+                    size += len(block)
+    storage.rename(partial, path, overwrite=True)
+    counts, statistics = counts_lib.split(total)
+    return {
+        "file": os.path.basename(path),
+        "sequences": counts["sequences"],
+        "bytes": size,
+        "sha256": sha256.hexdigest(),
+        "counts": counts,
+        "statistics": statistics,
+    }
 
 
 def complete_output(
     job: Job, inputs: list[dict[str, Any]], shards: list[dict[str, Any]]
 ) -> manifest_lib.Manifest:
-    """Write what lies beside the shards, the manifest last.
+    """Write the files beside the shards, the manifest last.
 
     Args:
-        job: what was made.
-        inputs: of each text file its path, bytes and sha256.
-        shards: of each record file what `describe_shard` returned.
+        job: it has been run.
+        inputs: path, bytes and sha256 of each text file.
+        shards: each record file's entry from `join_parts`.
 
     Raises:
         ValueError: no sequence came out.
@@ -34,7 +76,7 @@ def complete_output(
         )
     listed = [{k: v for k, v in s.items() if k != "statistics"} for s in shards]
     manifest = manifest_lib.Manifest(
-        **dataclasses.asdict(job.settings),
+        settings=job.settings,
         vocab_file=os.path.basename(job.outputs.vocabulary),
         vocab_size=len(job.vocabulary),
         vocab_sha256=job.vocabulary.sha256,
@@ -43,8 +85,10 @@ def complete_output(
         shards=listed,
         path=job.outputs.manifest,
     )
-    _copy_vocabulary(job)
-    report_lib.write_report(job, counts, shards)
+    # Written, not copied: a copy would inherit the original's rights, such as
+    # read-only.
+    storage.write_whole(job.outputs.vocabulary, job.vocabulary.data)
+    _write_report(job, counts, shards)
     manifest_lib.write_manifest(manifest)
     return manifest
 
@@ -52,11 +96,11 @@ def complete_output(
 def restore_output(
     job: Job, manifest: manifest_lib.Manifest, shards: list[dict[str, Any]]
 ) -> manifest_lib.Manifest:
-    """Write what lies beside finished shards again, if any of it is missing.
+    """Write the files beside finished shards again, if any of them is missing.
 
     Args:
-        job: what was made.
-        manifest: of it.
+        job: it has been run.
+        manifest: written by that run.
         shards: see `complete_output`.
     """
     if all(map(storage.exists, job.outputs.beside_shards)):
@@ -64,24 +108,14 @@ def restore_output(
     return complete_output(job, manifest.inputs, shards)
 
 
-def describe_shard(
-    path: str, num_bytes: int, sha256: str, total: counts_lib.Counts
-) -> dict[str, Any]:
-    """Return a shard's entry: the manifest's, and "statistics" for the report."""
-    counts, statistics = counts_lib.split(total)
-    return {
-        "file": os.path.basename(path),
-        "sequences": counts["sequences"],
-        "bytes": num_bytes,
-        "sha256": sha256,
-        "counts": counts,
-        "statistics": statistics,
-    }
-
-
-def _copy_vocabulary(job: Job) -> None:
-    # Written anew: a copy would inherit the original's rights, such as read-only.
-    partial = job.outputs.vocabulary + ".partial"
-    with storage.open(partial, "wb") as file:
-        file.write(job.vocabulary.data)
-    storage.rename(partial, job.outputs.vocabulary, overwrite=True)
+def _write_report(
+    job: Job, counts: counts_lib.Counts, shards: list[dict[str, Any]]
+) -> None:
+    outputs = job.outputs
+    report = report_lib.build_report(job.settings, job.vocabulary, counts, shards)
+    name = os.path.basename(outputs.report).split(".report")[0]
+    image = os.path.basename(outputs.report_image)
+    page = report_page.write_markdown(report, name, image)
+    storage.write_whole(outputs.report_image, report_page.draw_plots(report))
+    storage.write_whole(outputs.report_page, page)
+    manifest_lib.write_json(outputs.report, report)

@@ -1,36 +1,33 @@
-"""Plan shards, run their groups, go on after a kill, write the manifest.
+"""Plan shards, make their buckets, resume after a kill, write the manifest.
 
 The order of a run, which is also the order of a resumed one:
 1. refuse an output that other flags or inputs made, unless it may be overwritten;
-2. sort all documents into one spill file a group (again, if that was not finished);
-3. make each group's part file (only those that are missing);
-4. put each shard together from its parts, write its counts, rename it;
+2. sort all documents into one spill file per bucket (again, if that was not finished);
+3. make each bucket's part file (only those that are missing);
+4. put each shard together from its parts, rename it, write its entry;
 5. write the vocabulary's copy, the report, then the manifest; remove the work folder.
 """
 
-import hashlib
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
-from data_prep.records.job import Job
 from data_prep.runner import finish, resume, run_lock, spill, workers
+from data_prep.runner.job import Job
 from data_prep.runner.progress import Progress
-from data_prep.text import counts as counts_lib
-
-_COPY_BYTES = 4 << 20
 
 
 def run(job: Job, num_workers: int, overwrite: bool) -> manifest_lib.Manifest:
-    """Make the records of a job, or what is missing of them.
+    """Make the records of a job, or those that are missing.
 
     Args:
         job: checked settings and existing inputs.
         num_workers: processes; it does not change a byte of the output.
         overwrite: remove a finished output, or one that other flags or inputs began;
-            what the same job has begun is gone on with.
+            an unfinished run of the same job is resumed.
 
     Returns:
         The manifest that was written.
@@ -66,6 +63,7 @@ def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
 def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     """Make the work folder with all spill files; return the plan."""
     folder = job.outputs.work_folder
+    resume.check_work_folder(folder)
     if os.path.exists(job.plan_path):
         with open(job.plan_path, encoding="utf-8") as file:
             return json.load(file)
@@ -73,14 +71,7 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     storage.makedirs(os.path.dirname(job.outputs.manifest) or ".")
     os.makedirs(folder)
     progress = Progress("reading", job.corpus_bytes)
-    checksums = spill.spill_documents(
-        job.files,
-        folder,
-        job.groups_per_shard * len(job.outputs.shards),
-        job.settings.random_seed,
-        progress.add,
-        job.settings.reading_rules,
-    )
+    checksums = spill.spill_documents(job, progress.add)
     progress.close()
     plan = job.identity()
     for entry, checksum in zip(plan["inputs"], checksums, strict=True):
@@ -94,48 +85,41 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     return plan
 
 
-def _make_shards(job: Job, missing: list[int], num_workers: int):
+def _make_shards(
+    job: Job, missing: list[int], num_workers: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (shard, its manifest entry) as shards are finished."""
-    work = workers.GroupJob(job.settings, job.vocabulary, job.outputs.work_folder)
     waiting = {
-        shard: {group for group in job.groups_of(shard) if not work.is_made(group)}
+        shard: {bucket for bucket in job.buckets_of(shard) if not job.is_made(bucket)}
         for shard in missing
     }
-    groups = [group for shard in missing for group in sorted(waiting[shard])]
+    buckets = [bucket for shard in missing for bucket in sorted(waiting[shard])]
     total = sum(
-        spill.group_bytes(work.folder, g) for s in missing for g in job.groups_of(s)
+        spill.bucket_bytes(job, bucket)
+        for shard in missing
+        for bucket in job.buckets_of(shard)
     )
-    todo = sum(spill.group_bytes(work.folder, group) for group in groups)
+    todo = sum(spill.bucket_bytes(job, bucket) for bucket in buckets)
     progress = Progress("writing", total, total - todo)
     for shard in [shard for shard in missing if not waiting[shard]]:
-        yield shard, _finish_shard(job, work, shard)
-    for group in workers.make_parts(work, groups, num_workers, progress.add):
-        shard = group // job.groups_per_shard
-        waiting[shard].remove(group)
+        yield shard, _finish_shard(job, shard)
+    for bucket in workers.make_parts(job, buckets, num_workers, progress.add):
+        shard = bucket // job.buckets_per_shard
+        waiting[shard].remove(bucket)
         if not waiting[shard]:
-            yield shard, _finish_shard(job, work, shard)
+            yield shard, _finish_shard(job, shard)
     progress.close()
 
 
-def _finish_shard(job: Job, work: workers.GroupJob, shard: int) -> dict[str, Any]:
+def _finish_shard(job: Job, shard: int) -> dict[str, Any]:
     """Join a shard's parts under its name; return its manifest entry."""
     path = job.outputs.shards[shard]
-    total: counts_lib.Counts = {}
-    sha256 = hashlib.sha256()
-    size = 0
-    # A TFRecord file is a plain run of records, so parts can be put end to end.
-    with storage.open(path + ".partial", "wb") as output:
-        output.write(b"")  # GFile makes no file before the first write.
-        for group in job.groups_of(shard):
-            counts_lib.add(total, work.read_counts(group))
-            with open(work.part_path(group), "rb") as part:
-                while block := part.read(_COPY_BYTES):
-                    output.write(block)
-                    sha256.update(block)
-                    size += len(block)
-    entry = finish.describe_shard(path, size, sha256.hexdigest(), total)
+    parts = [
+        (job.part_path(bucket), job.read_counts(bucket))
+        for bucket in job.buckets_of(shard)
+    ]
+    entry = finish.join_parts(parts, path + ".partial", path)
     manifest_lib.write_json(job.entry_path(shard), entry)
-    storage.rename(path + ".partial", path, overwrite=True)
-    for group in job.groups_of(shard):
-        os.remove(work.part_path(group))
+    for part, _ in parts:
+        os.remove(part)
     return entry

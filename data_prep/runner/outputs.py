@@ -19,7 +19,8 @@ class Outputs:
         report: the data report as JSON beside them.
         report_page: the same as Markdown.
         report_image: its plots.
-        work_folder: local folder for what a rerun goes on with; gone at the end.
+        work_folder: local folder of unfinished work, which a rerun resumes; it is
+            removed at the end.
     """
 
     shards: tuple[str, ...]

@@ -1,7 +1,6 @@
-"""What earlier runs left under a job's names: check it, use it, or remove it."""
+"""The files that earlier runs left under a job's names: check, use or remove them."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -11,17 +10,17 @@ from typing import Any
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report as report_lib
-from data_prep.records.job import Job
+from data_prep.runner.job import Job
 
-_WORK_FILES = re.compile(r"(plan|group-|shard-)[\w.-]*")
+_WORK_FILES = re.compile(r"(plan|bucket-|shard-)[\w.-]*")
 
 
 def find_earlier(job: Job, plan_path: str) -> manifest_lib.Manifest | None:
     """Return the manifest of an earlier run of the same job, if it finished.
 
     Args:
-        job: what is to be made.
-        plan_path: where an unfinished run says what it was making.
+        job: to be run.
+        plan_path: the file in which an unfinished run names its inputs and settings.
 
     Raises:
         ValueError: the output, or a part of it, is another job's.
@@ -29,7 +28,7 @@ def find_earlier(job: Job, plan_path: str) -> manifest_lib.Manifest | None:
     outputs = job.outputs
     if storage.exists(outputs.manifest):
         manifest = manifest_lib.read_manifest(outputs.manifest)
-        content = dataclasses.asdict(manifest)
+        content = manifest_lib.as_json(manifest)
         content["shards"] = [shard["file"] for shard in manifest.shards]
         _check_same(job, content, outputs.manifest)
         return manifest
@@ -46,7 +45,7 @@ def find_earlier(job: Job, plan_path: str) -> manifest_lib.Manifest | None:
 
 
 def is_begun(job: Job) -> bool:
-    """Say whether the work folder holds the begun work of the same job."""
+    """Say whether the work folder holds unfinished work of the same job."""
     if storage.exists(job.outputs.manifest) or not os.path.exists(job.plan_path):
         return False
     try:
@@ -57,7 +56,7 @@ def is_begun(job: Job) -> bool:
 
 
 def _is_copy(job: Job, path: str) -> bool:
-    """Say whether a file is the vocabulary's copy already."""
+    """Say whether a file is already the copy of the vocabulary."""
     is_copy = path == job.outputs.vocabulary
     return is_copy and storage.read_bytes(path) == job.vocabulary.data
 
@@ -130,10 +129,10 @@ def find_finished_shards(
 
 
 def remove_output(job: Job, plan_path: str) -> None:
-    """Remove whatever earlier runs left under the job's names, work folders apart.
+    """Remove all files of earlier runs under the job's names, except work folders.
 
     Args:
-        job: what is to be made.
+        job: to be run.
         plan_path: see `find_earlier`.
     """
     outputs = job.outputs
@@ -157,7 +156,7 @@ def remove_output(job: Job, plan_path: str) -> None:
 
 
 def check_work_folder(folder: str) -> None:
-    """Raise ValueError if the work folder holds what this module never wrote."""
+    """Raise ValueError if the work folder holds a file that no run wrote."""
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if not _WORK_FILES.fullmatch(name):
             raise ValueError(

@@ -1,9 +1,10 @@
 """One run at a time over an output: a second one is refused."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
+
+import filelock
 
 from data_prep.runner.outputs import Outputs
 
@@ -12,34 +13,24 @@ from data_prep.runner.outputs import Outputs
 def hold_lock(outputs: Outputs) -> Iterator[None]:
     """Hold the lock of an output on this machine while the block runs.
 
-    The lock is the operating system's, so it ends with the process, however that ends.
-    Its file is removed at the end of the block.
+    The lock is the operating system's, so it ends with the process, even if that is
+    killed. Its file is removed at the end of the block.
 
     Raises:
         ValueError: another run holds it.
     """
     path = outputs.lock
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    while True:
-        with open(path, "w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(
-                    f"Another run is writing {outputs.manifest!r} now: wait for it, or "
-                    "name another --output_file."
-                ) from error
-            if not _is_file_at(path, file.fileno()):
-                continue  # An ending run removed the file after it was opened here.
-            try:
-                yield
-            finally:
-                os.remove(path)
-            return
-
-
-def _is_file_at(path: str, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        lock = filelock.FileLock(path, timeout=0).acquire()
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"Another run is writing {outputs.manifest!r} now: wait for it, or name "
+            "another --output_file."
+        ) from error
+    with lock:
+        try:
+            yield
+        finally:
+            # While it is still held: filelock refuses a lock on a file without a name.
+            os.remove(path)

@@ -1,7 +1,6 @@
-"""Run the groups of a job, here or on several processes; the results are the same."""
+"""Make the buckets of a job here or in several processes; the results are the same."""
 
 import concurrent.futures
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -9,105 +8,73 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+from data_prep import storage
 from data_prep.records import build, tfrecords
-from data_prep.records.settings import Settings
 from data_prep.runner import spill
+from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
-from data_prep.text import vocab
 
 _POLL_SECONDS = 0.2
+# With less text than this, copies counted, starting more processes takes longer than it
+# saves.
+_ONE_PROCESS_BYTES = 16e6
 
-
-@dataclasses.dataclass(frozen=True)
-class GroupJob:
-    """What a worker needs to make any group's part file.
-
-    Attributes:
-        settings: checked settings.
-        vocabulary: the WordPiece vocabulary.
-        folder: local folder with the spill files, where the parts go.
-    """
-
-    settings: Settings
-    vocabulary: vocab.Vocabulary
-    folder: str
-
-    def part_path(self, group: int) -> str:
-        """Return where a group's finished records lie."""
-        return os.path.join(self.folder, f"group-{group:06d}.tfrecord")
-
-    def counts_path(self, group: int) -> str:
-        """Return where a group's counts lie, which are written behind its part."""
-        return os.path.join(self.folder, f"group-{group:06d}.counts.json")
-
-    def is_made(self, group: int) -> bool:
-        """Say whether a group's part is there, whole."""
-        # A part is gone once its shard is; the shard may be gone by now too.
-        return all(
-            map(os.path.exists, (self.counts_path(group), self.part_path(group)))
-        )
-
-    def read_counts(self, group: int) -> counts_lib.Counts | None:
-        """Return a finished group's counts, None if it is not finished."""
-        if not os.path.exists(self.counts_path(group)):
-            return None
-        with open(self.counts_path(group), encoding="utf-8") as file:
-            return json.load(file)
-
-
-# Told (bytes of text, sequences) since its last call.
+# Takes the bytes of text and the number of sequences since its last call.
 Report = Callable[[float, int], None]
 
 
+def choose_num_workers(job: Job) -> int:
+    """Return a job's number of processes: one per core, or one for little text."""
+    if job.corpus_bytes * job.settings.dupe_factor < _ONE_PROCESS_BYTES:
+        return 1
+    return os.cpu_count() or 1
+
+
 def make_part(
-    job: GroupJob, maker: build.GroupRecordMaker, group: int, report: Report
+    job: Job, maker: build.BucketRecordMaker, bucket: int, report: Report
 ) -> None:
-    """Write one group's records, then its counts."""
-    documents = spill.load_group(job.folder, group)
-    text_bytes = spill.group_bytes(job.folder, group)
+    """Write one bucket's records, then its counts."""
+    documents = spill.load_bucket(job, bucket)
+    text_bytes = spill.bucket_bytes(job, bucket)
     counts: counts_lib.Counts = {}
 
     def batches() -> Iterator[list[bytes]]:
         reported = 0.0
-        for block in maker.make(documents, group):
+        for block in maker.make(documents, bucket):
             counts_lib.add(counts, block.counts)
             report((block.done - reported) * text_bytes, len(block.records))
             reported = block.done
             yield block.records
 
-    # The process's own name: a killed run's worker may live a moment longer.
-    own = f".{os.getpid()}.partial"
-    partial = job.part_path(group) + own
+    # The process's own name: the worker of a killed run may live a moment longer.
+    partial = f"{job.part_path(bucket)}.{os.getpid()}.partial"
     tfrecords.write_records(partial, batches())
-    os.replace(partial, job.part_path(group))
-    partial = job.counts_path(group) + own
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(counts, file)
-    os.replace(partial, job.counts_path(group))
+    os.replace(partial, job.part_path(bucket))
+    storage.write_whole(job.counts_path(bucket), json.dumps(counts))
 
 
 def make_parts(
-    job: GroupJob, groups: list[int], num_workers: int, report: Report
+    job: Job, buckets: list[int], num_workers: int, report: Report
 ) -> Iterator[int]:
-    """Make the parts of some groups; yield each group's number when it is finished.
+    """Make the parts of some buckets; yield each bucket's number when it is finished.
 
     Raises:
         ValueError: a worker process died.
     """
-    if min(num_workers, len(groups)) < 2:
-        maker = build.GroupRecordMaker(job.settings, job.vocabulary)
-        for group in groups:
-            make_part(job, maker, group, report)
-            yield group
+    if min(num_workers, len(buckets)) < 2:
+        maker = build.BucketRecordMaker(job.settings, job.vocabulary)
+        for bucket in buckets:
+            make_part(job, maker, bucket, report)
+            yield bucket
         return
     # Spawned, not forked: TensorFlow does not survive a fork.
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     executor = concurrent.futures.ProcessPoolExecutor(
-        min(num_workers, len(groups)), context, _start_worker, (job, reports)
+        min(num_workers, len(buckets)), context, _start_worker, (job, reports)
     )
     try:
-        running = {executor.submit(_work, group): group for group in groups}
+        running = {executor.submit(_work, bucket): bucket for bucket in buckets}
         while running:
             done, _ = concurrent.futures.wait(
                 running, _POLL_SECONDS, concurrent.futures.FIRST_COMPLETED
@@ -124,21 +91,21 @@ def make_parts(
             "command again with a smaller --num_workers; finished parts are kept."
         ) from error
     finally:
-        # After Ctrl-C or an error nobody waits for the groups that still run.
+        # After Ctrl-C or an error nobody waits for the buckets that still run.
         executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
 
 
-# One worker process's own: set once by `_start_worker`.
+# The state of one worker process: set once by `_start_worker`.
 _worker: dict = {}
 
 
-def _start_worker(job: GroupJob, reports) -> None:
+def _start_worker(job: Job, reports) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent decides.
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _worker["job"] = job
-    _worker["maker"] = build.GroupRecordMaker(job.settings, job.vocabulary)
+    _worker["maker"] = build.BucketRecordMaker(job.settings, job.vocabulary)
     _worker["report"] = lambda *numbers: reports.put(numbers)
 
 
@@ -148,5 +115,5 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _work(group: int) -> None:
-    make_part(_worker["job"], _worker["maker"], group, _worker["report"])
+def _work(bucket: int) -> None:
+    make_part(_worker["job"], _worker["maker"], bucket, _worker["report"])

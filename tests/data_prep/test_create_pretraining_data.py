@@ -78,7 +78,7 @@ REFUSED = [
     (["--text_field=content"], "--text_field=content is for JSON lines, and no --in"),
     (
         ["--output_file={0}/text.txt", "--overwrite"],
-        "/text.txt' would be replaced by what --output_file names: name another output",
+        "/text.txt' would be replaced by a file that --output_file names: name another",
     ),
     (["--vocab_file={0}/nomask.txt"], "(5 tokens) lacks [MASK]"),
     (["--vocab_file=/none.txt"], "'/none.txt' cannot be read"),

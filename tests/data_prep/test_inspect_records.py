@@ -122,7 +122,7 @@ def test_id_outside_the_vocabulary_is_refused(write_records, make_vocabulary):
 def test_other_files_are_refused(tmp_path, vocabulary):
     path = tmp_path / "text.txt"
     path.write_text("no records here, only some text")
-    with pytest.raises(ValueError, match="is no TFRecord file"):
+    with pytest.raises(ValueError, match="is not a TFRecord file"):
         view(str(path), vocabulary)
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="holds no record"):

@@ -16,6 +16,7 @@ import tensorflow as tf
 from bert_cn.model import config as config_lib
 from data_prep.records.settings import Settings
 from data_prep.runner import local, outputs
+from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
 from tests.conftest import REPOSITORY
 
@@ -43,7 +44,7 @@ def flags(tmp_path_factory) -> dict[str, str]:
         masking_time="dynamic",
         dupe_factor=1,
     )
-    job = local.Job(
+    job = Job(
         corpus.find_files(str(SAMPLE / "news.txt")),
         vocabulary,
         settings,

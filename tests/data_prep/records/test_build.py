@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import pathlib
 
 import numpy as np
 import pytest
@@ -9,14 +8,15 @@ import tensorflow as tf
 from data_prep.records import build, schema
 from data_prep.records.settings import Settings
 from data_prep.text import corpus, segmentation, vocab
+from tests.conftest import REPOSITORY
 
-SAMPLE = pathlib.Path(__file__).parents[2] / "data_prep" / "sample_corpus"
+SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 GOLDEN = "使用语言模型来预测下一个词的probability。"
 
 
-def make(settings, vocabulary, texts, group=0):
-    maker = build.GroupRecordMaker(settings, vocabulary)
-    blocks = list(maker.make(texts, group))
+def make(settings, vocabulary, texts, bucket=0):
+    maker = build.BucketRecordMaker(settings, vocabulary)
+    blocks = list(maker.make(texts, bucket))
     records = [record for block in blocks for record in block.records]
     assert blocks[-1].done in (0.0, 1.0)
     spec = schema.parsing_spec(
@@ -175,15 +175,15 @@ def test_without_whole_words_tokens_are_chosen_alone(sample):
     assert (weights.sum(axis=1) == budgets).mean() > 0.999
 
 
-def test_group_and_seed_decide_every_byte(sample):
+def test_bucket_and_seed_decide_every_byte(sample):
     texts, vocabulary = sample
     settings = Settings(dupe_factor=1)
 
-    def run(seed, group):
-        maker = build.GroupRecordMaker(
+    def run(seed, bucket):
+        maker = build.BucketRecordMaker(
             Settings(dupe_factor=1, random_seed=seed), vocabulary
         )
-        return [r for block in maker.make(texts[:20], group) for r in block.records]
+        return [r for block in maker.make(texts[:20], bucket) for r in block.records]
 
     assert run(1, 0) == run(1, 0)
     assert run(1, 0) != run(2, 0)
@@ -191,7 +191,7 @@ def test_group_and_seed_decide_every_byte(sample):
     assert settings.random_seed == 12345
 
 
-def test_empty_group_gives_no_records(make_vocabulary):
+def test_empty_bucket_gives_no_records(make_vocabulary):
     assert make(Settings(), make_vocabulary("模"), []) == {}
 
 
@@ -241,7 +241,7 @@ def test_sentence_order_labels_are_balanced(sample):
     assert 0.46 < labels.mean() < 0.54
 
 
-def groups_masked(settings, vocabulary, texts) -> set[str]:
+def words_masked(settings, vocabulary, texts) -> set[str]:
     """Runs of text that are masked in some record where one word is masked."""
     records = make(settings, vocabulary, texts)
     ids = restore(records)
@@ -264,9 +264,9 @@ def test_traditional_words_are_found_and_the_original_is_masked(make_vocabulary)
         max_seq_length=32,
     )
     # Half of eight tokens. jieba knows 国际贸易 and 发展, of the original only 國際.
-    assert groups_masked(settings, vocabulary, [text]) == {"國際貿易"}
+    assert words_masked(settings, vocabulary, [text]) == {"國際貿易"}
     settings = dataclasses.replace(settings, traditional="no")
-    found = groups_masked(settings, vocabulary, [text])
+    found = words_masked(settings, vocabulary, [text])
     assert found == {"國際貿易", "國際發展", "貿易發展"}
 
 
@@ -285,7 +285,7 @@ def test_user_words_count_in_traditional_text_too(make_vocabulary, tmp_path):
         user_dict_sha256=sha256,
     )
     vocabulary = make_vocabulary(*"使用語言模型來預測")
-    found = groups_masked(settings, vocabulary, ["使用語言模型來預測"])
+    found = words_masked(settings, vocabulary, ["使用語言模型來預測"])
     assert found == {"語言模型", "使用預測"}
     path.write_text("別的\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has changed since the run began"):
@@ -299,7 +299,7 @@ def test_fixed_punctuation_is_in_the_record_and_counted(make_vocabulary):
     )
     text = "“使用”——语言…"
     settings = dataclasses.replace(settings, fix_punctuation=True)
-    maker = build.GroupRecordMaker(settings, vocabulary)
+    maker = build.BucketRecordMaker(settings, vocabulary)
     counts = next(iter(maker.make([text], 0))).counts
     assert counts["punctuation_fixed"] == 4
     ids = restore(make(settings, vocabulary, [text]))[0]

@@ -30,7 +30,7 @@ def test_words_and_lengths_are_counted_by_hand():
 
 def test_random_next_from_equal_text_is_found():
     # Documents of 2, 2 and 1 units of one token; the first two have the same text.
-    group = documents.TokenizedDocuments(
+    bucket = documents.TokenizedDocuments(
         np.arange(5, dtype=np.int32),
         np.ones(6, bool),
         np.arange(6),
@@ -40,4 +40,4 @@ def test_random_next_from_equal_text_is_found():
     )
     spans = np.array([[0, 1, 2, 3], [0, 1, 4, 5], [0, 1, 1, 2], [1, 2, 0, 1]])
     is_random_next = np.array([True, True, False, True])
-    assert counts.count_same_text(group, spans, is_random_next) == 2
+    assert counts.count_same_text(bucket, spans, is_random_next) == 2

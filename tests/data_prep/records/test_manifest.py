@@ -6,35 +6,16 @@ import pytest
 
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
+from data_prep.records.settings import Settings
 
 
 @pytest.fixture
 def manifest(tmp_path):
     return manifest_lib.Manifest(
-        feature_names="google",
-        text_field="text",
-        on_bad_utf8="fail",
-        max_seq_length=128,
-        max_predictions_per_seq=20,
-        sentence_task="nsp",
-        packing="pairs",
-        do_lower_case=True,
+        settings=Settings(masking="wwm", dupe_factor=1),
         vocab_file="train.vocab.txt",
         vocab_size=21128,
         vocab_sha256="ab",
-        segmenter="rjieba",
-        user_dict="",
-        user_dict_sha256="",
-        traditional="auto",
-        fix_punctuation=False,
-        masking="wwm",
-        mask_unit="token",
-        masking_time="static",
-        dupe_factor=1,
-        masked_lm_prob=0.15,
-        short_seq_prob=0.1,
-        random_seed=12345,
-        deduplicate=False,
         inputs=[{"path": "a.txt", "bytes": 3, "sha256": "cd"}],
         counts={"sequences": 2},
         shards=[{"file": "train.tfrecord", "sequences": 2, "sha256": "ef"}],
@@ -105,9 +86,19 @@ def test_bad_manifest_is_refused(tmp_path, text, message):
         manifest_lib.read_manifest(str(path))
 
 
-def test_keys_are_plain_json(manifest):
+def test_file_is_flat_json_in_the_order_of_format_1(manifest):
     manifest_lib.write_manifest(manifest)
     with open(manifest.path, encoding="utf-8") as file:
         content = json.load(file)
+    assert (
+        list(content)
+        == (
+            "format_version feature_names text_field on_bad_utf8 max_seq_length "
+            "max_predictions_per_seq sentence_task packing do_lower_case vocab_file "
+            "vocab_size vocab_sha256 segmenter user_dict user_dict_sha256 traditional "
+            "fix_punctuation masking mask_unit masking_time dupe_factor masked_lm_prob "
+            "short_seq_prob random_seed deduplicate inputs counts shards"
+        ).split()
+    )
     assert content["format_version"] == 1
-    assert "path" not in content
+    assert content["masking"] == "wwm"

@@ -5,10 +5,10 @@ import pathlib
 import pytest
 from PIL import Image
 
-from data_prep.records import job as job_lib
 from data_prep.records import report as report_lib
 from data_prep.records.settings import Settings
-from data_prep.runner import local, outputs
+from data_prep.runner import local, outputs, resume
+from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
 
 TEXTS = ("天气 很好。\n我们出去“玩”。", "模型很大。\n词很多。", "天很大。\n我们很好。")
@@ -20,7 +20,7 @@ def make_job(tmp_path, write_vocabulary):
         path = tmp_path / "text.txt"
         path.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
         vocab_file = write_vocabulary(*"天气很好。我们出去模型大词多")
-        return job_lib.Job(
+        return Job(
             corpus.find_files(str(path)),
             vocab.load_vocabulary(vocab_file),
             Settings(**{"dupe_factor": 2, **changes}),
@@ -97,7 +97,7 @@ def test_duplicates_are_counted_and_dropped_on_request(make_job):
     counts = local.run(dropped, 1, False).counts
     assert (counts["duplicate_documents"], counts["duplicates_dropped"]) == (2, 2)
     assert counts["documents"] == 3
-    assert "| Of these dropped (`--deduplicate`) | 2 |" in pathlib.Path(
+    assert "| Duplicates dropped (`--deduplicate`) | 2 |" in pathlib.Path(
         dropped.outputs.report_page
     ).read_text(encoding="utf-8")
 
@@ -126,7 +126,7 @@ def test_lost_report_comes_back_with_a_missing_shard(make_job):
 def test_overwrite_removes_the_report(make_job):
     job = make_job()
     local.run(job, 1, False)
-    local.earlier_output.remove_output(job, job.plan_path)
+    resume.remove_output(job, job.plan_path)
     assert os.listdir(os.path.dirname(job.outputs.report)) == []
 
 
@@ -148,9 +148,10 @@ def test_page_of_dynamic_masking_says_that_nothing_is_masked_yet(make_job):
 def test_too_few_random_pairs_are_warned_of(make_job):
     def find_warnings(job):
         manifest = local.run(job, 1, False)
-        return [
-            w for w in report_lib.list_warnings(job, manifest.counts) if "pairs" in w
-        ]
+        warnings = report_lib.list_warnings(
+            job.settings, job.vocabulary, manifest.counts
+        )
+        return [warning for warning in warnings if "pairs" in warning]
 
     lines = "\n".join(["天气很好。", "我们出去。", "模型很大。"] * 40)
     (alone,) = find_warnings(make_job([lines], out="one", num_shards=1))

@@ -16,7 +16,7 @@ from data_prep.records.settings import Settings
         ({"mask_unit": "char"}, "--mask_unit=char is unknown: choose one of token, w"),
         ({"sentence_task": "nli"}, "--sentence_task=nli is unknown: choose one of nsp"),
         ({"packing": "docs"}, "--packing=docs is unknown: choose one of pairs, full_"),
-        ({"packing": "lines"}, "--packing=lines makes sequences of one part, so there"),
+        ({"packing": "lines"}, "--packing=lines makes sequences of one part, and"),
         ({"traditional": "maybe"}, "--traditional=maybe is unknown: choose one of au"),
         (
             {"user_dict": "a.txt", "segmenter": "none"},

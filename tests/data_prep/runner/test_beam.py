@@ -4,11 +4,12 @@ import pathlib
 
 import pytest
 
-from data_prep.records import job as job_lib
 from data_prep.records.settings import Settings
 from data_prep.runner import local as local_lib
 from data_prep.runner import outputs
+from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
+from tests.conftest import REPOSITORY
 
 pytest.importorskip(
     "apache_beam",
@@ -17,7 +18,6 @@ pytest.importorskip(
 
 from data_prep.runner import beam as beam_lib
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 COMMAND = "data_prep.create_pretraining_data"
 TWO_PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
@@ -35,7 +35,7 @@ def vocab_file(tmp_path):
 @pytest.fixture
 def make_job(tmp_path, vocab_file):
     def make(out="out", **changes):
-        return job_lib.Job(
+        return Job(
             corpus.find_files(f"{SAMPLE}/*.txt"),
             vocab.load_vocabulary(vocab_file),
             Settings(masking="wwm", dupe_factor=2, **changes),
@@ -58,10 +58,10 @@ def test_two_worker_processes_write_what_the_local_run_writes(make_job):
     assert read_folder(beam) == read_folder(local)
 
 
-def test_shards_of_several_groups_and_of_none_are_the_same(make_job, monkeypatch):
-    monkeypatch.setattr("data_prep.runner.buckets.GROUP_BYTES", 300)
+def test_shards_of_several_buckets_and_of_none_are_the_same(make_job, monkeypatch):
+    monkeypatch.setattr("data_prep.runner.buckets.BUCKET_BYTES", 300)
     local, beam = make_job("local"), make_job("beam")
-    assert local.groups_per_shard > 100
+    assert local.buckets_per_shard > 100
     local_lib.run(local, 1, False)
     beam_lib.run(beam, "DirectRunner", [], False)
     assert read_folder(beam) == read_folder(local)
@@ -81,7 +81,7 @@ def test_complete_output_is_left_alone_and_another_is_refused(make_job):
 
 
 def break_off(job, monkeypatch):
-    """Leave what a pipeline leaves that failed behind its first shard."""
+    """Leave the files of a pipeline that failed after its first shard."""
 
     def fail(job, folder, options):
         pathlib.Path(job.outputs.shards[0]).write_bytes(b"of the run that broke off")

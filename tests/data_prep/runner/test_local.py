@@ -11,15 +11,15 @@ import time
 
 import pytest
 
-from data_prep.records import job as job_lib
 from data_prep.records import manifest
 from data_prep.records.settings import Settings
 from data_prep.runner import buckets as buckets_lib
 from data_prep.runner import local, outputs, run_lock
 from data_prep.runner import workers as workers_lib
+from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
+from tests.conftest import REPOSITORY
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 COMMAND = "data_prep.create_pretraining_data"
 SETTINGS = Settings(masking="wwm", dupe_factor=2)
@@ -37,7 +37,7 @@ def vocab_file(tmp_path_factory):
 @pytest.fixture
 def make_job(tmp_path, vocab_file):
     def make(settings=SETTINGS, num_shards=3, inputs=f"{SAMPLE}/*.txt", out="out"):
-        return job_lib.Job(
+        return Job(
             corpus.find_files(inputs),
             vocab.load_vocabulary(vocab_file),
             settings,
@@ -49,7 +49,7 @@ def make_job(tmp_path, vocab_file):
 
 def hashes(job_or_folder) -> dict[str, str]:
     folder = job_or_folder
-    if isinstance(folder, job_lib.Job):
+    if isinstance(folder, Job):
         folder = pathlib.Path(folder.outputs.manifest).parent
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -75,7 +75,7 @@ def test_manifest_tells_what_is_there(make_job):
     assert not os.path.exists(job.outputs.work_folder)
 
 
-def test_bytes_do_not_depend_on_workers_or_groups_of_a_file(make_job, tmp_path):
+def test_bytes_do_not_depend_on_workers_or_order_of_files(make_job, tmp_path):
     one = make_job(out="one")
     local.run(one, 1, False)
     two = make_job(out="two")
@@ -91,10 +91,10 @@ def test_bytes_do_not_depend_on_workers_or_groups_of_a_file(make_job, tmp_path):
     assert hashes(one) == hashes(shuffled)
 
 
-def test_shards_are_made_of_several_groups(make_job, monkeypatch):
-    monkeypatch.setattr(buckets_lib, "GROUP_BYTES", 40_000)
+def test_shards_are_made_of_several_buckets(make_job, monkeypatch):
+    monkeypatch.setattr(buckets_lib, "BUCKET_BYTES", 40_000)
     job = make_job(num_shards=2)
-    assert job.groups_per_shard > 2
+    assert job.buckets_per_shard > 2
     written = local.run(job, 1, False)
     assert {shard["file"]: shard["sha256"] for shard in written.shards} == hashes(job)
 
@@ -139,12 +139,12 @@ def test_finished_parts_of_a_broken_run_are_used(make_job, monkeypatch):
     assert hashes(job) == hashes(whole)
 
 
-def break_off(job, monkeypatch, group, overwrite=False):
-    """Run a job until a group, at which the disk is full."""
+def break_off(job, monkeypatch, bucket, overwrite=False):
+    """Run a job until a bucket, at which the disk is full."""
     make_part = workers_lib.make_part
 
     def fail(*args):
-        if args[2] == group:
+        if args[2] == bucket:
             raise OSError(28, "No space left on device")
         make_part(*args)
 
@@ -154,7 +154,7 @@ def break_off(job, monkeypatch, group, overwrite=False):
             local.run(job, 1, overwrite)
 
 
-def test_overwriting_goes_on_with_what_the_same_job_began(make_job, monkeypatch):
+def test_overwriting_resumes_an_unfinished_run_of_the_same_job(make_job, monkeypatch):
     other = make_job(dataclasses.replace(SETTINGS, random_seed=1))
     local.run(other, 1, False)
     job = make_job()
@@ -162,7 +162,7 @@ def test_overwriting_goes_on_with_what_the_same_job_began(make_job, monkeypatch)
     begun = os.stat(job.outputs.shards[0]).st_mtime_ns
     local.run(job, 1, True)
     assert os.stat(job.outputs.shards[0]).st_mtime_ns == begun
-    # A finished output is made anew.
+    # A finished output is made again.
     local.run(job, 1, True)
     assert os.stat(job.outputs.shards[0]).st_mtime_ns > begun
 

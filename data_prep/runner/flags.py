@@ -1,0 +1,282 @@
+"""The flags of create_pretraining_data, and their values as one."""
+
+import dataclasses
+
+from absl import flags
+
+from data_prep import command_line
+from data_prep.records import masking, packing, schema
+from data_prep.records.settings import Settings
+from data_prep.text import corpus, segmentation, traditional
+
+# The flags belong to the command that calls `define_flags`: --help lists them there.
+flags.disclaim_key_flags()
+
+RUNNERS = (
+    *("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"),
+    "PortableRunner",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataArgs:
+    """One run of the data stage."""
+
+    input_file: str
+    """Paths and globs of text files, separated by commas."""
+
+    output_file: str
+    """The record file, or a comma list of them; see `outputs.plan_outputs`."""
+
+    vocab_file: str
+    """The WordPiece vocabulary."""
+
+    settings: Settings
+    """What decides the bytes of the records, apart from text and vocabulary."""
+
+    num_shards: int
+    """Record files to write."""
+
+    text_field_given: bool
+    """Whether --text_field is on the command line, so that JSON lines must follow."""
+
+    num_workers: int | None
+    """Local processes; None to choose by the size of the text."""
+
+    runner: str | None
+    """One of `RUNNERS`, to run on Apache Beam; None for local processes."""
+
+    beam_arguments: list[str]
+    """Beam's own options."""
+
+    overwrite: bool
+    """Remove an earlier output of other flags or inputs, or a finished one."""
+
+
+def define_flags() -> None:
+    """Define the flags of `DataArgs`; settings have the names of their fields."""
+    _define_files()
+    _define_text()
+    _define_sequences()
+    _define_masking()
+    _define_run()
+
+
+def read_flags(arguments: list[str]) -> DataArgs:
+    """Return the values of the flags.
+
+    Args:
+        arguments: the words that are no flags, the program's name first.
+
+    Raises:
+        ValueError: a word belongs to no flag, a value cannot work or contradicts
+            another, or the user dictionary cannot be read.
+    """
+    values = flags.FLAGS
+    if values.runner is None:
+        command_line.refuse_arguments(arguments)
+    elif values.num_workers is not None:
+        raise ValueError(
+            "--num_workers is for local processes: with --runner give the runner's own "
+            "option after --, such as -- --direct_num_workers=2."
+        )
+    if values.num_workers is not None and values.num_workers < 1:
+        raise ValueError(
+            f"--num_workers={values.num_workers} cannot work: it must be 1 or more."
+        )
+    settings = _read_settings(values)
+    settings.check()
+    return DataArgs(
+        input_file=values.input_file,
+        output_file=values.output_file,
+        vocab_file=values.vocab_file,
+        settings=settings,
+        num_shards=values.num_shards,
+        text_field_given=values["text_field"].present > 0,
+        num_workers=values.num_workers,
+        runner=values.runner,
+        beam_arguments=arguments[1:],
+        overwrite=values.overwrite,
+    )
+
+
+def _read_settings(values: flags.FlagValues) -> Settings:
+    names = [field.name for field in dataclasses.fields(Settings)]
+    plain = {name: values[name].value for name in names if name in values}
+    dynamic = values.masking_time == "dynamic"
+    # The default is Google's; `Settings.check` refuses a value that was given.
+    if dynamic and not values["dupe_factor"].present:
+        plain["dupe_factor"] = 1
+    if values.sentence_task is None:
+        plain["sentence_task"] = "nsp" if values.packing == "pairs" else "none"
+    if values.user_dict:
+        _, plain["user_dict_sha256"] = segmentation.load_user_dict(values.user_dict)
+    plain["masking"] = _read_masking(values)
+    return Settings(**plain)
+
+
+def _read_masking(values: flags.FlagValues) -> str:
+    whole_words, chosen = values.do_whole_word_mask, values.masking
+    if whole_words is None:
+        return chosen or "token"
+    meant = "wwm" if whole_words else "token"
+    if chosen not in (None, meant):
+        raise ValueError(
+            f"--masking={chosen} contradicts --{'' if whole_words else 'no'}"
+            f"do_whole_word_mask, which is --masking={meant}: leave one of them out."
+        )
+    return meant
+
+
+def _define_files() -> None:
+    flags.DEFINE_string(
+        "input_file",
+        None,
+        "Text file, glob or comma list: UTF-8, one sentence a line, a blank line "
+        "between documents; or named .jsonl, one JSON object with a document a line. "
+        "Names ending in .gz, .bz2, .xz or .zst are decompressed.",
+        required=True,
+    )
+    flags.DEFINE_string(
+        "output_file",
+        None,
+        "Record file, such as out/train.tfrecord, or a comma list, one shard each.",
+        required=True,
+    )
+    flags.DEFINE_string(
+        "vocab_file", None, "The vocabulary that BERT is trained on.", required=True
+    )
+    flags.DEFINE_integer("num_shards", 1, "Record files to write.")
+    flags.DEFINE_enum(
+        "feature_names",
+        "google",
+        list(schema.RECORD_NAMES),
+        "Spelling of the features: google-research/bert or TF Model Garden v2.",
+    )
+
+
+def _define_text() -> None:
+    flags.DEFINE_bool(
+        "do_lower_case", True, "Lower-case the text and strip accents (uncased models)."
+    )
+    flags.DEFINE_enum(
+        "segmenter",
+        "rjieba",
+        segmentation.SEGMENTERS,
+        "Finds the words: rjieba or jieba (Chinese), whitespace (the text is already "
+        "segmented), none (WordPiece's own words, as in google-research/bert).",
+    )
+    flags.DEFINE_string(
+        "user_dict",
+        "",
+        "File of words to add to rjieba's or jieba's dictionary, in jieba's format: "
+        "one word a line, and after it, if needed, its frequency and tag.",
+    )
+    flags.DEFINE_enum(
+        "traditional",
+        "auto",
+        traditional.CHOICES,
+        "Find the words of traditional text in its simplified form (OpenCC) and mask "
+        "the original: in every document (yes), in none (no), or in documents with "
+        "more characters of traditional text alone than of simplified text alone "
+        "(auto).",
+    )
+    flags.DEFINE_bool(
+        "fix_punctuation",
+        False,
+        "Replace those of “ ” ‘ ’ — … that the vocabulary lacks by characters that it "
+        "has.",
+    )
+    flags.DEFINE_string(
+        "text_field",
+        "text",
+        "Name of the field that holds the document in .jsonl files.",
+    )
+    flags.DEFINE_enum(
+        "on_bad_utf8",
+        "fail",
+        corpus.ON_BAD_UTF8,
+        "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no "
+        "token.",
+    )
+    flags.DEFINE_bool("deduplicate", False, "Use documents of exactly equal text once.")
+
+
+def _define_sequences() -> None:
+    flags.DEFINE_integer("max_seq_length", 128, "Tokens per sequence.")
+    flags.DEFINE_enum(
+        "packing",
+        "pairs",
+        packing.PACKINGS,
+        "A sequence is a pair of stretches of text (pairs), as many full sentences as "
+        "fit (full_sentences, as RoBERTa), or one line (lines).",
+    )
+    flags.DEFINE_enum(
+        "sentence_task",
+        None,
+        packing.SENTENCE_TASKS,
+        "Meaning of next_sentence_labels: nsp, 1 = random next (the default with "
+        "pairs); sop, 1 = swapped; none, always 0.",
+    )
+    flags.DEFINE_float(
+        "short_seq_prob", 0.1, "Share of documents cut into shorter pairs."
+    )
+    flags.DEFINE_integer(
+        "dupe_factor", 10, "Times the text is used, each time with other masks."
+    )
+    flags.DEFINE_integer("random_seed", 12345, "Decides every draw.")
+
+
+def _define_masking() -> None:
+    flags.DEFINE_enum(
+        "masking",
+        None,
+        masking.MASKINGS,
+        "Mask whole words (wwm), single tokens (token, the default), or runs of one to "
+        "four whole words as MacBERT does (ngram).",
+    )
+    flags.DEFINE_bool(
+        "do_whole_word_mask", None, "google-research/bert's spelling of --masking=wwm."
+    )
+    flags.DEFINE_enum(
+        "mask_unit",
+        "token",
+        masking.MASK_UNITS,
+        "One draw decides between [MASK], another token and no change: for each token, "
+        "as in google-research/bert, or for all tokens of a word.",
+    )
+    flags.DEFINE_enum(
+        "masking_time",
+        "static",
+        list(schema.FEATURES_OF),
+        "Mask while the records are written (static), or again in each epoch of "
+        "run_pretraining (dynamic; each sequence is then stored once, --dupe_factor is "
+        "1).",
+    )
+    flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens masked.")
+    flags.DEFINE_integer(
+        "max_predictions_per_seq", 20, "Masked tokens per sequence, at most."
+    )
+
+
+def _define_run() -> None:
+    flags.DEFINE_integer(
+        "num_workers",
+        None,
+        "Processes, by default one per core (only one for little text); the result is "
+        "the same.",
+    )
+    flags.DEFINE_enum(
+        "runner",
+        None,
+        RUNNERS,
+        "Run on Apache Beam (extra beam) instead of local processes; Beam's own "
+        "options stand at the end, after --, such as -- --region=europe-west4. The "
+        "result is the same.",
+    )
+    flags.DEFINE_bool(
+        "overwrite",
+        False,
+        "Remove a finished output, or one that other flags or inputs began. An "
+        "unfinished run of the same flags and inputs is resumed.",
+    )
