@@ -1,4 +1,4 @@
-"""Mask sequences anew each time they are read, in TensorFlow graph ops alone.
+"""Draw new masks each time a sequence is read, in TensorFlow graph ops alone.
 
 The rules are those of `data_prep/records/masking.py`, which masks once, while the
 records are written. These are the same rules in ops that a remote TPU host can run.
@@ -15,8 +15,8 @@ from data_prep.records import manifest as manifest_lib
 from data_prep.records import masking, schema
 from data_prep.text import vocab
 
-# Rows of noise: lengths of runs, order of words (one for each draw), stay of the word
-# that crosses the budget, 80/10/10, replacements.
+# Rows of noise. They decide the lengths of runs, the order of words (one row for each
+# draw), whether the word that crosses the budget stays, 80/10/10, and replacements.
 _RUNS, _ORDERS = 0, 1
 _STAYS = _ORDERS + 1 + masking.MORE_DRAWS
 _ACTIONS, _REPLACEMENTS = _STAYS + 1, _STAYS + 2
@@ -28,7 +28,7 @@ class Masker:
     """Masks batches of unmasked records.
 
     Attributes:
-        rules: how.
+        rules: how sequences are masked.
         mask_id: id of [MASK].
         replacement_ids: int32 [number of live ids], what may replace a token.
     """
@@ -38,7 +38,7 @@ class Masker:
     replacement_ids: np.ndarray
 
     def draw_noise(self, max_seq_length: int, seed: tf.Tensor) -> tf.Tensor:
-        """Draw what one record's masks follow from.
+        """Draw the noise that decides one record's masks.
 
         Args:
             max_seq_length: tokens of the record.
@@ -76,7 +76,7 @@ class Masker:
         }
 
     def _count_budgets(self, input_mask: tf.Tensor) -> tf.Tensor:
-        """Return tokens to mask, int32 [batch]; `masking.count_budgets`."""
+        """Return the tokens to mask per row, int32 [batch]; `masking.count_budgets`."""
         lengths = tf.cast(tf.reduce_sum(input_mask, axis=1), tf.float64)
         wanted = tf.cast(tf.round(lengths * self.rules.masked_lm_prob), tf.int32)
         return tf.clip_by_value(wanted, 1, self.rules.max_predictions_per_seq)
@@ -138,10 +138,10 @@ class Masker:
 
 
 def build_masker(manifests: tuple[manifest_lib.Manifest, ...]) -> Masker | None:
-    """Return what masks the manifests' records, None if they are masked already.
+    """Return the masker of the manifests' records; None if they are stored masked.
 
     Raises:
-        ValueError: some are masked and some not, or by different rules.
+        ValueError: some are masked and some are not, or the rules differ.
     """
     dynamic = [m for m in manifests if m.settings.masking_time == "dynamic"]
     found = {manifest.settings.masking_rules: manifest for manifest in dynamic}
@@ -160,13 +160,13 @@ def build_masker(manifests: tuple[manifest_lib.Manifest, ...]) -> Masker | None:
 
 
 class _Words:
-    """Words of a batch.
+    """The words of a batch.
 
     Args:
         word_ids: int32 [batch, max_seq_length], see `schema.WORD_IDS`.
 
     Attributes:
-        number: int32 [batch, max_seq_length], number of each token's word; each token
+        number: int32 [batch, max_seq_length], the number of each token's word; a token
             that is never masked counts as a word.
         sizes: int32 [batch, words], tokens; 0 for words that are never masked.
     """
@@ -189,10 +189,10 @@ class _Words:
         self.sizes = tf.reshape(counts, (batch, length))
 
     def join(self, draws: tf.Tensor) -> tf.Tensor:
-        """Join words to runs; `masking.join_words`.
+        """Join words into runs; `masking.join_words`.
 
         Args:
-            draws: float32 [batch, words], decide on the lengths of runs.
+            draws: float32 [batch, words], which decide the lengths of runs.
 
         Returns:
             int32 [batch, words], number of each word's run.
@@ -222,14 +222,14 @@ def _draw_words(sizes, budgets, runs, noise, draw) -> tf.Tensor:
     Args:
         sizes: int32 [batch, words], 0 for words that cannot be chosen.
         budgets: int32 [batch].
-        runs: int32 [batch, words], words of one number stay together; or None.
+        runs: int32 [batch, words]; words with one number stay together; or None.
         noise: see `Masker.draw_noise`.
-        draw: which order of words.
+        draw: the number of the draw, which has its own order of words.
     """
     keys = noise[:, _ORDERS + draw]
     if runs is not None:
         keys = tf.gather(keys, runs, batch_dims=1)
-    # Stable: words of one run keep their order.
+    # Stable, so that words of one run keep their order.
     order = tf.argsort(tf.where(sizes > 0, keys, 2.0), axis=1, stable=True)
     ordered = tf.gather(sizes, order, batch_dims=1)
     room = budgets[:, None] - tf.cumsum(ordered, axis=1, exclusive=True)
@@ -242,14 +242,14 @@ def _draw_words(sizes, budgets, runs, noise, draw) -> tf.Tensor:
 
 
 def _even_out(taken, sizes, crossing, room, draws) -> tf.Tensor:
-    """Bring rows to their budget; `masking._even_out`, for rows without crossing too.
+    """Bring rows to their budget, with or without a crossing word; `masking._even_out`.
 
     Args:
         taken: bool [batch, words].
         sizes: int32 [batch, words].
         crossing: bool [batch, words], at most one true in each row.
         room: int32 [batch, words].
-        draws: float32 [batch], decide which crossing words stay.
+        draws: float32 [batch], which decide whether the crossing words stay.
     """
     size = tf.reduce_sum(tf.where(crossing, sizes, 0), axis=1)
     missing = tf.reduce_sum(tf.where(crossing, room, 0), axis=1)

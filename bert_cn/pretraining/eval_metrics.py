@@ -1,6 +1,6 @@
-"""What an evaluation tells beside Google's figures, to see early whether it works.
+"""Metrics of an evaluation besides Google's, which show early whether a run works.
 
-Only evaluations compute it; a training step pays nothing for it.
+Only evaluations compute them, so that a training step takes no longer.
 """
 
 import itertools
@@ -15,11 +15,12 @@ from bert_cn.pretraining import losses
 from data_prep.records import schema
 from data_prep.text import vocab as vocab_lib
 
-# Features of an evaluation batch, int32 [batch, predictions]: 1 where the masked token
-# is of a word of several tokens. Only records that are masked here have their words.
+# Features of an evaluation batch, int32 [batch, predictions]. The first is 1 if the
+# masked token belongs to a word of several tokens; only records that are masked while
+# training have words.
 IN_WORD = "masked_in_word"
-# The next best for records that were stored masked: 1 where a token beside it is masked
-# too. Two words of one token each that are neighbours count like one of two tokens.
+# The second stands in for it if records are stored masked: 1 if a token beside it is
+# masked too. Two neighbouring words of one token count like one word of two tokens.
 BESIDE_MASKED = "masked_beside_masked"
 
 PERPLEXITY = "perplexity"
@@ -38,7 +39,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~])")
 def mark_groups(
     masked: dict[str, tf.Tensor], word_ids: tf.Tensor | None
 ) -> dict[str, tf.Tensor]:
-    """Return `IN_WORD` where words are known, else `BESIDE_MASKED`.
+    """Return `IN_WORD` if words are known, else `BESIDE_MASKED`.
 
     Args:
         masked: a batch of `schema.FEATURES`.
@@ -90,15 +91,15 @@ def summarize(
 
     Args:
         sums: [NUM_SUMS], added up over an evaluation.
-        metrics: what the objectives gave.
-        num_records: that were evaluated.
-        features: of any batch; which of the two groupings they have names the figures.
+        metrics: those of the losses.
+        num_records: records that were evaluated.
+        features: of any batch; the feature that `mark_groups` added names the metrics.
 
     Returns:
-        `perplexity`: e to the masked-LM loss. `masked_lm_accuracy_*`: apart for the two
-        groups, as far as there are any tokens in them. `*_majority`: the share of
-        records with the commoner sentence label, which is the accuracy of a model that
-        always says the same.
+        `perplexity`: e to the power of the masked-LM loss. `masked_lm_accuracy_*`: the
+        accuracy in each of the two groups that has a token. `*_majority`: the share of
+        the majority class of the sentence labels, which is the accuracy of a model that
+        always gives the same answer.
     """
     values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
     added = {PERPLEXITY: math.exp(min(metrics[losses.MASKED_LM_LOSS], 700.0))}
@@ -120,7 +121,7 @@ def write_table(
     predicted: np.ndarray,
     vocabulary: vocab_lib.Vocabulary,
 ) -> str:
-    """Show the first records of a batch, what was masked and what the model says.
+    """Show the first records of a batch, their masked tokens, and the predictions.
 
     Args:
         batch: `schema.FEATURES`, as the model sees them.
@@ -128,15 +129,15 @@ def write_table(
         vocabulary: of the records.
 
     Returns:
-        A Markdown table of at most `NUM_SAMPLES` rows. What the model had to predict
-        stands in bold, as it was shown to the model.
+        A Markdown table of at most `NUM_SAMPLES` rows. The tokens to predict are in
+        bold, as the model saw them.
     """
     tokens = np.array(vocabulary.tokens, dtype=object)
     lines = ["| | text | true | predicted | right |", "|--:|---|---|---|--:|"]
     for row in range(min(NUM_SAMPLES, len(predicted))):
         length = int(batch[schema.INPUT_MASK][row].sum())
         if not length:
-            break  # From here on the batch is filled up.
+            break  # All further records fill the batch up.
         used = batch[schema.MASKED_LM_WEIGHTS][row] > 0
         masked = set(batch[schema.MASKED_LM_POSITIONS][row][used].tolist())
         text = _join(tokens[batch[schema.INPUT_IDS][row][:length]], masked)

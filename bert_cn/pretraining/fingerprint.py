@@ -58,8 +58,8 @@ _FREE = {
     "num_replicas": ("the number of devices", _NOT_THE_SAME_BITS),
     "num_hosts": (
         "the number of hosts",
-        "records are distributed differently, so that within this epoch some come twice "
-        "and some not at all",
+        "records are distributed differently, so that this epoch holds some twice and "
+        "some not at all",
     ),
 }
 

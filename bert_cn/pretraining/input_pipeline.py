@@ -1,4 +1,4 @@
-"""TFRecords to a tf.data pipeline, deterministic and sharded per host."""
+"""TFRecords to batches by tf.data: deterministic, and each host reads its share."""
 
 import tensorflow as tf
 
@@ -12,13 +12,13 @@ _EVAL_MASK_SEED = 0
 
 
 class TrainInput:
-    """The training batches of a run, found again by the number of their step.
+    """The training batches of a run, which a step's number finds again.
 
     It prints a warning if hosts must share files.
 
     Args:
-        strategy: that the batches are distributed by.
-        files: from `check_files`.
+        strategy: distributes the batches.
+        files: from `record_files.check_files`.
         batch_size: records per update over all replicas.
         seed: see `build_train_dataset`.
     """
@@ -57,11 +57,11 @@ class TrainInput:
         return self._strategy.distribute_datasets_from_function(build)
 
     def locate(self, step: int) -> list[tuple[str, int]]:
-        """Find the records of update number `step`, the first being 1, by replay.
+        """Find the records of update number `step`, from 1, by reading in order again.
 
         Returns:
-            File and number of each record, counted from 1 as
-            `data_prep.inspect_records` does.
+            File and number of each record. Numbers start with 1, as those of
+            `data_prep.inspect_records` do.
         """
         records_per_host = self._batch_size // self._num_hosts
         found = []
@@ -89,18 +89,18 @@ def build_train_dataset(
     """Build an endless, shuffled dataset whose order depends only on the arguments.
 
     Args:
-        files: from `check_files`.
+        files: from `record_files.check_files`.
         batch_size: records per batch of this host.
-        seed: order of files and records. Records that are masked here are masked anew
-            in each epoch, from (seed, number of the record in the endless order).
-        skip_records: records that this host has already trained on: a resumed run goes
-            on where the other stopped.
+        seed: decides the order of files and records. Records that are masked here get
+            other masks in each epoch, from (seed, number in the endless order).
+        skip_records: records that this host has already trained on; a resumed run
+            continues after them.
         host: index of this input pipeline.
-        num_hosts: number of input pipelines. Files are dealt out to them; with fewer
-            files than hosts, records are.
+        num_hosts: number of input pipelines. Files are distributed over them, or
+            records if there are fewer files than hosts.
 
     Returns:
-        Batches as `_parse_batch` makes them.
+        Batches as `_parse` makes them.
     """
     dataset = read_in_order(files, seed, skip_records, host, num_hosts)
     if files.masker is not None:
@@ -121,9 +121,9 @@ def read_in_order(
     """Return this host's records without end, see `shuffle_order`.
 
     Args:
-        files: from `check_files`.
-        seed: order of files and records.
-        skip_records: records of this host that are not wanted.
+        files: from `record_files.check_files`.
+        seed: decides the order of files and records.
+        skip_records: records to leave out at the start.
         host: index of this input pipeline.
         num_hosts: number of input pipelines.
         read_file: see `shuffle_order.GroupOrder.read`.
@@ -146,11 +146,11 @@ def read_in_order(
 def build_eval_dataset(
     files: record_files.RecordFiles, batch_size: int
 ) -> tf.data.Dataset:
-    """Build a dataset of every record once, in file order.
+    """Build a dataset that holds every record once, in file order.
 
     The last batch is filled up with records of zeros, so that every batch has the same
     shape; their input_mask and masked_lm_weights are 0. Records that are masked here
-    are masked alike in each evaluation. Each batch also has what
+    get the same masks in each evaluation. Each batch also has the feature that
     `eval_metrics.mark_groups` returns.
     """
     dataset = tf.data.TFRecordDataset(list(files.paths))
@@ -191,7 +191,7 @@ def _parse(
 ) -> tf.data.Dataset:
     """Turn batches of serialized records into features under our names.
 
-    Where records are masked here, a batch is (serialized records, noise).
+    If records are masked here, a batch is (serialized records, noise).
 
     Integers become int32, because TPUs compute no int64. Each feature is
     [batch, ...shape of `schema.feature_shapes`].

@@ -1,6 +1,6 @@
 """Losses and metrics of pretraining, as sums that may be added over replicas and steps.
 
-Every figure is kept as a numerator and a denominator, so that replicas with different
+Every metric is kept as a numerator and a denominator, so that replicas with different
 numbers of masked tokens, and steps of different weight, average correctly.
 """
 
@@ -14,11 +14,11 @@ MASKED_LM_ACCURACY = "masked_lm_accuracy"
 NEXT_SENTENCE_LOSS = "next_sentence_loss"
 NEXT_SENTENCE_ACCURACY = "next_sentence_accuracy"
 LOSS = "loss"
-# Prefix of the second loss's figures, whatever its task is called in the manifest.
+# Prefixes of the second loss's metrics: the first is Google's, the second for SOP.
 _SENTENCE = "next_sentence"
 _SENTENCE_ORDER = "sentence_order"
 SENTENCE_ACCURACIES = (NEXT_SENTENCE_ACCURACY, f"{_SENTENCE_ORDER}_accuracy")
-# What the step line shows, and the panels of loss_curve.png (see `training.reporting`).
+# The metrics of the step line, and the panels of loss_curve.png: `training.reporting`.
 LINE_METRICS = (LOSS, MASKED_LM_ACCURACY, *SENTENCE_ACCURACIES)
 PANELS = ((LOSS,), (MASKED_LM_ACCURACY,), SENTENCE_ACCURACIES, ("learning_rate",))
 
@@ -43,14 +43,14 @@ _COUNT_EPSILON = 1e-5
 def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tensor:
     """Return loss sums, correct predictions and counts of one batch.
 
-    A record whose input_mask starts with 0 is padding of a last batch and counts for
-    nothing: every real sequence starts with [CLS].
+    A record whose input_mask starts with 0 fills up a last batch and is not counted:
+    every real sequence starts with [CLS].
 
     Args:
-        outputs: what the model of `pretraining_model.build_pretraining_model` returns.
+        outputs: of the model, see `pretraining_model.build_pretraining_model`.
         features: int32 and float32 tensors by their names in `schema`.
-        masked_lm_sums: what `MaskedLmHead.sum_losses` returns, if it was called:
-            then the logits are not looked at.
+        masked_lm_sums: the results of `MaskedLmHead.sum_losses`; None to compute them
+            from the logits.
 
     Returns:
         float32 [NUM_SUMS].
@@ -84,10 +84,10 @@ def _weighted_sums(logits, labels, weights):
 
 
 def count_labels(features: dict) -> tf.Tensor:
-    """Return how many masked tokens and records of a batch count, float32 [2].
+    """Return the numbers of masked tokens and of records in a batch, float32 [2].
 
-    Known before the forward pass, so that the parts of a batch can be divided by the
-    counts of the whole.
+    They are known before the forward pass, so that the sums of a micro-batch can be
+    divided by the counts of the whole batch.
     """
     return tf.stack(
         [
@@ -100,11 +100,10 @@ def count_labels(features: dict) -> tf.Tensor:
 def compute_loss(
     sums: tf.Tensor, counts: tf.Tensor, use_sentence_loss: bool = True
 ) -> tf.Tensor:
-    """Return one part's share of the loss: the shares add up to the loss of the batch.
+    """Return a share of the loss; the shares add up to the loss of the batch.
 
     Args:
-        sums: float32 [NUM_SUMS] of a part: of one replica, or of one of several
-            accumulated batches.
+        sums: float32 [NUM_SUMS] of one replica, or of one of its micro-batches.
         counts: `count_labels` of the whole batch, over all replicas.
         use_sentence_loss: false for the masked-LM loss alone (RoBERTa).
     """
@@ -119,7 +118,7 @@ def summarize(sums, use_sentence_loss: bool = True) -> dict[str, float]:
 
     `loss` is the masked-LM loss plus the next-sentence loss, both averages over
     everything that was added up. Without a sentence loss there are no next-sentence
-    figures, and `loss` is the masked-LM loss.
+    metrics, and `loss` is the masked-LM loss.
     """
     values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
     masked = values["masked_lm_count"] + _COUNT_EPSILON
@@ -139,7 +138,7 @@ def summarize(sums, use_sentence_loss: bool = True) -> dict[str, float]:
 
 
 def name_after_task(metrics: dict[str, float], sentence_task: str) -> dict[str, float]:
-    """Return metrics whose names say sentence_order where the records have that task.
+    """Return metrics whose names say sentence_order if the records have that task.
 
     Args:
         metrics: from `summarize`.

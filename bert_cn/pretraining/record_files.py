@@ -48,9 +48,9 @@ class RecordFiles:
             are several, the next record comes from each as often as its weight says.
         max_seq_length: tokens per record.
         max_predictions_per_seq: masked positions per record.
-        feature_names: spelling on disk, a key of `schema.RECORD_NAMES`.
-        manifests: those of the data stage that list the files; empty for records that
-            another program wrote.
+        feature_names: the spelling on disk, a key of `schema.RECORD_NAMES`.
+        manifests: those that list the files; none for records that another program
+            wrote.
         masker: masks records that are stored unmasked; None for records with masks.
     """
 
@@ -63,7 +63,7 @@ class RecordFiles:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """All files, group after group."""
+        """All files, one group after the other."""
         return tuple(path for group in self.groups for path in group.paths)
 
     @property
@@ -77,11 +77,12 @@ class RecordFiles:
 
 
 def find_files(patterns: str, flag: str) -> tuple[FileGroup, ...]:
-    """Expand a comma list of globs, each with a weight or none (`news*:2,wiki*:1`).
+    """Expand globs with commas between, each with a weight or none (`news*:2,wiki*`).
 
     Returns:
-        One group for each entry if any has a weight (1 where it has none), else one
-        group of all files, so that every record comes once an epoch.
+        If any entry has a weight, one group for each entry, whose weight is 1 if it has
+        none. Otherwise one group of all files, so that every record comes once an
+        epoch.
 
     Raises:
         ValueError: a pattern matches no file, or a weight is 0; the message names it
@@ -110,7 +111,7 @@ def find_files(patterns: str, flag: str) -> tuple[FileGroup, ...]:
 def _expand(pattern: str, flag: str) -> tuple[str, ...]:
     found = [path for path in tf.io.gfile.glob(pattern) if _is_record_file(path)]
     if not found and tf.io.gfile.exists(pattern):
-        # A real name with glob characters in it.
+        # A file's name with glob characters in it.
         found = tf.io.gfile.glob(local_glob.escape(pattern)) or [pattern]
     if not found:
         raise ValueError(
@@ -314,7 +315,7 @@ def find_casing(
         do_lower_case: the flag, or None.
 
     Raises:
-        ValueError: manifests and flag do not say the same.
+        ValueError: manifests and flag differ.
     """
     found = {manifest.settings.do_lower_case for manifest in manifests}
     found |= {do_lower_case} - {None}

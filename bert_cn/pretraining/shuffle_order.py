@@ -1,12 +1,12 @@
-"""In which order training reads records, and where in that order a run goes on.
+"""The order in which training reads records, and the place in it of a resumed run.
 
-The order is made so that what was read already need not be read again. An epoch
-shuffles the files of a group and cuts them into windows of a few whole files; the
-records of a window are interleaved and shuffled among themselves. So a run that goes on
-skips, in this order:
+The order lets a resumed run leave out the records before its place without reading
+them. An epoch shuffles the files of a group and cuts them into windows of a few whole
+files; the records of a window are interleaved and shuffled among themselves. So a
+resumed run skips, in this order:
 1. whole epochs,
 2. whole windows of the epoch that it stopped in, by the number of records in their
-   files; none of these files is opened where manifests give the numbers,
+   files; none of these files is opened if manifests give the numbers,
 3. records of the window that it stopped in, read but not parsed.
 """
 
@@ -19,7 +19,7 @@ import tensorflow as tf
 _FILES_READ_AT_ONCE = 4
 _SHUFFLE_BUFFER_RECORDS = 10_000
 # Draws between groups come in shuffled blocks of about this many, in which the shares
-# are exact: to count what was drawn from a group, one block has to be looked through.
+# are exact, so that counting the draws from a group takes a look at one block only.
 _BLOCK_DRAWS = 10_000
 
 
@@ -29,11 +29,11 @@ class GroupOrder:
 
     Attributes:
         paths: TFRecord files, at least one.
-        counts: records of each file; None where unknown, and then counted when needed.
+        counts: records of each file; None if unknown, and then counted when needed.
         seed: epoch e shuffles the files by (seed, e).
         host: index of this input pipeline.
-        num_hosts: input pipelines. Files are dealt out to them; with fewer files than
-            hosts, the records of every file are.
+        num_hosts: number of input pipelines. Files are distributed over them, or the
+            records of every file if there are fewer files than hosts.
     """
 
     paths: tuple[str, ...]
@@ -43,22 +43,22 @@ class GroupOrder:
     num_hosts: int = 1
 
     @property
-    def _deals_files(self) -> bool:
+    def _distributes_files(self) -> bool:
         return len(self.paths) >= self.num_hosts
 
     @property
     def _num_files(self) -> int:
         """Files that this host reads in an epoch."""
-        if not self._deals_files:
+        if not self._distributes_files:
             return len(self.paths)
         return len(range(self.host, len(self.paths), self.num_hosts))
 
     @property
     def _files_per_window(self) -> int:
-        """At least as many as are read at once, and enough to fill the buffer."""
+        """Files per window: those that are read at once, or more to fill the buffer."""
         if None in self.counts:
             return _FILES_READ_AT_ONCE
-        share = 1 if self._deals_files else self.num_hosts
+        share = 1 if self._distributes_files else self.num_hosts
         records_per_file = max(sum(self.counts) / len(self.counts) / share, 1)
         filling = int(np.ceil(_SHUFFLE_BUFFER_RECORDS / records_per_file))
         return max(_FILES_READ_AT_ONCE, filling)
@@ -73,7 +73,7 @@ class GroupOrder:
             tf.range(len(self.paths)),
             seed=tf.stack([tf.constant(self.seed, tf.int64), epoch]),
         )
-        if self._deals_files:
+        if self._distributes_files:
             order = order[self.host :: self.num_hosts]
         begin = window * self._files_per_window
         return order[begin : begin + self._files_per_window]
@@ -83,10 +83,10 @@ class GroupOrder:
         skip_records: int,
         read_file: Callable[[tf.Tensor], tf.data.Dataset] = tf.data.TFRecordDataset,
     ) -> tf.data.Dataset:
-        """Build the endless dataset, positioned behind some records.
+        """Build the endless dataset, without its first records.
 
         Args:
-            skip_records: records of this order that are not wanted.
+            skip_records: records to leave out at the start.
             read_file: takes a path, a string scalar; returns one element for each
                 record of the file.
         """
@@ -105,15 +105,16 @@ class GroupOrder:
                 num_parallel_calls=_FILES_READ_AT_ONCE,
                 deterministic=True,
             )
-            if not self._deals_files:
+            if not self._distributes_files:
                 records = records.shard(self.num_hosts, self.host)
-            # Two windows of one run must not draw alike, two runs with one seed must.
+            # Each window of a run draws differently; runs with one seed draw alike.
             numbers = tf.stack(
                 [tf.constant(self.seed, tf.int64), epoch * self._num_windows + window]
             )
             seed = tf.random.stateless_uniform((), numbers, None, None, tf.int64)
-            # This function's own graph gets a seed, or `shuffle` would mix TensorFlow's
-            # global one in, and where that is 0 fail (it compares a tensor with 0).
+            # This function's own graph gets a seed. Otherwise `shuffle` would mix in
+            # TensorFlow's global one, and fail if that is 0 (it compares a tensor with
+            # 0).
             tf.compat.v1.set_random_seed(1)
             return records.shuffle(
                 _SHUFFLE_BUFFER_RECORDS, seed=seed, reshuffle_each_iteration=False
@@ -122,12 +123,12 @@ class GroupOrder:
         return windows.skip(window).flat_map(read_window).skip(rest)
 
     def find_position(self, skip_records: int) -> tuple[int, int, int]:
-        """Return the epoch, the window in it and the record in that to go on with."""
+        """Return the epoch, the window in it, and the records of that to skip."""
         counts = list(self.counts)
         epoch = 0
         while True:
             for window in range(self._num_windows):
-                # A run that just starts has no file to count.
+                # A new run has no file to count.
                 if not skip_records:
                     return epoch, window, 0
                 size = 0
@@ -135,7 +136,7 @@ class GroupOrder:
                     if counts[index] is None:
                         counts[index] = _count_records(self.paths[index])
                     size += counts[index]
-                if not self._deals_files:
+                if not self._distributes_files:
                     size = len(range(self.host, size, self.num_hosts))
                 if skip_records < size:
                     return epoch, window, skip_records
@@ -155,13 +156,13 @@ def read_groups(
     skip_records: int,
     read_file: Callable[[tf.Tensor], tf.data.Dataset] = tf.data.TFRecordDataset,
 ) -> tf.data.Dataset:
-    """Draw the next record from one group or another, endlessly.
+    """Draw each record from one of the groups, endlessly.
 
     Args:
         groups: of one host.
-        weights: how often each is drawn from, in proportion to the others.
+        weights: the share of each group's records, in proportion to the others.
         seed: of the draws.
-        skip_records: records of the mixed order that are not wanted.
+        skip_records: records of the mixed order to leave out at the start.
         read_file: see `GroupOrder.read`.
     """
     if len(groups) == 1:

@@ -124,7 +124,7 @@ def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tm
     assert weights.global_step == best["global_step"]
 
 
-def test_stopped_run_ends_with_code_0_and_the_command_that_goes_on(
+def test_stopped_run_ends_with_code_0_and_the_command_that_resumes_it(
     warm, arguments, tmp_path
 ):
     more = {"num_train_steps": 1_000_000, "log_steps": 1, "do_eval": "true"}
@@ -308,29 +308,40 @@ def test_full_disk_while_saving_keeps_the_checkpoint_before(
     assert (tmp_path / "run" / "ckpt-6.index").exists()
 
 
-@pytest.mark.parametrize(
-    ("changes", "saying"),
-    [
-        ({"input_file": "nowhere-*.tfrecord"}, ("nowhere-*", "matches no file")),
-        ({"max_seq_length": 64}, ("max_seq_length=64", "max_position_embeddings=16")),
-        ({"max_seq_length": 8}, ("max_seq_length 16", "--max_seq_length=8")),
-        ({"bert_config_file": "none.json"}, ("none.json", "--bert_config_file")),
-        ({"do_train": "false"}, ("Nothing to do", "--do_train")),
-        ({"random_seed": -1}, ("--random_seed=-1", "[0, 4294967295]")),
-        ({"init_checkpoint": "nothing"}, ("nothing", "No checkpoint is recognised")),
-        ({"tpu": "grpc://127.0.0.1:1"}, ("--input_file=", "a path on this machine")),
-        (
-            {
-                "tpu": "grpc://127.0.0.1:1",
-                "input_file": "gs://bucket/x",
-                "output_dir": "gs://bucket/run",
-            },
-            ("--tpu=grpc://127.0.0.1:1", "no TPU"),
-        ),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_bad_flag_is_refused(assert_refused, arguments, changes, saying, tmp_path):
+REFUSED = {
+    "no input": ({"input_file": "nowhere-*.tfrecord"}, ("nowhere-*", "matches no")),
+    "length that the records have not": (
+        {"max_seq_length": 64},
+        ("max_seq_length 16", "--max_seq_length=64: pass --max_seq_length=16"),
+    ),
+    "no configuration": (
+        {"bert_config_file": "none.json"},
+        ("none.json", "--bert_config_file"),
+    ),
+    "nothing to do": ({"do_train": "false"}, ("Nothing to do", "--do_train")),
+    "negative seed": ({"random_seed": -1}, ("--random_seed=-1", "[0, 4294967295]")),
+    "no initial checkpoint": (
+        {"init_checkpoint": "nothing"},
+        ("nothing", "No checkpoint is recognised"),
+    ),
+    "local path for a TPU": (
+        {"tpu": "grpc://127.0.0.1:1"},
+        ("--input_file=", "a path on this machine"),
+    ),
+    "no TPU": (
+        {
+            "tpu": "grpc://127.0.0.1:1",
+            "input_file": "gs://bucket/x",
+            "output_dir": "gs://bucket/run",
+        },
+        ("--tpu=grpc://127.0.0.1:1", "no TPU"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_flag_is_refused(assert_refused, arguments, name, tmp_path):
+    changes, saying = REFUSED[name]
     assert_refused(MODULE, *as_flags(arguments | changes), saying=saying)
     # Nothing that the corrected command would have to agree with.
     assert not list(tmp_path.glob("run/*"))
@@ -344,7 +355,7 @@ def test_vocabulary_of_another_size_is_refused(
         larger.write_text(file.read() + "多\n", encoding="utf-8")
     arguments["vocab_file"] = str(larger)
     assert_refused(
-        MODULE, *as_flags(arguments), saying=("has 41 tokens", "vocab_size 40")
+        MODULE, *as_flags(arguments), saying=("has 41 tokens", "has 40: use the")
     )
 
 

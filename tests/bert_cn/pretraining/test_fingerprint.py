@@ -103,7 +103,7 @@ def test_what_may_change_is_said(tmp_path, capsys):
     ]
     assert "learning rate jumps to the curve of the new number" in lines[0]
     assert "not those of an unbroken run to the last bit" in lines[1]
-    assert "some come twice and some not at all" in lines[2]
+    assert "this epoch holds some twice and some not at all" in lines[2]
 
 
 def test_what_an_earlier_version_did_not_note_is_not_compared(tmp_path, capsys):
