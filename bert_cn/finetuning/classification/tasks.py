@@ -107,6 +107,10 @@ def _txt(columns: Columns, stem: str = "{}.txt", dev: str = DEV, **settings) -> 
     return Layout(columns, train, (dev,), (test,), **settings)
 
 
+_TSV_OR_TXT = tuple(
+    _txt(_THREE_COLUMNS, stem, file_format=_PERHAPS_NAMED)
+    for stem in ("{}.tsv", "{}.txt")
+)
 _GLUE = (
     _task(
         "cola",
@@ -163,24 +167,8 @@ _CHINESE = (
         ),
         main=_ACCURACY,
     ),
-    _task(
-        "lcqmc",
-        _BINARY,
-        _ACCURACY,
-        (
-            _txt(_THREE_COLUMNS, "{}.tsv", file_format=_PERHAPS_NAMED),
-            _txt(_THREE_COLUMNS, file_format=_PERHAPS_NAMED),
-        ),
-    ),
-    _task(
-        "bq",
-        _BINARY,
-        _ACCURACY,
-        (
-            _txt(_THREE_COLUMNS, "{}.tsv", file_format=_PERHAPS_NAMED),
-            _txt(_THREE_COLUMNS, file_format=_PERHAPS_NAMED),
-        ),
-    ),
+    _task("lcqmc", _BINARY, _ACCURACY, _TSV_OR_TXT),
+    _task("bq", _BINARY, _ACCURACY, _TSV_OR_TXT),
     _task(
         "ocnli",
         _NLI,
