@@ -31,7 +31,7 @@ flags.DEFINE_string("html", None, "Write a page to this file instead.")
 
 @dataclasses.dataclass(frozen=True)
 class InspectArgs:
-    """What to show."""
+    """The values of the flags."""
 
     path: str
     """The record file."""
@@ -55,18 +55,16 @@ class InspectArgs:
 def main(arguments: list[str]) -> None:
     """Find vocabulary and segmenter, show the sequences."""
     args = _read_flags(arguments)
-    # They read records with TensorFlow, which takes seconds to import.
-    from data_prep.records import render, viewer
-
     manifest = None
     if storage.exists(args.path):
         manifest = manifest_lib.find_manifest(args.path)
+    vocabulary = vocab.load_vocabulary(_choose_vocabulary(args, manifest))
+    segmenter = _build_segmenter(args.segmenter, manifest)
+    # They import TensorFlow, which takes seconds: bad arguments do not wait for it.
+    from data_prep.records import render, viewer
+
     sequences = viewer.read_sequences(
-        args.path,
-        args.num_records,
-        vocab.load_vocabulary(_choose_vocabulary(args, manifest)),
-        _build_segmenter(args.segmenter, manifest),
-        args.first_record,
+        args.path, args.num_records, vocabulary, segmenter, args.first_record
     )
     if args.html:
         title = os.path.basename(args.path)

@@ -1,4 +1,4 @@
-"""The manifest beside record files: what made them and what they hold.
+"""The manifest beside record files: their settings, inputs and contents.
 
 It is written last, so records with a manifest are complete.
 """
@@ -23,14 +23,14 @@ class Manifest:
     Its JSON is flat: the fields of `settings` stand among the others.
 
     Attributes:
-        settings: what decided the records.
+        settings: those of the records.
         vocab_file: file name of the vocabulary's copy beside the manifest.
         vocab_size: number of its tokens.
         vocab_sha256: of its bytes.
         inputs: path, bytes and sha256 of each text file.
         counts: sums over the shards, and the number of files.
         shards: name, sequences, bytes, sha256 and counts of each record file.
-        path: where the manifest lies; not in the file.
+        path: of the manifest itself; not in the file.
     """
 
     settings: Settings
@@ -52,7 +52,7 @@ def read_manifest(path: str) -> Manifest:
     """Read a manifest.
 
     Raises:
-        ValueError: it is no manifest of this format.
+        ValueError: it is not a manifest of this format.
     """
     with storage.open(path, "r") as file:
         text = file.read()

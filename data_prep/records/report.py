@@ -16,7 +16,7 @@ from data_prep.text import vocab
 FORMAT_VERSION = 1
 _UNKNOWN_CHARACTERS_SHOWN = 30
 _UNKNOWN_WARNING_SHARE = 0.01
-# Half of the pairs are meant to be random ones.
+# It should be half of the pairs.
 _RANDOM_NEXT_WARNING_SHARE = 0.4
 
 
@@ -71,7 +71,7 @@ def build_report(
 def list_warnings(
     settings: Settings, vocabulary: vocab.Vocabulary, counts: dict[str, int]
 ) -> list[str]:
-    """Return what a user should know about the data, one sentence each."""
+    """Return the warnings about the data, one sentence each."""
     warnings = []
     unknown = counts["unknown_tokens"] / max(1, counts["tokens"])
     if unknown > _UNKNOWN_WARNING_SHARE:
@@ -82,9 +82,9 @@ def list_warnings(
     random_next = counts["random_next"] / max(1, counts["sequences"])
     if settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
         warnings.append(
-            f"Only {100 * random_next:.2f} % of the pairs are random ones, which come "
-            "from other documents near by: put a blank line between documents, use "
-            "fewer --num_shards, or --sentence_task=none."
+            f"Only {100 * random_next:.2f} % of the pairs have a random next sentence, "
+            "which comes from another document of the same bucket: put a blank line "
+            "between documents, use fewer --num_shards, or --sentence_task=none."
         )
     needed = settings.missing_predictions()
     if needed:

@@ -71,10 +71,10 @@ def _text_table(counts: dict[str, int]) -> str:
         ("Duplicates dropped (`--deduplicate`)", counts["duplicates_dropped"]),
         ("Documents of traditional text", counts["traditional_documents"]),
         ("Sentences", counts["sentences"]),
-        ("Sentences over length, split into several", counts["sentences_cut"]),
-        ("Words over a quarter of a sequence, split", counts["words_cut"]),
+        ("Sentences too long for a sequence, split", counts["sentences_cut"]),
+        ("Words longer than a quarter of a sequence, split", counts["words_cut"]),
         ("Characters", counts["characters"]),
-        ("Punctuation marks put for others", counts["punctuation_fixed"]),
+        ("Punctuation marks replaced", counts["punctuation_fixed"]),
         ("U+FFFD, which makes no token", counts["replacement_characters"]),
         ("Tokens", counts["tokens"]),
         ("[UNK]", _with_share(counts, "unknown_tokens", "tokens")),
@@ -87,7 +87,7 @@ def _record_table(report: dict[str, Any]) -> str:
     sequences = max(1, counts["sequences"])
     rows = (
         ("Sequences", counts["sequences"]),
-        ("Tokens a sequence, mean", f"{counts['sequence_tokens'] / sequences:.1f}"),
+        ("Tokens per sequence, mean", f"{counts['sequence_tokens'] / sequences:.1f}"),
         ("Padding", _percent(shares["padding"])),
         ("Tokens truncated (all copies)", counts["truncated_tokens"]),
         ("Tokens without a partner, left out", counts["dropped_tokens"]),
@@ -103,7 +103,7 @@ def _mask_rows(report: dict[str, Any]) -> list[tuple[str, Any]]:
         return [("Masked tokens", "masked while training")]
     mean = counts["masked_tokens"] / max(1, counts["sequences"])
     return [
-        ("Masked tokens a sequence, mean", f"{mean:.2f}"),
+        ("Masked tokens per sequence, mean", f"{mean:.2f}"),
         ("Masking budget filled", _percent(report["shares"]["budgets_filled"])),
         ("Words masked in part", counts["words_masked_in_part"]),
     ]
@@ -133,8 +133,8 @@ def _word_table(report: dict[str, Any]) -> str:
         return "## Words\n\n" + _table(("tokens of the word", "words"), rows)
     return (
         "## Words masked whole\n\n"
-        f"`--masking={masking}`. Words in all sequences, those that hold [UNK] left "
-        "out; masked whole is a word whose every token is.\n\n"
+        f"`--masking={masking}`. Words in all sequences, except those that hold [UNK]. "
+        "A word is masked whole if all of its tokens are masked.\n\n"
         + _table(("tokens of the word", "words", "masked whole", ""), rows)
     )
 
@@ -161,8 +161,8 @@ def _unknown_table(report: dict[str, Any]) -> str:
         return "## Unknown characters\n\nNone.\n"
     return (
         "## Unknown characters\n\n"
-        f"{len(rows)} of {report['different_unknown_characters']} that the vocabulary "
-        "lacks, by how often they made [UNK].\n\n"
+        f"{len(rows)} of {report['different_unknown_characters']} characters that the "
+        "vocabulary lacks, those first that made [UNK] most often.\n\n"
         + _table(("character", "code point", "times"), rows)
     )
 

@@ -83,7 +83,7 @@ def _parse(data: bytes, path: str) -> dict[str, list]:
     # protobuf's DecodeError has moved between modules.
     except Exception as error:
         raise ValueError(
-            f"{path!r} holds records that are no tf.train.Example: name a file that "
+            f"{path!r} holds records that are not tf.train.Example: name a file that "
             "create_pretraining_data wrote."
         ) from error
     for names in schema.RECORD_NAMES.values():

@@ -19,7 +19,7 @@ import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data_prep import storage
+from data_prep import command_line, storage
 from data_prep.records import build, tfrecords
 from data_prep.records import manifest as manifest_lib
 from data_prep.records.settings import Settings
@@ -176,8 +176,8 @@ class _ReadDocuments(beam.DoFn):
                 yield bucket, (digest, text)
         except (ValueError, OSError, tf.errors.OpError) as error:
             # If it were raised, Beam would try again and end with a traceback.
-            text = " ".join((getattr(error, "message", None) or str(error)).split())
-            _write_json(self._folder, "bad-input", number, {"message": text})
+            message = command_line.describe_error(error)
+            _write_json(self._folder, "bad-input", number, {"message": message})
             return
         _write_json(self._folder, "input", number, {"sha256": sha256.hexdigest()})
 

@@ -32,7 +32,7 @@ class DataArgs:
     """The WordPiece vocabulary."""
 
     settings: Settings
-    """What decides the bytes of the records, apart from text and vocabulary."""
+    """The flags that, with text and vocabulary, decide the bytes of the records."""
 
     num_shards: int
     """Record files to write."""

@@ -19,7 +19,7 @@ class Job:
     Attributes:
         files: the input.
         vocabulary: the WordPiece vocabulary.
-        settings: what decides the records.
+        settings: those of the records.
         outputs: the files to write. The files of the work folder are named here.
     """
 
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def plan_path(self) -> str:
-        """The file that names the inputs and settings behind the work folder."""
+        """The file that names the inputs and settings of the work folder."""
         return os.path.join(self.outputs.work_folder, "plan.json")
 
     def entry_path(self, shard: int) -> str:

@@ -1,4 +1,4 @@
-"""Where an output goes: shard files, manifest, vocabulary copy, work folder."""
+"""The paths of an output: shard files, manifest, vocabulary copy, work folder."""
 
 import dataclasses
 import hashlib
@@ -33,7 +33,7 @@ class Outputs:
 
     @property
     def lock(self) -> str:
-        """Local file that a run holds a lock on."""
+        """The local file that a run locks."""
         return self.work_folder + ".lock"
 
     @property
@@ -107,13 +107,13 @@ def _check_list(paths: list[str], num_shards: int) -> None:
     if len(folders) > 1:
         raise ValueError(
             f"--output_file lists files in {len(folders)} folders: put all shards in "
-            "one, the manifest lies beside them."
+            "one, because the manifest lies beside them."
         )
 
 
 def _choose_work_folder(stem: str) -> str:
     if "://" in stem:
-        # Appending and many small files suit no object store.
+        # An object store does not suit appending and many small files.
         name = hashlib.blake2b(stem.encode(), digest_size=8).hexdigest()
         return os.path.join(tempfile.gettempdir(), f"bert_cn-{name}.work")
     return stem + ".work"

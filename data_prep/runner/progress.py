@@ -13,9 +13,9 @@ class Progress:
     """Shows MB done of total, sequences, MB/s and the time left, on standard error.
 
     Args:
-        task: what is done, first word of each line.
-        total_bytes: of text.
-        done_bytes: what an earlier run has done already.
+        task: a verb in -ing, the first word of each line.
+        total_bytes: size of the text.
+        done_bytes: bytes that an earlier run has done.
     """
 
     def __init__(self, task: str, total_bytes: int, done_bytes: int = 0):
@@ -37,7 +37,7 @@ class Progress:
             )
 
     def add(self, num_bytes: float, sequences: int = 0) -> None:
-        """Count text that was worked through and sequences that were written."""
+        """Count text that was processed and sequences that were written."""
         self._done += num_bytes
         self._sequences += sequences
         if self._bar is not None:

@@ -86,7 +86,7 @@ def _check_same_inputs(job: Job, old: list[dict[str, Any]], where: str) -> None:
                 f"{where!r}): {advice}"
             )
         changed = entry["bytes"] != file.bytes
-        # The times count whole seconds.
+        # Equal times too, because some storage counts whole seconds.
         if not changed and storage.stat(file.path).mtime_nsec >= made_at:
             changed = entry["sha256"] != storage.hash_file(file.path)
         if changed:

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from data_prep.records import schema
+from tests.conftest import REPOSITORY
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 COMMAND = "data_prep.create_pretraining_data"
 
@@ -27,8 +27,8 @@ def text_file(tmp_path):
     return path
 
 
-# Runs many command lines in one process: starting TensorFlow takes longer than all of
-# them together.
+# Runs many command lines in one process, because starting Python takes longer than one
+# of them.
 RUN_MANY = """
 import contextlib, io, json, sys
 from absl import flags
@@ -68,66 +68,92 @@ def make_bad_inputs(folder: pathlib.Path) -> None:
         (folder / name).write_bytes(content)
 
 
-REFUSED = [
-    (["--input_file={0}/none*.txt"], "none*.txt' matches no file"),
-    (["--input_file={0}/empty.txt"], "empty.txt' is empty (0 bytes)"),
-    (["--input_file={0}/gbk.txt"], "gbk.txt' is not UTF-8 at byte 4"),
-    (["--input_file={0}/plain.txt.gz"], "plain.txt.gz' cannot be decompressed"),
-    (["--input_file={0}/short.txt.gz"], "(it ends before its data do): check that"),
-    (["--input_file={0}/a.jsonl"], "a.jsonl' line 1 has no field 'text'"),
-    (["--text_field=content"], "--text_field=content is for JSON lines, and no --in"),
-    (
+# Case -> (arguments, part of the message); {0} is the folder of `make_bad_inputs`.
+REFUSED = {
+    "glob_without_match": (
+        ["--input_file={0}/none*.txt"],
+        "none*.txt' matches no file",
+    ),
+    "empty_text": (["--input_file={0}/empty.txt"], "empty.txt' is empty (0 bytes)"),
+    "text_not_utf8": (["--input_file={0}/gbk.txt"], "gbk.txt' is not UTF-8 at byte 4"),
+    "text_not_compressed": (
+        ["--input_file={0}/plain.txt.gz"],
+        "plain.txt.gz' cannot be decompressed",
+    ),
+    "text_cut_off": (
+        ["--input_file={0}/short.txt.gz"],
+        "(it ends before its data do): check that",
+    ),
+    "jsonl_without_field": (
+        ["--input_file={0}/a.jsonl"],
+        "a.jsonl' line 1 has no field 'text'",
+    ),
+    "text_field_without_jsonl": (
+        ["--text_field=content"],
+        "--text_field=content is for JSON lines, and no --in",
+    ),
+    "output_over_input": (
         ["--output_file={0}/text.txt", "--overwrite"],
         "/text.txt' would be replaced by a file that --output_file names: name another",
     ),
-    (["--vocab_file={0}/nomask.txt"], "(5 tokens) lacks [MASK]"),
-    (["--vocab_file=/none.txt"], "'/none.txt' cannot be read"),
-    (["--user_dict={0}/bad_dict.txt"], "has '好 词 典' on line 1: a line is a word"),
-    (["--output_file={0}/text.txt/a.tfrecord"], "text.txt"),
-    (["--max_seq_length=4"], "--max_seq_length=4 cannot work: it must be 5 or more"),
-    (["--num_workers=0"], "--num_workers=0 cannot work"),
-    (["--segmenter=ltp"], "rjieba|jieba|whitespace|none"),
-    (["stray"], "Argument 'stray' belongs to no flag"),
-    (
+    "vocabulary_without_mask": (
+        ["--vocab_file={0}/nomask.txt"],
+        "(5 tokens) lacks [MASK]",
+    ),
+    "missing_vocabulary": (["--vocab_file=/none.txt"], "'/none.txt' cannot be read"),
+    "bad_user_dict": (
+        ["--user_dict={0}/bad_dict.txt"],
+        "has '好 词 典' on line 1: a line is a word",
+    ),
+    "output_below_a_file": (["--output_file={0}/text.txt/a.tfrecord"], "text.txt"),
+    "short_sequences": (
+        ["--max_seq_length=4"],
+        "--max_seq_length=4 cannot work: it must be 5 or more",
+    ),
+    "no_workers": (["--num_workers=0"], "--num_workers=0 cannot work"),
+    "unknown_segmenter": (["--segmenter=ltp"], "rjieba|jieba|whitespace|none"),
+    "stray_word": (["stray"], "Argument 'stray' belongs to no flag"),
+    "token_masking_and_whole_words": (
         ["--do_whole_word_mask", "--masking=token"],
         "--masking=token contradicts --do_whole_word_mask, which is --masking=wwm",
     ),
-    (
+    "word_masking_without_whole_words": (
         ["--nodo_whole_word_mask", "--masking=wwm"],
         "--masking=wwm contradicts --nodo_whole_word_mask, which is --masking=token",
     ),
-    (
+    "copies_of_dynamic_records": (
         ["--masking_time=dynamic", "--dupe_factor=10"],
         "--dupe_factor=10 has no use with",
     ),
-    (
+    "task_of_lines": (
         ["--packing=lines", "--sentence_task=sop"],
         "--packing=lines makes sequences of one part",
     ),
-    (
+    "workers_on_beam": (
         ["--runner=DirectRunner", "--num_workers=2"],
         "--num_workers is for local processes",
     ),
-]
+}
 if importlib.util.find_spec("apache_beam") is None:
-    REFUSED.append(
-        (["--runner=DirectRunner"], "--runner=DirectRunner needs Apache Beam")
+    REFUSED["beam_not_installed"] = (
+        ["--runner=DirectRunner"],
+        "--runner=DirectRunner needs Apache Beam",
     )
 
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
-    """Run all of `REFUSED`; returns (exit code, standard error) of each, and files."""
+    """Run all of `REFUSED`; returns case -> (exit code, standard error), and files."""
     folder = tmp_path_factory.mktemp("refused")
     make_bad_inputs(folder)
     lines = [
         [
             f"--input_file={folder}/text.txt",
-            f"--output_file={folder}/out{number}/train.tfrecord",
+            f"--output_file={folder}/out-{case}/train.tfrecord",
             f"--vocab_file={folder}/vocab.txt",
             *(argument.replace("{0}", str(folder)) for argument in arguments),
         ]
-        for number, (arguments, _) in enumerate(REFUSED)
+        for case, (arguments, _) in REFUSED.items()
     ]
     done = subprocess.run(
         [sys.executable, "-c", RUN_MANY],
@@ -137,16 +163,23 @@ def refusals(tmp_path_factory):
         text=True,
         check=True,
     )
-    return json.loads(done.stdout), sorted(folder.glob("out*/*.*[!k]"))
+    found = dict(zip(REFUSED, json.loads(done.stdout), strict=True))
+    return found, sorted(folder.glob("out*/*.*[!k]"))
 
 
-@pytest.mark.parametrize("number", range(len(REFUSED)))
-def test_bad_command_lines_are_refused(refusals, number):
-    (code, error), message = refusals[0][number], REFUSED[number][1]
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_command_line_is_refused(refusals, case):
+    found, _ = refusals
+    code, error = found[case]
+    _, message = REFUSED[case]
     assert code == 1, error
     assert message in error
     assert "Traceback" not in error
-    assert refusals[1] == []
+
+
+def test_refused_command_lines_write_nothing(refusals):
+    _, files = refusals
+    assert files == []
 
 
 def test_command_writes_records_and_says_where(
@@ -170,7 +203,7 @@ def test_command_writes_records_and_says_where(
     assert done.returncode == 0, done.stderr
     assert str(output) in done.stdout
     assert "% random next" in done.stdout
-    # Nothing of TensorFlow's own notices.
+    # No notice of TensorFlow.
     assert done.stderr == ""
     record = next(iter(tf.data.TFRecordDataset(str(output))))
     parsed = tf.io.parse_single_example(record, schema.parsing_spec(64, 10, "v2"))
@@ -234,7 +267,7 @@ def test_choices_are_in_manifest_and_summary(run_command, tmp_path, write_vocabu
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(tmp_path, write_vocabulary):
+def test_ctrl_c_says_how_to_resume(tmp_path, write_vocabulary):
     letters = set((SAMPLE / "news.txt").read_text(encoding="utf-8")) - {" ", "\n"}
     process = subprocess.Popen(
         [

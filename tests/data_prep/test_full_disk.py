@@ -5,9 +5,10 @@ import sys
 
 from data_prep.records.settings import Settings
 from data_prep.runner import local, outputs
+from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
+from tests.conftest import REPOSITORY
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 
 
@@ -17,8 +18,8 @@ def test_finished_shards_stay_good_where_the_next_cannot_be_written(
     texts = [path.read_text(encoding="utf-8") for path in SAMPLE.glob("*.txt")]
     vocab_file = write_vocabulary(*sorted(set("".join(texts).lower()) - set(" \n")))
 
-    def make_job(name: str) -> local.Job:
-        return local.Job(
+    def make_job(name: str) -> Job:
+        return Job(
             corpus.find_files(f"{SAMPLE}/*.txt"),
             vocab.load_vocabulary(vocab_file),
             Settings(dupe_factor=4),
@@ -49,7 +50,7 @@ def test_finished_shards_stay_good_where_the_next_cannot_be_written(
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("create_pretraining_data: error: ")
     assert done.stderr.count("\n") == 1
-    assert "group-000002.tfrecord" in done.stderr
+    assert "bucket-000002.tfrecord" in done.stderr
     assert "File too large" in done.stderr
     assert not pathlib.Path(job.outputs.manifest).exists()
     for path, content in zip(job.outputs.shards[:2], contents, strict=False):

@@ -79,7 +79,7 @@ def test_wide_characters_count_twice():
     assert render.count_columns("e\u0301") == 1
 
 
-def test_page_escapes_and_needs_nothing_else(write_records, vocabulary):
+def test_page_escapes_and_needs_no_other_file(write_records, vocabulary):
     page = render.write_html([view(write_records(), vocabulary)], "<a>")
     assert "<title>&lt;a&gt;</title>" in page
     assert '<ruby class="masked">[M]<rt>语</rt></ruby>' in page
@@ -119,22 +119,33 @@ def test_id_outside_the_vocabulary_is_refused(write_records, make_vocabulary):
         view(write_records(), small)
 
 
-def test_other_files_are_refused(tmp_path, vocabulary):
+def test_text_file_is_refused(tmp_path, vocabulary):
     path = tmp_path / "text.txt"
     path.write_text("no records here, only some text")
     with pytest.raises(ValueError, match="is not a TFRecord file"):
         view(str(path), vocabulary)
-    path.write_bytes(b"")
+
+
+def test_empty_file_is_refused(tmp_path, vocabulary):
+    path = tmp_path / "empty.tfrecord"
+    path.touch()
     with pytest.raises(ValueError, match="holds no record"):
         view(str(path), vocabulary)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(tf.train.Example().SerializeToString())
-    with pytest.raises(ValueError, match=r"without input_ids \(found: nothing\)"):
-        view(str(path), vocabulary)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(b"\xff\xff")
-    with pytest.raises(ValueError, match=r"no tf.train.Example"):
-        view(str(path), vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (b"", r"without input_ids \(found: nothing\)"),
+        (b"\xff\xff", "are not tf.train.Example"),
+    ],
+)
+def test_other_records_are_refused(tmp_path, vocabulary, record, message):
+    path = str(tmp_path / "other.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(record)
+    with pytest.raises(ValueError, match=message):
+        view(path, vocabulary)
 
 
 def test_command_prints_without_colour_to_a_pipe(
@@ -166,7 +177,7 @@ def test_command_refuses_bad_input(assert_refused, write_records):
     assert_refused(COMMAND, path, "--num_records=0", saying=("--num_records=0",))
 
 
-def test_words_are_those_of_the_records_dictionary_and_shadow(
+def test_words_are_those_of_the_records_dictionary_and_simplified_text(
     run_command, tmp_path, write_vocabulary
 ):
     text = "使用全詞掩碼模型預訓練\n資訊科技的頭髮\n"

@@ -1,5 +1,7 @@
 """One set of rules for both ways of masking: while writing and while training."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,7 +32,7 @@ def mask_while_writing(features, rules, seed):
         starts,
         maskable,
     )
-    # What is stored is what comes back.
+    # The numbers that are stored give the same words.
     np.testing.assert_array_equal(
         np.diff(sequences.number_words(built), axis=1) != 0,
         np.diff(word_ids, axis=1) != 0,
@@ -78,14 +80,14 @@ def mask_while_training(features, rules, seed):
     )
 
 
-@pytest.fixture(params=[mask_while_writing, mask_while_training])
+@pytest.fixture(scope="module", params=[mask_while_writing, mask_while_training])
 def mask(request):
     """(features, rules, seed) -> input_ids, positions, labels, weights."""
     return request.param
 
 
 def make_features(words: list[list[int]], unknown_share=0.0, length=LENGTH):
-    """[CLS] words [SEP] words [SEP] with words of so many tokens."""
+    """[CLS] words [SEP] words [SEP]; the sizes of words are numbers of tokens."""
     rng = np.random.default_rng(1)
     rows = len(words)
     word_ids = np.zeros((rows, length), np.int64)
@@ -134,47 +136,97 @@ def chosen_tokens(positions, weights, length=LENGTH):
     return chosen
 
 
-@pytest.mark.parametrize("mode", masking.MASKINGS)
-@pytest.mark.parametrize("unit", masking.MASK_UNITS)
-def test_rules_hold(mask, features, mode, unit):
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """600 sequences after masking, and some of their tokens marked."""
+
+    unit: str
+    original: np.ndarray
+    word_ids: np.ndarray
+    ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def chosen(self) -> np.ndarray:
+        return chosen_tokens(self.positions, self.weights)
+
+    @property
+    def is_mask(self) -> np.ndarray:
+        return self.ids == VOCABULARY.mask_id
+
+    @property
+    def same_word(self) -> np.ndarray:
+        """True where a token and the next one belong to one maskable word."""
+        word_ids = self.word_ids
+        return (np.diff(word_ids, axis=1) == 0) & (word_ids[:, 1:] > 0)
+
+
+@pytest.fixture(scope="module", params=masking.MASKINGS)
+def mode(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=masking.MASK_UNITS)
+def unit(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def outcome(mask, features, mode, unit):
     rules = masking.MaskingRules(0.15, PREDICTIONS, mode, unit)
-    ids, positions, labels, weights = mask(features, rules, 3)
-    original, word_ids = features[schema.INPUT_IDS], features[schema.WORD_IDS]
-    chosen = chosen_tokens(positions, weights)
-    # Positions ascend, once each, and are padded with zeros behind the last.
-    assert chosen.sum() == weights.sum()
+    masked = mask(features, rules, 3)
+    return Outcome(unit, features[schema.INPUT_IDS], features[schema.WORD_IDS], *masked)
+
+
+def test_positions_ascend_and_zeros_follow_the_last(outcome):
+    positions, weights = outcome.positions, outcome.weights
+    assert outcome.chosen.sum() == weights.sum()
     assert (np.diff(weights, axis=1) <= 0).all()
     assert (np.diff(positions, axis=1)[weights[:, 1:] > 0] > 0).all()
     assert not positions[weights == 0].any()
-    assert not labels[weights == 0].any()
-    # Labels are what stood there: no special token, no word with [UNK].
-    rows, _ = np.nonzero(weights)
-    in_use = weights > 0
-    np.testing.assert_array_equal(labels[in_use], original[rows, positions[in_use]])
-    assert (word_ids[chosen] > 0).all()
-    # The budget is filled and never overshot.
-    budgets = np.clip(np.rint(0.15 * (original > 0).sum(axis=1)), 1, PREDICTIONS)
-    assert (weights.sum(axis=1) <= budgets).all()
-    assert (weights.sum(axis=1) == budgets).mean() > 0.995
-    # Whole words.
-    same = (np.diff(word_ids, axis=1) == 0) & (word_ids[:, 1:] > 0)
+    assert not outcome.labels[weights == 0].any()
+
+
+def test_labels_are_the_tokens_before_masking(outcome):
+    in_use = outcome.weights > 0
+    rows, _ = np.nonzero(in_use)
+    before = outcome.original[rows, outcome.positions[in_use]]
+    np.testing.assert_array_equal(outcome.labels[in_use], before)
+    # No special token, no word with [UNK].
+    assert (outcome.word_ids[outcome.chosen] > 0).all()
+
+
+def test_budget_is_filled_and_never_exceeded(outcome):
+    lengths = (outcome.original > 0).sum(axis=1)
+    budgets = np.clip(np.rint(0.15 * lengths), 1, PREDICTIONS)
+    assert (outcome.weights.sum(axis=1) <= budgets).all()
+    assert (outcome.weights.sum(axis=1) == budgets).mean() > 0.995
+
+
+def test_words_are_chosen_whole(outcome):
+    chosen, same = outcome.chosen, outcome.same_word
     np.testing.assert_array_equal(chosen[:, 1:][same], chosen[:, :-1][same])
-    # 80/10/10, other tokens live.
+
+
+def test_80_10_10_are_masked_replaced_and_kept(outcome):
+    ids, original, chosen = outcome.ids, outcome.original, outcome.chosen
     np.testing.assert_array_equal(ids[~chosen], original[~chosen])
-    is_mask = ids == VOCABULARY.mask_id
-    other = chosen & ~is_mask & (ids != original)
-    assert abs(is_mask[chosen].mean() - 0.8) < 0.025
+    other = chosen & ~outcome.is_mask & (ids != original)
+    assert abs(outcome.is_mask[chosen].mean() - 0.8) < 0.025
     # One in twelve live ids is the token itself.
     assert abs(other[chosen].mean() - 0.1 * 11 / 12) < 0.02
     assert set(ids[other].tolist()) == set(VOCABULARY.replacement_ids.tolist())
-    if unit == "word":
-        together = same & chosen[:, 1:]
-        np.testing.assert_array_equal(
-            is_mask[:, 1:][together], is_mask[:, :-1][together]
-        )
+
+
+def test_mask_unit_shares_one_draw(outcome):
+    together = outcome.same_word & outcome.chosen[:, 1:]
+    is_mask = outcome.is_mask
+    differ = is_mask[:, 1:][together] != is_mask[:, :-1][together]
+    if outcome.unit == "word":
+        assert not differ.any()
     else:
-        together = same & chosen[:, 1:]
-        differ = is_mask[:, 1:][together] != is_mask[:, :-1][together]
         assert abs(differ.mean() - 2 * 0.8 * 0.2) < 0.04
 
 
@@ -208,9 +260,9 @@ def test_runs_of_words_have_macberts_lengths(mask):
     # and short ones more frequent than 40/30/20/10, in this order still.
     assert shares[0] > shares[1] > shares[2] > shares[3] > 0.04
     assert shares[4] < 0.05
-    # Far from words drawn alone, of which one in 25 has a chosen neighbour.
+    # Far from words drawn alone: one in 25 of them has a chosen neighbour.
     assert shares[0] < 0.6
-    # No run reaches over [SEP], which is never chosen.
+    # No run contains [SEP], which is never chosen.
     assert not chosen[features[schema.INPUT_IDS] == VOCABULARY.sep_id].any()
 
 

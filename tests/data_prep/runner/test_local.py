@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -234,26 +235,40 @@ def test_other_number_of_shards_is_refused_and_overwritten(make_job):
     assert [name[-14:] for name in hashes(job)] == ["f-00002.tfrecord"[-14:]] * 2
 
 
-def test_changed_inputs_are_refused(make_job, tmp_path):
+@pytest.fixture
+def make_copy_job(make_job, tmp_path):
+    """Makes jobs of a copy of the sample corpus; the first one has been run."""
     inputs = tmp_path / "in"
     shutil.copytree(SAMPLE, inputs)
-    job = make_job(inputs=f"{inputs}/*.txt")
-    local.run(job, 1, False)
-    path = inputs / "news.txt"
-    data = path.read_bytes()
-    path.write_bytes(data + b"\n")
+    make = functools.partial(make_job, inputs=f"{inputs}/*.txt")
+    local.run(make(), 1, False)
+    return make
+
+
+def test_longer_input_is_refused(make_copy_job, tmp_path):
+    path = tmp_path / "in" / "news.txt"
+    path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(ValueError, match=r"news.txt' has changed since"):
-        local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
-    # Same size, other text.
-    path.write_bytes(data.replace("的".encode(), "地".encode(), 1))
+        local.run(make_copy_job(), 1, False)
+
+
+def test_other_input_of_the_same_size_is_refused(make_copy_job, tmp_path):
+    path = tmp_path / "in" / "news.txt"
+    path.write_bytes(path.read_bytes().replace("的".encode(), "地".encode(), 1))
     with pytest.raises(ValueError, match=r"news.txt' has changed since"):
-        local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
-    # Touched only.
-    path.write_bytes(data)
-    local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
-    path.unlink()
+        local.run(make_copy_job(), 1, False)
+
+
+def test_touched_input_is_taken(make_copy_job, tmp_path):
+    path = tmp_path / "in" / "news.txt"
+    path.write_bytes(path.read_bytes())
+    local.run(make_copy_job(), 1, False)
+
+
+def test_missing_input_is_refused(make_copy_job, tmp_path):
+    (tmp_path / "in" / "news.txt").unlink()
     with pytest.raises(ValueError, match=r"also read .*news.txt'"):
-        local.run(make_job(inputs=f"{inputs}/*.txt"), 1, False)
+        local.run(make_copy_job(), 1, False)
 
 
 def test_foreign_output_is_not_overwritten(make_job):
@@ -263,14 +278,22 @@ def test_foreign_output_is_not_overwritten(make_job):
     with pytest.raises(ValueError, match="exists and no manifest says what made it"):
         local.run(job, 1, False)
     assert pathlib.Path(job.outputs.shards[0]).read_bytes() == b"precious"
-    beside = make_job(num_shards=1, out="beside")
-    os.makedirs(os.path.dirname(beside.outputs.manifest))
-    pathlib.Path(beside.outputs.vocabulary).write_bytes(b"precious")
+
+
+def test_foreign_file_beside_the_output_is_not_overwritten(make_job):
+    job = make_job(num_shards=1)
+    os.makedirs(os.path.dirname(job.outputs.manifest))
+    pathlib.Path(job.outputs.vocabulary).write_bytes(b"precious")
     with pytest.raises(ValueError, match=r"vocab.txt' exists and no manifest says wha"):
-        local.run(beside, 1, False)
-    # The vocabulary itself may stand there.
-    pathlib.Path(beside.outputs.vocabulary).write_bytes(beside.vocabulary.data)
-    local.run(beside, 1, False)
+        local.run(job, 1, False)
+    assert pathlib.Path(job.outputs.vocabulary).read_bytes() == b"precious"
+
+
+def test_vocabulary_may_stand_beside_the_output_already(make_job):
+    job = make_job(num_shards=1)
+    os.makedirs(os.path.dirname(job.outputs.manifest))
+    pathlib.Path(job.outputs.vocabulary).write_bytes(job.vocabulary.data)
+    local.run(job, 1, False)
 
 
 def test_unreadable_manifest_is_refused_then_overwritten(make_job):
@@ -314,6 +337,15 @@ def test_second_run_at_once_is_refused(make_job):
     assert not os.path.exists(job.outputs.lock)
     local.run(job, 1, False)
     assert not os.path.exists(job.outputs.lock)
+
+
+def test_work_folder_of_an_earlier_version_is_not_resumed(make_job, monkeypatch):
+    job = make_job()
+    break_off(job, monkeypatch, 1)
+    spilled = pathlib.Path(job.spill_path(1))
+    spilled.rename(spilled.with_name("group-000001.documents"))
+    with pytest.raises(ValueError, match="needed for work but holds 'group-000001"):
+        local.run(job, 1, False)
 
 
 def test_lock_of_a_killed_run_does_not_hold(make_job):
