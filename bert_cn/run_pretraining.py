@@ -60,9 +60,9 @@ def main(arguments: list[str]) -> None:
         description = run_folder.describe_run(args, start.config, records, strategy)
         run_folder.check_folder(args, description)
         storage_checks.probe_folder(strategy, "output_dir", output_dir)
+        ops = train_step.choose_training_ops(args)
         trainer = train_step.build_trainer(
-            *(args, start.config, strategy, records.sentence_task),
-            train_step.choose_training_ops(args),
+            args, start.config, strategy, records.sentence_task, ops
         )
         checkpoints = warm_start.load_weights(args, start, trainer, output_dir)
 

@@ -143,6 +143,7 @@ def define_flags() -> None:
     _define_model_and_data(default)
     _define_step(default)
     _define_loop(default)
+    _define_evaluation(default)
     _define_environment(default)
 
 
@@ -263,9 +264,6 @@ def _define_step(default: PretrainingArgs) -> None:
 
 def _define_loop(default: PretrainingArgs) -> None:
     flags.DEFINE_bool("do_train", default.do_train, "Whether to train.")
-    flags.DEFINE_bool(
-        "do_eval", default.do_eval, "Whether to evaluate, after training."
-    )
     flags.DEFINE_integer(
         "num_train_steps",
         default.num_train_steps,
@@ -297,6 +295,22 @@ def _define_loop(default: PretrainingArgs) -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer(
+        "iterations_per_loop",
+        default.iterations_per_loop,
+        "Updates per call into TensorFlow at most, fewer if they take long; without "
+        "the flag, 1000 on a TPU, else 10.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "log_steps", default.log_steps, "Updates between step lines.", lower_bound=1
+    )
+
+
+def _define_evaluation(default: PretrainingArgs) -> None:
+    flags.DEFINE_bool(
+        "do_eval", default.do_eval, "Whether to evaluate, after training."
+    )
+    flags.DEFINE_integer(
         "eval_every_steps",
         default.eval_every_steps,
         "With --do_eval, also evaluate after every this many updates; 0: at the end "
@@ -315,16 +329,6 @@ def _define_loop(default: PretrainingArgs) -> None:
         default.max_eval_steps,
         "Batches to evaluate at most, on any records; 0 for all.",
         lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "iterations_per_loop",
-        default.iterations_per_loop,
-        "Updates per call into TensorFlow at most, fewer if they take long; without "
-        "the flag, 1000 on a TPU, else 10.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "log_steps", default.log_steps, "Updates between step lines.", lower_bound=1
     )
 
 

@@ -62,6 +62,11 @@ class RecordFiles:
     masker: dynamic_masking.Masker | None = None
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Tokens and masked positions per record."""
+        return self.max_seq_length, self.max_predictions_per_seq
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """All files, one group after the other."""
         return tuple(path for group in self.groups for path in group.paths)
@@ -384,6 +389,12 @@ def load_records(args: flags_lib.PretrainingArgs) -> Records:
     trained = evaluated
     if args.do_train and args.eval_input_file:
         trained = load("input_file")
+        if trained.shape != evaluated.shape:
+            raise ValueError(
+                "--input_file and --eval_input_file have (max_seq_length, "
+                f"max_predictions_per_seq) of {trained.shape} and {evaluated.shape}: "
+                "train and evaluate on records of one shape."
+            )
     manifests = (*trained.manifests, *evaluated.manifests)
     return Records(
         trained,

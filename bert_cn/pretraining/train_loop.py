@@ -132,7 +132,7 @@ def run_updates(run: Run, stop_requested: stop_request.StopRequest) -> bool:
     iterator = iter(run.batches.distribute(step))
     pending, input_seconds = np.zeros(losses.NUM_SUMS), 0.0
     last_save_time = time.monotonic()
-    if is_eval_missing(args, step):
+    if _is_eval_missing(args, step):
         with reporter.stop_clock():
             run.evaluate()
     while step < args.num_train_steps and not stop_requested:
@@ -180,7 +180,7 @@ def count_steps_until_pause(args: flags_lib.PretrainingArgs, step: int) -> int:
     return min(stops)
 
 
-def is_eval_missing(args: flags_lib.PretrainingArgs, step: int) -> bool:
+def _is_eval_missing(args: flags_lib.PretrainingArgs, step: int) -> bool:
     """Say whether a run was killed after a step's checkpoint, before its evaluation.
 
     All hosts must take part in an evaluation, so all of them look into the chief's

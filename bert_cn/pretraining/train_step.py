@@ -33,58 +33,6 @@ class LoopResults(typing.NamedTuple):
     input_seconds: tf.Tensor
 
 
-def build_trainer(
-    args: flags_lib.PretrainingArgs,
-    config: config_lib.BertConfig,
-    strategy: tf.distribute.Strategy,
-    sentence_task: str = "nsp",
-    training_ops: fused_ops.Ops = fused_ops.XLA,
-) -> "Trainer":
-    """Build model, optimizer and step under a strategy.
-
-    Sets Keras's dtype policy and random seed, which are global.
-
-    Args:
-        args: the run's.
-        config: sizes of the model.
-        strategy: under which the model is built.
-        sentence_task: "nsp", "sop", or "none" for the masked-LM loss alone.
-        training_ops: `fused_ops.CPU` or `fused_ops.XLA`, what training computes with.
-    """
-    keras.utils.set_random_seed(args.random_seed)
-    keras.config.set_dtype_policy(args.precision)
-    with strategy.scope():
-        model = pretraining_model.build_pretraining_model(
-            config, args.recompute_layers, training_ops
-        )
-        if sentence_task == "none":
-            pretraining_model.freeze_sentence_head(model)
-        optimizer = optimization.OPTIMIZERS[args.optimizer](
-            build_schedule(args), args.weight_decay_rate
-        )
-        optimizer.build(model.trainable_variables)
-    return Trainer(args, strategy, model, optimizer, sentence_task)
-
-
-def build_schedule(
-    args: flags_lib.PretrainingArgs,
-) -> optimization.WarmupPolynomialDecay:
-    """Return the learning rate of each step."""
-    return optimization.WarmupPolynomialDecay(
-        args.learning_rate,
-        args.num_train_steps,
-        args.num_warmup_steps,
-        args.decay_power,
-    )
-
-
-def choose_training_ops(args: flags_lib.PretrainingArgs) -> fused_ops.Ops:
-    """Return the operations of training that suit the device of a run."""
-    is_on_cpu = not (args.tpu or tf.config.list_physical_devices("GPU"))
-    compiles_for_cpu = is_on_cpu and environment.has_compiler_for_cpu()
-    return fused_ops.CPU if compiles_for_cpu else fused_ops.XLA
-
-
 class Trainer:
     """Makes updates of a model under a strategy, and measures it.
 
@@ -295,3 +243,55 @@ class Trainer:
     def _select_inputs(features) -> dict[str, tf.Tensor]:
         names = (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
         return {name: features[name] for name in names}
+
+
+def build_trainer(
+    args: flags_lib.PretrainingArgs,
+    config: config_lib.BertConfig,
+    strategy: tf.distribute.Strategy,
+    sentence_task: str = "nsp",
+    training_ops: fused_ops.Ops = fused_ops.XLA,
+) -> Trainer:
+    """Build model, optimizer and step under a strategy.
+
+    Sets Keras's dtype policy and random seed, which are global.
+
+    Args:
+        args: the run's.
+        config: sizes of the model.
+        strategy: under which the model is built.
+        sentence_task: "nsp", "sop", or "none" for the masked-LM loss alone.
+        training_ops: `fused_ops.CPU` or `fused_ops.XLA`, what training computes with.
+    """
+    keras.utils.set_random_seed(args.random_seed)
+    keras.config.set_dtype_policy(args.precision)
+    with strategy.scope():
+        model = pretraining_model.build_pretraining_model(
+            config, args.recompute_layers, training_ops
+        )
+        if sentence_task == "none":
+            pretraining_model.freeze_sentence_head(model)
+        optimizer = optimization.OPTIMIZERS[args.optimizer](
+            build_schedule(args), args.weight_decay_rate
+        )
+        optimizer.build(model.trainable_variables)
+    return Trainer(args, strategy, model, optimizer, sentence_task)
+
+
+def build_schedule(
+    args: flags_lib.PretrainingArgs,
+) -> optimization.WarmupPolynomialDecay:
+    """Return the learning rate of each step."""
+    return optimization.WarmupPolynomialDecay(
+        args.learning_rate,
+        args.num_train_steps,
+        args.num_warmup_steps,
+        args.decay_power,
+    )
+
+
+def choose_training_ops(args: flags_lib.PretrainingArgs) -> fused_ops.Ops:
+    """Return the operations of training that suit the device of a run."""
+    is_on_cpu = not (args.tpu or tf.config.list_physical_devices("GPU"))
+    compiles_for_cpu = is_on_cpu and environment.has_compiler_for_cpu()
+    return fused_ops.CPU if compiles_for_cpu else fused_ops.XLA

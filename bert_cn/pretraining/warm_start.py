@@ -73,19 +73,7 @@ def find_start(
             any_vocabulary=args.resize_embeddings,
         )
         bert = formats.read_checkpoint(args.init_checkpoint, options=options)
-    if args.bert_config_file:
-        config = config_lib.load_config(args.bert_config_file)
-    elif is_begun:
-        path = os.path.join(args.output_dir, run_files.CONFIG_FILE)
-        config = config_lib.load_config(path)
-    elif bert is not None:
-        config = bert.config
-    else:
-        raise ValueError(
-            "--bert_config_file is empty: name a bert_config.json, such as "
-            "configs/models/bert_tiny_cn.json, or an --init_checkpoint, which has its "
-            "own."
-        )
+    config = _choose_config(args, is_begun, bert)
     vocabulary = records.vocabulary
     if vocabulary is not None:
         if args.resize_embeddings and not args.bert_config_file:
@@ -98,7 +86,27 @@ def find_start(
             f"vocab_size to {len(vocabulary)}.",
         )
     batch_checks.check_positions(records.eval.max_seq_length, config)
-    return StartingPoint(config, bert and _fit(bert, config, vocabulary, args))
+    if bert is not None:
+        bert = _fit(bert, config, vocabulary, args)
+    return StartingPoint(config, bert)
+
+
+def _choose_config(
+    args: flags_lib.PretrainingArgs,
+    is_begun: bool,
+    bert: pretrained.PretrainedBert | None,
+) -> config_lib.BertConfig:
+    if args.bert_config_file:
+        return config_lib.load_config(args.bert_config_file)
+    if is_begun:
+        path = os.path.join(args.output_dir, run_files.CONFIG_FILE)
+        return config_lib.load_config(path)
+    if bert is not None:
+        return bert.config
+    raise ValueError(
+        "--bert_config_file is empty: name a bert_config.json, such as "
+        "configs/models/bert_tiny_cn.json, or an --init_checkpoint, which has its own."
+    )
 
 
 def load_weights(

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bert_cn.pretraining import flags
 from bert_cn.pretraining import record_files as record_files_lib
 from data_prep.records import manifest as manifest_lib
+from data_prep.records import schema
 from data_prep.records.settings import Settings
 from tests.bert_cn import records
 from tests.bert_cn.records import LENGTH, PREDICTIONS
@@ -25,18 +27,21 @@ def make_manifest(path="", files=(), **settings) -> manifest_lib.Manifest:
 
 @pytest.fixture
 def described_file(tmp_path):
-    """Returns a function: (name, length) -> a record file whose manifest says that."""
+    """Returns a function: name, length -> a record file whose manifest says that."""
 
-    def write(name: str, length: int):
+    def write(name: str, length: int, predictions: int = PREDICTIONS):
         path = tmp_path / name
         record = records.make_record(np.random.default_rng(0), 0)
+        for feature in schema.FEATURES:
+            if feature.startswith("masked_lm"):
+                record[feature] = np.resize(record[feature], predictions)
         records.write_records(path, [record])
         manifest_lib.write_manifest(
             make_manifest(
                 f"{path}.manifest.json",
                 [name],
                 max_seq_length=length,
-                max_predictions_per_seq=PREDICTIONS,
+                max_predictions_per_seq=predictions,
             )
         )
         return path
@@ -69,6 +74,16 @@ def test_manifests_of_two_shapes_are_refused(check_files, described_file):
     paths = [described_file("a.tfrecord", LENGTH), described_file("b.tfrecord", 32)]
     with pytest.raises(ValueError, match=r"b.* 32, but those of .*a\.tfrecord with 16"):
         check_files(paths, None, None)
+
+
+def test_evaluation_on_records_of_another_shape_is_refused(described_file):
+    args = flags.PretrainingArgs(
+        input_file=str(described_file("a.tfrecord", LENGTH)),
+        eval_input_file=str(described_file("b.tfrecord", LENGTH, predictions=4)),
+        do_train=True,
+    )
+    with pytest.raises(ValueError, match=r"\(16, 3\) and \(16, 4\): train and"):
+        record_files_lib.load_records(args)
 
 
 def test_records_without_manifest_need_flags_unless_their_shape_is_googles(
