@@ -8,7 +8,7 @@ The core knows no kind of task:
     warm_start               a checkpoint of any format, or random weights -> encoder
     features                 texts -> token ids in flat arrays, and a cache of them
     batches                  features -> padded NumPy batches of similar lengths
-    heads                    dropout and dense layers on the encoder
+    heads, headed_model      dropout and a dense layer on the encoder
     training                 the step, the loop and prediction, under any strategy
     best_weights, curves     measure while training: keep the best weights, TensorBoard
     metrics, results         GLUE's metrics; measure, print, write predictions

@@ -6,7 +6,7 @@ convert_checkpoint with --allow_partial, which leaves the head out.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import safetensors
@@ -190,6 +190,18 @@ def no_model_error(checkpoint: str, wanted: str) -> ValueError:
         f"{checkpoint!r} holds no {wanted}{found}: pass --do_train, or name one that "
         "does; without --init_checkpoint the model in --output_dir is taken."
     )
+
+
+def describe_classes(names: Sequence[str]) -> dict:
+    """Return the entries of config.json that name the classes of a head.
+
+    Args:
+        names: the classes in the order of their ids.
+    """
+    return {
+        "id2label": {str(index): name for index, name in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
 
 
 def read_class_names(folder: str, num_outputs: int) -> tuple[str, ...]:

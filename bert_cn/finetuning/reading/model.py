@@ -4,18 +4,14 @@ The head of google-research/bert's run_squad.py and of transformers'
 BertForQuestionAnswering.
 """
 
-import keras
 import tensorflow as tf
 
 from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning import heads, output_folder, training, warm_start
+from bert_cn.finetuning import headed_model, output_folder, warm_start
 from bert_cn.finetuning.reading import flags, windows
-from bert_cn.model import pretraining_model
 
 START_LOGITS = "start_logits"
 END_LOGITS = "end_logits"
-ARCHITECTURE = "BertForQuestionAnswering"
-_HEAD = ("qa_outputs.weight", "qa_outputs.bias")
 # Google's name; it is in config.json if the model knows questions without an answer.
 _THRESHOLD = "null_score_diff_threshold"
 # As in the encoder's attention: softmax makes a float32 0 of it.
@@ -24,7 +20,7 @@ _FAR_BELOW = -1e9
 
 def has_reader(folder: str) -> bool:
     """Say whether a folder holds a model with the head of this module."""
-    return output_folder.read_head(folder, _HEAD, ARCHITECTURE) is not None
+    return Reader.count_outputs(folder) is not None
 
 
 def read_threshold(folder: str) -> float | None:
@@ -63,7 +59,7 @@ def choose_threshold(args: flags.ReaderArgs, checkpoint: str) -> float | None:
     return 0.0 if kept is None else kept
 
 
-class Reader:
+class Reader(headed_model.HeadedModel):
     """An encoder with its head.
 
     Args:
@@ -73,36 +69,20 @@ class Reader:
         threshold: saved with the model; see `spans.Prediction.decide`.
     """
 
+    architecture = "BertForQuestionAnswering"
+    layer = "qa_outputs"
+    has_dropout = False
+    kept_head = "Its head finds answers and is kept."
+    token_outputs = frozenset({START_LOGITS, END_LOGITS})
+
     def __init__(self, start: warm_start.StartingPoint):
         self.threshold: float | None = None
-        self._start = start
-        self._encoder = warm_start.build_encoder(start, uses_pooler=False)
-        inputs = warm_start.encoder_inputs()
-        self._head = heads.build_dense(2, start.config, "qa_outputs")
-        tokens = self._encoder(inputs)[pretraining_model.SEQUENCE_OUTPUT]
-        self.model = keras.Model(inputs, self._head(tokens), name="reading")
-        self._load_head()
+        keeps_head = start.bert is not None and has_reader(start.source)
+        super().__init__(start, 2, keeps_head)
 
-    def _load_head(self) -> None:
-        start = self._start
-        if start.bert is None or not has_reader(start.source):
-            return
-        head = output_folder.read_head(start.source, _HEAD, ARCHITECTURE)
-        heads.assign_dense(self._head, head)
-        print("Its head finds answers and is kept.", flush=True)
-
-    def build_learner(self) -> training.Learner:
-        """Return what `training` needs."""
-        return training.Learner(
-            self.model,
-            self._compute_losses,
-            self._compute_outputs,
-            unused=warm_start.pooler_paths(self._start),
-            token_outputs=frozenset({START_LOGITS, END_LOGITS}),
-        )
-
-    def _compute_losses(self, batch) -> tf.Tensor:
-        logits = self._logits(batch, training=True)
+    def compute_losses(self, batch) -> tf.Tensor:
+        """Return the mean cross entropy of start and end, float32 [batch]."""
+        logits = self.compute_logits(batch, training=True)
         padding = 1 - tf.cast(batch[features_lib.PADDING_MASK], tf.float32)
         logits += _FAR_BELOW * padding[..., None]
         losses = [
@@ -115,17 +95,11 @@ class Reader:
         ]
         return tf.add_n(losses) / 2
 
-    def _compute_outputs(self, batch) -> dict[str, tf.Tensor]:
-        logits = self._logits(batch, training=False)
+    def compute_outputs(self, batch) -> dict[str, tf.Tensor]:
+        """Return the logits of start and end, float32 [batch, width]."""
+        logits = self.compute_logits(batch, training=False)
         return {START_LOGITS: logits[..., 0], END_LOGITS: logits[..., 1]}
 
-    def _logits(self, batch, training: bool) -> tf.Tensor:
-        inputs = {name: batch[name] for name in features_lib.INPUTS}
-        return self.model(inputs, training=training)
-
-    def save(self, folder: str) -> None:
-        """Write the present model as a folder of transformers."""
-        head = heads.read_dense(self._head)
-        bert = warm_start.read_back(self._encoder, self._start, with_pooler=False)
-        settings = {} if self.threshold is None else {_THRESHOLD: self.threshold}
-        output_folder.write_model(folder, bert, ARCHITECTURE, head, settings)
+    def settings(self) -> dict:
+        """Return what config.json says of the head."""
+        return {} if self.threshold is None else {_THRESHOLD: self.threshold}

@@ -4,25 +4,21 @@ The head of transformers' BertForTokenClassification: dropout, then one dense la
 (Devlin et al., 2018, section 5.3, which has no conditional random field either).
 """
 
-import keras
 import tensorflow as tf
 
 from bert_cn.finetuning import features as features_lib
-from bert_cn.finetuning import heads, output_folder, training, warm_start
+from bert_cn.finetuning import headed_model, output_folder, warm_start
 from bert_cn.finetuning.tagging import data
-from bert_cn.model import pretraining_model
 
-ARCHITECTURE = "BertForTokenClassification"
 CLASS, LOSS, COUNT = "class", "loss", "count"
-_HEAD = ("classifier.weight", "classifier.bias")
 
 
 def read_labels(folder: str) -> tuple[str, ...] | None:
     """Return the classes of a token classifier; None if the folder holds none."""
-    head = output_folder.read_head(folder, _HEAD, ARCHITECTURE)
-    if head is None:
+    num_outputs = Tagger.count_outputs(folder)
+    if num_outputs is None:
         return None
-    return output_folder.read_class_names(folder, len(head[_HEAD[0]]))
+    return output_folder.read_class_names(folder, num_outputs)
 
 
 def load_labels(checkpoint: str) -> tuple[str, ...]:
@@ -37,7 +33,7 @@ def load_labels(checkpoint: str) -> tuple[str, ...]:
     return labels
 
 
-class Tagger:
+class Tagger(headed_model.HeadedModel):
     """An encoder with its head.
 
     Args:
@@ -46,41 +42,16 @@ class Tagger:
         labels: names of the classes in the order of their ids.
     """
 
+    architecture = "BertForTokenClassification"
+    token_outputs = frozenset({CLASS})
+
     def __init__(self, start: warm_start.StartingPoint, labels: tuple[str, ...]):
-        self._start = start
         self._labels = labels
-        self._encoder = warm_start.build_encoder(start, uses_pooler=False)
-        config = start.config
-        inputs = warm_start.encoder_inputs()
-        states = self._encoder(inputs)[pretraining_model.SEQUENCE_OUTPUT]
-        states = heads.Dropout(config.hidden_dropout_prob)(states)
-        self._head = heads.build_dense(len(labels), config, "classifier")
-        self.model = keras.Model(inputs, self._head(states), name="tagging")
-        self._load_head()
+        keeps_head = start.bert is not None and read_labels(start.source) == labels
+        super().__init__(start, len(labels), keeps_head)
 
-    def _load_head(self) -> None:
-        if self._start.bert is None or read_labels(self._start.source) != self._labels:
-            return
-        head = output_folder.read_head(self._start.source, _HEAD, ARCHITECTURE)
-        heads.assign_dense(self._head, head)
-        print("Its classifier predicts the same and is kept.", flush=True)
-
-    def build_learner(self) -> training.Learner:
-        """Return what `training` needs."""
-        return training.Learner(
-            self.model,
-            self._compute_losses,
-            self._compute_outputs,
-            unused=warm_start.pooler_paths(self._start),
-            token_outputs=frozenset({CLASS}),
-        )
-
-    def compute_logits(self, batch, training: bool) -> tf.Tensor:
-        """Return float32 [batch, width, classes] of a batch's token ids."""
-        inputs = {name: batch[name] for name in features_lib.INPUTS}
-        return self.model(inputs, training=training)
-
-    def _compute_losses(self, batch) -> tf.Tensor:
+    def compute_losses(self, batch) -> tf.Tensor:
+        """Return float32 [batch], whose mean is the mean loss of the batch's words."""
         losses, counts = self._sum_losses(self.compute_logits(batch, True), batch)
         weights = batch[features_lib.WEIGHT]
         # The mean over all words of the batch, as transformers takes it: `training`
@@ -92,7 +63,8 @@ class Tagger:
         )
         return losses * examples / tf.maximum(words, 1.0)
 
-    def _compute_outputs(self, batch) -> dict[str, tf.Tensor]:
+    def compute_outputs(self, batch) -> dict[str, tf.Tensor]:
+        """Return classes [batch, width], and losses and counts of words [batch]."""
         logits = self.compute_logits(batch, False)
         losses, counts = self._sum_losses(logits, batch)
         classes = tf.argmax(logits, axis=2, output_type=tf.int32)
@@ -107,13 +79,6 @@ class Tagger:
         )
         return tf.reduce_sum(losses * counted, axis=1), tf.reduce_sum(counted, axis=1)
 
-    def save(self, folder: str) -> None:
-        """Write the present model as a folder of transformers."""
-        head = heads.read_dense(self._head)
-        bert = warm_start.read_back(self._encoder, self._start, with_pooler=False)
-        names = self._labels
-        settings = {
-            "id2label": {str(index): name for index, name in enumerate(names)},
-            "label2id": {name: index for index, name in enumerate(names)},
-        }
-        output_folder.write_model(folder, bert, ARCHITECTURE, head, settings)
+    def settings(self) -> dict:
+        """Return what config.json says of the head."""
+        return output_folder.describe_classes(self._labels)

@@ -90,7 +90,7 @@ def test_transformers_computes_the_same_logits(checkpoint, tmp_path):
             attention_mask=torch.from_numpy(batch.arrays["padding_mask"]).long(),
         )
 
-    assert type(model).__name__ == reading_model.ARCHITECTURE
+    assert type(model).__name__ == reading_model.Reader.architecture
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     ours = trainer.compute_outputs(batch)
