@@ -1,15 +1,15 @@
-"""Measure create_pretraining_data, with google-research/bert's beside it.
+"""Measure create_pretraining_data, and google-research/bert's for comparison.
 
     python benchmarks/data_stage.py --vocab_file=vocab.txt text.txt \
         --google_bert_python=tf115/bin/python
 
 Each line of the table is a whole command, imports included. CPU seconds are those of
 all its processes. Memory is read every 50 ms from /proc (Linux): the sum over the
-command's processes, pages they share counted once for each, and the largest process.
+command's processes, which counts shared pages once per process, and the largest one.
 
 google-research/bert is the package bert-tensorflow 1.0.4 under Python 3.7 and
-TensorFlow 1.15.5. Its memory grows with the text, so it gets the first part of it;
-compare rates. It masks without whole words: for Chinese its flag does nothing.
+TensorFlow 1.15.5. Its memory grows with the text, so it gets only the first part of
+the text: compare rates. It masks single tokens: for Chinese its flag does nothing.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("text", help="one sentence a line, blank lines part documents")
+    parser.add_argument("text", help="a sentence a line, blank lines between documents")
     parser.add_argument("--vocab_file", required=True)
     parser.add_argument("--dupe_factor", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
@@ -75,7 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num_shards", type=int, default=1)
     parser.add_argument("--google_bert_python", help="has bert-tensorflow; see above")
     parser.add_argument("--google_megabytes", type=float, default=3.0)
-    parser.add_argument("--scratch", help="folder for what is written and removed")
+    parser.add_argument("--scratch", help="folder for temporary files")
     return parser.parse_args()
 
 
@@ -158,7 +158,7 @@ def find_processes(root: int) -> list[int]:
             try:
                 waiting += map(int, task.read_text().split())
             except OSError:
-                continue  # It has ended.
+                continue  # The process has ended.
     return found
 
 

@@ -58,7 +58,7 @@ class Block:
 
 
 class BucketRecordMaker:
-    """Makes the records of buckets; holds what is costly to build.
+    """Makes the records of buckets; builds the costly tokenizer once.
 
     Args:
         settings: checked settings.
@@ -153,7 +153,7 @@ class BucketRecordMaker:
         )
 
     def _list_choices(self, words: sequences.Sequences) -> sequences.Sequences:
-        """Return the sequences with what masking chooses from as their words."""
+        """Return the sequences; their words are those that masking chooses from."""
         if self._settings.masking == "token":
             return sequences.split_words(words, self._vocabulary)
         return words
@@ -197,7 +197,7 @@ def build_features(
     """Return the features of some records: name in `schema` -> array [records, values].
 
     Args:
-        choices: the sequences, with what masking chooses from as their words.
+        choices: the sequences; their words are those that masking chooses from.
         masked: the same sequences after masking.
         labels: bool [records], next_sentence_labels.
         masking_time: key of `schema.FEATURES_OF`.

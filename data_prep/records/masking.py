@@ -1,4 +1,4 @@
-"""Choose what to mask and mask it, for many sequences at a time.
+"""Choose tokens and mask them, for many sequences at a time.
 
 Which tokens are masked follows google-research/bert: 15 % of a sequence's tokens, at
 least one, at most max_predictions_per_seq; 80 % of the chosen tokens become [MASK],

@@ -27,8 +27,8 @@ import numpy as np
 
 from data_prep.text import documents as documents_lib
 
-# nsp: is B what follows A, or another document's (1)? sop (ALBERT, arXiv:1909.11942):
-# are A and B in their order, or swapped (1)?
+# nsp: does B follow A, or come from another document (1)? sop (ALBERT,
+# arXiv:1909.11942): are A and B in their order, or swapped (1)?
 SENTENCE_TASKS = ("nsp", "sop", "none")
 PACKINGS = ("pairs", "full_sentences", "lines")
 # [CLS] A [SEP] B [SEP], or [CLS] A [SEP]

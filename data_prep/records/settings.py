@@ -24,7 +24,7 @@ class Settings:
     """Field that holds the document in the objects of .jsonl files."""
 
     on_bad_utf8: str = "fail"
-    """One of `corpus.ON_BAD_UTF8`: what happens to bytes that are not UTF-8."""
+    """One of `corpus.ON_BAD_UTF8`: how to read bytes that are not UTF-8."""
 
     max_seq_length: int = 128
     """Tokens per sequence."""
@@ -48,7 +48,7 @@ class Settings:
     """Path of the dictionary that is added to the segmenter's, or ""."""
 
     user_dict_sha256: str = ""
-    """Of its bytes, or ""."""
+    """Hash of the dictionary's bytes, or ""."""
 
     traditional: str = "auto"
     """One of `traditional.CHOICES`: documents to segment in simplified form."""
@@ -87,7 +87,7 @@ class Settings:
 
     @property
     def masking_rules(self) -> masking_lib.MaskingRules:
-        """How sequences are masked."""
+        """The rules by which sequences are masked."""
         return masking_lib.MaskingRules(
             self.masked_lm_prob,
             self.max_predictions_per_seq,
@@ -97,11 +97,16 @@ class Settings:
 
     @property
     def reading_rules(self) -> corpus.ReadingRules:
-        """How input files are read."""
+        """The rules by which input files are read."""
         return corpus.ReadingRules(self.text_field, self.on_bad_utf8)
 
     def check(self) -> None:
         """Raise ValueError for a value that cannot work, with the flag's name."""
+        self._check_ranges()
+        self._check_choices()
+        self._check_combinations()
+
+    def _check_ranges(self) -> None:
         smallest = max(packing_lib.SPECIAL_TOKENS.values()) + 2
         rules = (
             ("max_seq_length", self.max_seq_length >= smallest, f"{smallest} or more"),
@@ -116,6 +121,8 @@ class Settings:
                 raise ValueError(
                     f"--{name}={getattr(self, name)} cannot work: it must be {rule}."
                 )
+
+    def _check_choices(self) -> None:
         choices = (
             ("masking", masking_lib.MASKINGS),
             ("mask_unit", masking_lib.MASK_UNITS),
@@ -133,6 +140,9 @@ class Settings:
                     f"--{name}={getattr(self, name)} is unknown: choose one of "
                     f"{', '.join(known)}."
                 )
+
+    def _check_combinations(self) -> None:
+        dictionaries = segmentation.WITH_DICTIONARY
         if self.masking_time == "dynamic" and self.dupe_factor != 1:
             raise ValueError(
                 f"--dupe_factor={self.dupe_factor} has no use with "
@@ -150,26 +160,24 @@ class Settings:
                 f"--mask_unit={self.mask_unit} has no use with --masking=token, which "
                 "draws for each token: leave it out, or mask whole words."
             )
-        if (
-            self.traditional == "yes"
-            and self.segmenter not in segmentation.WITH_DICTIONARY
-        ):
+        if self.traditional == "yes" and self.segmenter not in dictionaries:
             raise ValueError(
                 f"--traditional=yes has no use with --segmenter={self.segmenter}, "
                 "which has no dictionary: leave it out, or use --segmenter="
-                f"{' or '.join(segmentation.WITH_DICTIONARY)}."
+                f"{' or '.join(dictionaries)}."
             )
-        if self.user_dict and self.segmenter not in segmentation.WITH_DICTIONARY:
+        if self.user_dict and self.segmenter not in dictionaries:
             raise ValueError(
                 f"--segmenter={self.segmenter} has no dictionary that --user_dict "
                 "could add to: use --segmenter="
-                f"{' or '.join(segmentation.WITH_DICTIONARY)}."
+                f"{' or '.join(dictionaries)}."
             )
 
     def missing_predictions(self) -> int | None:
-        """Return the max_predictions_per_seq that masked_lm_prob needs, if it is more.
+        """Return the max_predictions_per_seq that masked_lm_prob needs, or None.
 
-        With fewer, full sequences are masked less than asked for.
+        None says that there are enough. With fewer, a smaller share of the longest
+        sequences is masked.
         """
         needed = math.ceil(self.max_seq_length * self.masked_lm_prob - 0.5)
         return needed if needed > self.max_predictions_per_seq else None

@@ -3,7 +3,7 @@
 All records of a file have the same features in the same order, so they are encoded
 column by column for many records at a time: protocol buffer bytes are laid out in a
 matrix, varints in as many columns as the longest takes, and the unused bytes are then
-dropped. The bytes are what `tf.train.Example.SerializeToString` could write: canonical
+dropped. `tf.train.Example.SerializeToString` could write the same bytes: canonical
 varints, packed lists, features sorted by name.
 """
 

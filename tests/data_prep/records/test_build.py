@@ -117,8 +117,8 @@ def test_records_are_well_formed(records, sample):
     assert (ids != vocabulary.mask_id).all()
     first_sep = (ids == vocabulary.sep_id).argmax(axis=1)
     columns = np.arange(128)
-    behind = (columns > first_sep[:, None]) & (columns < lengths[:, None])
-    assert (records["segment_ids"] == behind).all()
+    after = (columns > first_sep[:, None]) & (columns < lengths[:, None])
+    assert (records["segment_ids"] == after).all()
 
 
 def test_labels_are_known_text_within_budget(records, sample):

@@ -29,7 +29,7 @@ def test_words_and_lengths_are_counted_by_hand():
 
 
 def test_random_next_from_equal_text_is_found():
-    # Documents of 2, 2 and 1 units of one token; the first two have the same text.
+    # Documents of 2, 2 and 1 segments of one token; the first two have the same text.
     bucket = documents.TokenizedDocuments(
         np.arange(5, dtype=np.int32),
         np.ones(6, bool),

@@ -5,7 +5,7 @@ from data_prep.records import masking
 
 
 def starts_of(rows: list[list[int]], columns: int) -> np.ndarray:
-    """Word starts of rows of words with so many tokens; the rest single."""
+    """Word starts of rows of words with these numbers of tokens; the rest single."""
     starts = np.ones((len(rows), columns), bool)
     for row, sizes in enumerate(rows):
         place = 0
@@ -100,8 +100,8 @@ def even_out(sizes: list[int], budget: int, stays: bool) -> list[int]:
 
 
 def test_word_that_crosses_the_budget_stays_and_others_go():
-    # 1 + 2 + 4 is two over the budget of 5: 1 goes, 2 does not fit any more; what is
-    # still one over cannot be given back, so 4 goes and 1 + 1 come.
+    # 1 + 2 + 4 is two over the budget of 5: 1 goes, 2 is too much; the last one
+    # over cannot be given back, so 4 goes and 1 + 1 come.
     assert even_out([1, 2, 4, 1, 1], 5, stays=True) == [0, 1, 3, 4]
     # One over the budget of 6: 1 goes.
     assert even_out([1, 2, 4, 1, 1], 6, stays=True) == [1, 2]

@@ -6,7 +6,7 @@ from data_prep.text import documents as documents_lib
 
 
 def make_documents(lengths: list[list[int]], contents=None, word=1):
-    """Documents of sentences with so many tokens; words of `word` tokens."""
+    """Documents of sentences with these numbers of tokens; words of `word` tokens."""
     sizes = [size for document in lengths for size in document]
     total = sum(sizes)
     starts = np.arange(total + 1) % word == 0
@@ -145,7 +145,7 @@ def test_sentence_order_swaps_half_of_the_pairs(news):
     assert 0.48 < pairs.labels.mean() < 0.52
     spans, swapped = pairs.spans, pairs.labels
     assert (spans[~swapped, 1] == spans[~swapped, 2]).all()
-    # B's end is A's beginning: what stands first came second.
+    # B ends where A begins: they are swapped.
     assert (spans[swapped, 3] == spans[swapped, 0]).all()
     covered = np.concatenate([np.arange(*span) for span in spans.reshape(-1, 2)])
     assert sorted(covered.tolist()) == list(range(len(news.tokens)))
@@ -168,7 +168,7 @@ def test_full_sentences_go_on_into_the_next_document():
     assert joined.segment_starts.tolist() == [0, 3, 8, 11, 17]
     assert joined.word_starts.all()
     packed = packing.make_full_sentences(joined, max_tokens=10)
-    # 3 + 4 + [SEP] + 2 tokens; the [SEP] behind them would be the eleventh and is not
+    # 3 + 4 + [SEP] + 2 tokens; the [SEP] after them would be the eleventh and is not
     # needed at the end of a sequence. 5 tokens more do not fit.
     assert packed.spans.tolist() == [[0, 10, 10, 10], [11, 16, 16, 16]]
     assert not packed.labels.any()

@@ -4,12 +4,9 @@ import pathlib
 
 import pytest
 
-from data_prep.records.settings import Settings
 from data_prep.runner import local as local_lib
 from data_prep.runner import outputs
-from data_prep.runner.job import Job
-from data_prep.text import corpus, vocab
-from tests.conftest import REPOSITORY
+from tests.data_prep.runner.conftest import SETTINGS
 
 pytest.importorskip(
     "apache_beam",
@@ -18,31 +15,8 @@ pytest.importorskip(
 
 from data_prep.runner import beam as beam_lib
 
-SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 COMMAND = "data_prep.create_pretraining_data"
 TWO_PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
-
-
-@pytest.fixture
-def vocab_file(tmp_path):
-    letters = set("".join(p.read_text(encoding="utf-8") for p in SAMPLE.glob("*.txt")))
-    tokens = [*vocab.REQUIRED_TOKENS, *sorted(letters - set(" \n"))]
-    path = tmp_path / "vocab.txt"
-    path.write_bytes("".join(token + "\n" for token in tokens).encode())
-    return str(path)
-
-
-@pytest.fixture
-def make_job(tmp_path, vocab_file):
-    def make(out="out", **changes):
-        return Job(
-            corpus.find_files(f"{SAMPLE}/*.txt"),
-            vocab.load_vocabulary(vocab_file),
-            Settings(masking="wwm", dupe_factor=2, **changes),
-            outputs.plan_outputs(str(tmp_path / out / "train.tfrecord"), 3),
-        )
-
-    return make
 
 
 def read_folder(job) -> dict[str, bytes]:
@@ -51,7 +25,7 @@ def read_folder(job) -> dict[str, bytes]:
 
 
 def test_two_worker_processes_write_what_the_local_run_writes(make_job):
-    local, beam = make_job("local"), make_job("beam")
+    local, beam = make_job(out="local"), make_job(out="beam")
     local_lib.run(local, 1, False)
     beam_lib.run(beam, "DirectRunner", list(TWO_PROCESSES), False)
     # Shards, manifest, vocabulary and report, byte for byte; nothing else is left.
@@ -60,7 +34,7 @@ def test_two_worker_processes_write_what_the_local_run_writes(make_job):
 
 def test_shards_of_several_buckets_and_of_none_are_the_same(make_job, monkeypatch):
     monkeypatch.setattr("data_prep.runner.buckets.BUCKET_BYTES", 300)
-    local, beam = make_job("local"), make_job("beam")
+    local, beam = make_job(out="local"), make_job(out="beam")
     assert local.buckets_per_shard > 100
     local_lib.run(local, 1, False)
     beam_lib.run(beam, "DirectRunner", [], False)
@@ -73,7 +47,7 @@ def test_complete_output_is_left_alone_and_another_is_refused(make_job):
     before = os.stat(job.outputs.shards[0]).st_mtime_ns
     beam_lib.run(job, "DirectRunner", [], False)
     assert os.stat(job.outputs.shards[0]).st_mtime_ns == before
-    other = make_job(random_seed=1)
+    other = make_job(dataclasses.replace(SETTINGS, random_seed=1))
     with pytest.raises(ValueError, match="begun with random_seed=12345, now it is 1"):
         beam_lib.run(other, "DirectRunner", [], False)
     beam_lib.run(other, "DirectRunner", [], True)
@@ -97,9 +71,14 @@ def test_broken_off_pipeline_starts_again(make_job, monkeypatch):
     job = make_job()
     break_off(job, monkeypatch)
     with pytest.raises(ValueError, match="begun with random_seed=12345, now it is 1"):
-        beam_lib.run(make_job(random_seed=1), "DirectRunner", [], False)
+        beam_lib.run(
+            make_job(dataclasses.replace(SETTINGS, random_seed=1)),
+            "DirectRunner",
+            [],
+            False,
+        )
     beam_lib.run(job, "DirectRunner", [], False)
-    local = make_job("local")
+    local = make_job(out="local")
     local_lib.run(local, 1, False)
     assert read_folder(job) == read_folder(local)
 

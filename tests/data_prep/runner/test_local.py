@@ -15,37 +15,14 @@ import pytest
 from data_prep.records import manifest
 from data_prep.records.settings import Settings
 from data_prep.runner import buckets as buckets_lib
-from data_prep.runner import local, outputs, run_lock
+from data_prep.runner import local, run_lock
 from data_prep.runner import workers as workers_lib
 from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
 from tests.conftest import REPOSITORY
+from tests.data_prep.runner.conftest import SAMPLE, SETTINGS
 
-SAMPLE = REPOSITORY / "data_prep" / "sample_corpus"
 COMMAND = "data_prep.create_pretraining_data"
-SETTINGS = Settings(masking="wwm", dupe_factor=2)
-
-
-@pytest.fixture(scope="module")
-def vocab_file(tmp_path_factory):
-    letters = set("".join(p.read_text(encoding="utf-8") for p in SAMPLE.glob("*.txt")))
-    tokens = [*vocab.REQUIRED_TOKENS, *sorted(letters - set(" \n"))]
-    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
-    path.write_bytes("".join(token + "\n" for token in tokens).encode())
-    return str(path)
-
-
-@pytest.fixture
-def make_job(tmp_path, vocab_file):
-    def make(settings=SETTINGS, num_shards=3, inputs=f"{SAMPLE}/*.txt", out="out"):
-        return Job(
-            corpus.find_files(inputs),
-            vocab.load_vocabulary(vocab_file),
-            settings,
-            outputs.plan_outputs(str(tmp_path / out / "train.tfrecord"), num_shards),
-        )
-
-    return make
 
 
 def hashes(job_or_folder) -> dict[str, str]:
@@ -259,10 +236,13 @@ def test_other_input_of_the_same_size_is_refused(make_copy_job, tmp_path):
         local.run(make_copy_job(), 1, False)
 
 
-def test_touched_input_is_taken(make_copy_job, tmp_path):
+def test_touched_input_is_no_change(make_copy_job, tmp_path):
     path = tmp_path / "in" / "news.txt"
     path.write_bytes(path.read_bytes())
-    local.run(make_copy_job(), 1, False)
+    job = make_copy_job()
+    made = os.stat(job.outputs.shards[0]).st_mtime_ns
+    local.run(job, 1, False)
+    assert os.stat(job.outputs.shards[0]).st_mtime_ns == made
 
 
 def test_missing_input_is_refused(make_copy_job, tmp_path):
@@ -294,6 +274,7 @@ def test_vocabulary_may_stand_beside_the_output_already(make_job):
     os.makedirs(os.path.dirname(job.outputs.manifest))
     pathlib.Path(job.outputs.vocabulary).write_bytes(job.vocabulary.data)
     local.run(job, 1, False)
+    assert os.path.exists(job.outputs.manifest)
 
 
 def test_unreadable_manifest_is_refused_then_overwritten(make_job):
