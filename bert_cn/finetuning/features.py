@@ -22,7 +22,7 @@ from data_prep.text import vocab as vocab_lib
 TOKEN_IDS = "token_ids"
 SEGMENT_IDS = "segment_ids"
 PADDING_MASK = "padding_mask"
-# What the encoder takes.
+# The inputs of the encoder.
 INPUTS = (TOKEN_IDS, SEGMENT_IDS, PADDING_MASK)
 # float32 [batch]: 1, or 0 for the filling of a last batch.
 WEIGHT = "example_weight"

@@ -1,4 +1,4 @@
-"""What the tests of the fine-tuning commands share: what all refuse, and folders."""
+"""Helpers of the tests of the fine-tuning commands, and what all commands refuse."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from bert_cn.conversion import formats
 # {0} stands for the folder of a test module, which holds a checkpoint tf1, a
 # vocabulary other.txt whose ids differ from it, and out/best, a model that was trained.
 TRAIN = ("--do_train", "--init_checkpoint={0}/tf1", "--output_dir={0}/new")
-# What every command refuses: the flags after those of a run that is fine (later ones
+# Every command refuses these: the flags after those of a run that is fine (later ones
 # override), and what is said.
 REFUSED = {
     "nothing to do": (

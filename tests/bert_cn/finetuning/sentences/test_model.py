@@ -89,7 +89,7 @@ def test_sentence_transformers_makes_the_same_embeddings(
     assert np.allclose(lengths, 1, atol=1e-5) == normalize
     expected = sentence_transformer.Embedding(pooling, normalize)
     assert sentence_transformer.read_embedding(folder) == expected
-    # What the library itself writes says the same in other words.
+    # The library writes the same in other words.
     model.save_pretrained(str(tmp_path / "theirs"))
     assert sentence_transformer.read_embedding(str(tmp_path / "theirs")) == expected
 

@@ -158,7 +158,7 @@ def saved(start, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def logits_and_losses(saved):
-    """Of the two real rows."""
+    """The logits and losses of the two real rows."""
     tagger, _, _, arrays = saved
     tensors = {name: tf.constant(array) for name, array in arrays.items()}
     logits = tagger.compute_logits(tensors, training=False).numpy()[:2]
