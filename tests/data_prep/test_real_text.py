@@ -56,7 +56,7 @@ def to_characters(ids: np.ndarray) -> str:
 @pytest.fixture(scope="module", params=["wwm", "ngram"])
 def records(request, texts, vocabulary):
     settings = Settings(masking=request.param, dupe_factor=1)
-    maker = build.GroupRecordMaker(settings, vocabulary)
+    maker = build.BucketRecordMaker(settings, vocabulary)
     serialized = [r for block in maker.make(texts, 0) for r in block.records]
     parsed = tf.io.parse_example(serialized, schema.parsing_spec(LENGTH, PREDICTIONS))
     return {name: value.numpy() for name, value in parsed.items()}
