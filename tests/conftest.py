@@ -19,6 +19,8 @@ import pytest
 
 from tests import warm_python
 
+# Commands that import TensorFlow.
+WARM = ("bert_cn.", "tpu.preflight", "data_prep.inspect_records")
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
@@ -52,7 +54,7 @@ def run_command(warm):
 
     def run(module: str, *arguments: str, timeout: float = 600, cold: bool = False):
         arguments = list(map(str, arguments))
-        if module.startswith(("bert_cn.", "tpu.preflight")) and not cold:
+        if module.startswith(WARM) and not cold:
             return warm.run(module, arguments, timeout=timeout)
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
