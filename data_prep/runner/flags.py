@@ -16,6 +16,7 @@ RUNNERS = (
     *("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"),
     "PortableRunner",
 )
+_DEFAULT = Settings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _define_files() -> None:
     flags.DEFINE_integer("num_shards", 1, "Record files to write.")
     flags.DEFINE_enum(
         "feature_names",
-        "google",
+        _DEFAULT.feature_names,
         list(schema.RECORD_NAMES),
         "Spelling of the features: google-research/bert or TF Model Garden v2.",
     )
@@ -157,24 +158,26 @@ def _define_files() -> None:
 
 def _define_text() -> None:
     flags.DEFINE_bool(
-        "do_lower_case", True, "Lower-case the text and strip accents (uncased models)."
+        "do_lower_case",
+        _DEFAULT.do_lower_case,
+        "Lower-case the text and strip accents (uncased models).",
     )
     flags.DEFINE_enum(
         "segmenter",
-        "rjieba",
+        _DEFAULT.segmenter,
         segmentation.SEGMENTERS,
         "Finds the words: rjieba or jieba (Chinese), whitespace (the text is already "
         "segmented), none (WordPiece's own words, as in google-research/bert).",
     )
     flags.DEFINE_string(
         "user_dict",
-        "",
+        _DEFAULT.user_dict,
         "File of words to add to rjieba's or jieba's dictionary, in jieba's format: "
         "one word a line, and after it, if needed, its frequency and tag.",
     )
     flags.DEFINE_enum(
         "traditional",
-        "auto",
+        _DEFAULT.traditional,
         traditional.CHOICES,
         "Find the words of traditional text in its simplified form (OpenCC) and mask "
         "the original: in every document (yes), in none (no), or in documents with "
@@ -183,30 +186,34 @@ def _define_text() -> None:
     )
     flags.DEFINE_bool(
         "fix_punctuation",
-        False,
+        _DEFAULT.fix_punctuation,
         "Replace those of “ ” ‘ ’ — … that the vocabulary lacks by characters that it "
         "has.",
     )
     flags.DEFINE_string(
         "text_field",
-        "text",
+        _DEFAULT.text_field,
         "Name of the field that holds the document in .jsonl files.",
     )
     flags.DEFINE_enum(
         "on_bad_utf8",
-        "fail",
+        _DEFAULT.on_bad_utf8,
         corpus.ON_BAD_UTF8,
         "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no "
         "token.",
     )
-    flags.DEFINE_bool("deduplicate", False, "Use documents of exactly equal text once.")
+    flags.DEFINE_bool(
+        "deduplicate", _DEFAULT.deduplicate, "Use documents of exactly equal text once."
+    )
 
 
 def _define_sequences() -> None:
-    flags.DEFINE_integer("max_seq_length", 128, "Tokens per sequence.")
+    flags.DEFINE_integer(
+        "max_seq_length", _DEFAULT.max_seq_length, "Tokens per sequence."
+    )
     flags.DEFINE_enum(
         "packing",
-        "pairs",
+        _DEFAULT.packing,
         packing.PACKINGS,
         "A sequence is a pair of stretches of text (pairs), as many full sentences as "
         "fit (full_sentences, as RoBERTa), or one line (lines).",
@@ -219,12 +226,16 @@ def _define_sequences() -> None:
         "pairs); sop, 1 = swapped; none, always 0.",
     )
     flags.DEFINE_float(
-        "short_seq_prob", 0.1, "Share of documents cut into shorter pairs."
+        "short_seq_prob",
+        _DEFAULT.short_seq_prob,
+        "Share of documents cut into shorter pairs.",
     )
     flags.DEFINE_integer(
-        "dupe_factor", 10, "Times the text is used, each time with other masks."
+        "dupe_factor",
+        _DEFAULT.dupe_factor,
+        "Times the text is used, each time with other masks.",
     )
-    flags.DEFINE_integer("random_seed", 12345, "Decides every draw.")
+    flags.DEFINE_integer("random_seed", _DEFAULT.random_seed, "Decides every draw.")
 
 
 def _define_masking() -> None:
@@ -240,22 +251,26 @@ def _define_masking() -> None:
     )
     flags.DEFINE_enum(
         "mask_unit",
-        "token",
+        _DEFAULT.mask_unit,
         masking.MASK_UNITS,
         "One draw decides between [MASK], another token and no change: for each token, "
         "as in google-research/bert, or for all tokens of a word.",
     )
     flags.DEFINE_enum(
         "masking_time",
-        "static",
+        _DEFAULT.masking_time,
         list(schema.FEATURES_OF),
         "Mask while the records are written (static), or again in each epoch of "
         "run_pretraining (dynamic; each sequence is then stored once, --dupe_factor is "
         "1).",
     )
-    flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens masked.")
+    flags.DEFINE_float(
+        "masked_lm_prob", _DEFAULT.masked_lm_prob, "Share of tokens masked."
+    )
     flags.DEFINE_integer(
-        "max_predictions_per_seq", 20, "Masked tokens per sequence, at most."
+        "max_predictions_per_seq",
+        _DEFAULT.max_predictions_per_seq,
+        "Masked tokens per sequence, at most.",
     )
 
 
