@@ -4,6 +4,8 @@ tpu.preflight takes the same flags, so that a recipe's flag file suits both.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 from absl import flags
 
@@ -16,6 +18,15 @@ flags.disclaim_key_flags()
 # The shape of records if neither a manifest nor a flag gives it: Google BERT's.
 DEFAULT_MAX_SEQ_LENGTH = 128
 DEFAULT_MAX_PREDICTIONS_PER_SEQ = 20
+# The kind of flag for each type of field.
+_DEFINE = {
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_bool,
+    bool | None: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    int | None: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +58,10 @@ class PretrainingArgs:
     """Fit `init_checkpoint` to the vocabulary of the records."""
 
     max_seq_length: int | None = None
-    """Tokens per sequence; None for what the records' manifests say."""
+    """Tokens per sequence; None to take it from the records' manifests."""
 
     max_predictions_per_seq: int | None = None
-    """Masked positions per sequence; None for what the records' manifests say."""
+    """Masked positions per sequence; None to take it from the manifests."""
 
     do_train: bool = False
     """Train."""
@@ -137,229 +148,161 @@ class PretrainingArgs:
         return {name: getattr(self, name) for name in names}
 
 
-def define_flags() -> None:
-    """Define the flags of `PretrainingArgs`, and older names of some."""
-    default = PretrainingArgs()
-    _define_model_and_data(default)
-    _define_step(default)
-    _define_loop(default)
-    _define_evaluation(default)
-    _define_environment(default)
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define a flag for each field of `PretrainingArgs`, and older names of some.
 
+    A flag has the type and the default of its field.
 
-def _define_model_and_data(default: PretrainingArgs) -> None:
-    flags.DEFINE_string(
+    Args:
+        values: where to define them; the command's own by default.
+    """
+    define = functools.partial(_define, values)
+    define(
         "bert_config_file",
-        default.bert_config_file,
         "Sizes of the model: configs/models/bert_tiny_cn.json, ...; without the flag, "
         "those of --init_checkpoint.",
     )
-    flags.DEFINE_string(
+    define(
         "input_file",
-        default.input_file,
         "TFRecords to train on: files or globs, separated by commas, each with a "
         "weight or none (news*.tfrecord:2,wiki*.tfrecord:1).",
     )
-    flags.DEFINE_string(
+    define(
         "eval_input_file",
-        default.eval_input_file,
         "TFRecords to evaluate on; without the flag, those of --input_file.",
     )
-    flags.DEFINE_string(
-        "output_dir",
-        default.output_dir,
-        "Folder for checkpoints, TensorBoard files, curves and results.",
+    define(
+        "output_dir", "Folder for checkpoints, TensorBoard files, curves and results."
     )
-    flags.DEFINE_string(
-        "vocab_file",
-        default.vocab_file,
-        "The vocabulary, if no manifest lies beside the records.",
-    )
-    flags.DEFINE_bool(
+    define("vocab_file", "The vocabulary, if no manifest lies beside the records.")
+    define(
         "do_lower_case",
-        default.do_lower_case,
         "Whether the records were lower-cased, if no manifest lies beside them.",
     )
-    flags.DEFINE_string(
+    define(
         "init_checkpoint",
-        default.init_checkpoint,
         "Start from these weights: anything that convert_checkpoint reads.",
     )
-    flags.DEFINE_bool(
+    define(
         "resize_embeddings",
-        default.resize_embeddings,
-        "Let --init_checkpoint have another vocabulary: common tokens keep rows.",
+        "Let --init_checkpoint have another vocabulary: tokens of both keep their "
+        "rows.",
     )
-    flags.DEFINE_integer(
+    define(
         "max_seq_length",
-        default.max_seq_length,
-        "Tokens per sequence, checked against the records; without the flag, what "
-        f"their manifest says ({DEFAULT_MAX_SEQ_LENGTH} if there is none).",
+        "Tokens per sequence, checked against the records; without the flag, taken "
+        f"from their manifest ({DEFAULT_MAX_SEQ_LENGTH} if there is none).",
         lower_bound=1,
     )
-    flags.DEFINE_integer(
+    define(
         "max_predictions_per_seq",
-        default.max_predictions_per_seq,
         "Masked positions per sequence, checked against the records; without the flag, "
-        "what their manifest says "
-        f"({DEFAULT_MAX_PREDICTIONS_PER_SEQ} if there is none).",
+        f"taken from their manifest ({DEFAULT_MAX_PREDICTIONS_PER_SEQ} if there is "
+        "none).",
         lower_bound=1,
     )
-
-
-def _define_step(default: PretrainingArgs) -> None:
-    flags.DEFINE_integer(
-        "train_batch_size",
-        default.train_batch_size,
-        "Sequences per update over all replicas.",
-        lower_bound=1,
-    )
-    flags.DEFINE_float(
-        "learning_rate", default.learning_rate, "Peak learning rate.", lower_bound=0.0
-    )
-    flags.DEFINE_enum(
-        "optimizer",
-        default.optimizer,
-        choices.OPTIMIZERS,
-        "bert_adamw: google-research/bert's, without bias correction; adamw: the "
-        "paper's; lamb: for batches of thousands.",
-    )
-    flags.DEFINE_float(
-        "decay_power",
-        default.decay_power,
-        "Power of the learning rate's polynomial decay; 1 is linear.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_float(
-        "weight_decay_rate",
-        default.weight_decay_rate,
-        "Decoupled weight decay of everything but biases and LayerNorm.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_integer(
-        "gradient_accumulation_steps",
-        default.gradient_accumulation_steps,
-        "Compute each batch in this many micro-batches; the result is that of the "
-        "whole batch.",
-        lower_bound=1,
-    )
-    flags.DEFINE_bool(
-        "recompute_layers",
-        default.recompute_layers,
-        "Compute layers again in the backward pass: less memory, up to a third more "
-        "work.",
-    )
-    flags.DEFINE_enum(
-        "precision",
-        default.precision,
-        choices.PRECISIONS,
-        "The dtype of computation; variables, logits and losses are always float32.",
-    )
-    flags.DEFINE_bool(
-        "jit_compile",
-        default.jit_compile,
-        "Compile the update with XLA; for one CPU or one GPU.",
-    )
-
-
-def _define_loop(default: PretrainingArgs) -> None:
-    flags.DEFINE_bool("do_train", default.do_train, "Whether to train.")
-    flags.DEFINE_integer(
-        "num_train_steps",
-        default.num_train_steps,
-        "Updates in the whole run.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "num_warmup_steps",
-        default.num_warmup_steps,
-        "Updates of linear warm-up.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "save_checkpoints_steps",
-        default.save_checkpoints_steps,
-        "Updates between checkpoints.",
-        lower_bound=1,
-    )
-    flags.DEFINE_float(
-        "save_checkpoints_minutes",
-        default.save_checkpoints_minutes,
-        "Also save a checkpoint after this many minutes; 0: by steps only.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_integer(
-        "max_checkpoints",
-        default.max_checkpoints,
-        "Newest checkpoints to keep.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "iterations_per_loop",
-        default.iterations_per_loop,
-        "Updates per call into TensorFlow at most, fewer if they take long; without "
-        "the flag, 1000 on a TPU, else 10.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "log_steps", default.log_steps, "Updates between step lines.", lower_bound=1
-    )
-
-
-def _define_evaluation(default: PretrainingArgs) -> None:
-    flags.DEFINE_bool(
-        "do_eval", default.do_eval, "Whether to evaluate, after training."
-    )
-    flags.DEFINE_integer(
-        "eval_every_steps",
-        default.eval_every_steps,
-        "With --do_eval, also evaluate after every this many updates; 0: at the end "
-        "only.",
-        lower_bound=0,
-    )
-    flags.DEFINE_alias("eval_steps", "eval_every_steps")
-    flags.DEFINE_integer(
-        "eval_batch_size",
-        default.eval_batch_size,
-        "Sequences per evaluation batch.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "max_eval_steps",
-        default.max_eval_steps,
-        "Batches to evaluate at most, on any records; 0 for all.",
-        lower_bound=0,
-    )
-
-
-def _define_environment(default: PretrainingArgs) -> None:
-    flags.DEFINE_integer(
+    _define_step(define)
+    _define_loop(define)
+    flags.DEFINE_alias("eval_steps", "eval_every_steps", flag_values=values)
+    define(
         "interrupted_exit_code",
-        default.interrupted_exit_code,
         "Exit code after SIGTERM, SIGINT or SIGHUP stopped the run before its last "
         f"step; {command_line.TRANSIENT} tells tpu.supervise to resume it.",
         lower_bound=0,
         upper_bound=255,
     )
-    flags.DEFINE_integer(
+    define(
         "random_seed",
-        default.random_seed,
         "Seed of initial weights, dropout and the order of records.",
         lower_bound=0,
         upper_bound=2**32 - 1,
     )
-    flags.DEFINE_string(
-        "tpu",
-        default.tpu,
-        "Train on a TPU: its name, local, or grpc://address:port.",
+    define("tpu", "Train on a TPU: its name, local, or grpc://address:port.")
+
+
+def _define_step(define: Callable[..., None]) -> None:
+    define("train_batch_size", "Sequences per update over all replicas.", lower_bound=1)
+    define("learning_rate", "Peak learning rate.", lower_bound=0.0)
+    define(
+        "optimizer",
+        "bert_adamw: google-research/bert's, without bias correction; adamw: the "
+        "paper's; lamb: for batches of thousands.",
+        enum_values=choices.OPTIMIZERS,
     )
+    define(
+        "decay_power",
+        "Power of the learning rate's polynomial decay; 1 is linear.",
+        lower_bound=0.0,
+    )
+    define(
+        "weight_decay_rate",
+        "Decoupled weight decay of everything but biases and LayerNorm.",
+        lower_bound=0.0,
+    )
+    define(
+        "gradient_accumulation_steps",
+        "Compute each batch in this many micro-batches; the result is that of the "
+        "whole batch.",
+        lower_bound=1,
+    )
+    define(
+        "recompute_layers",
+        "Compute layers again in the backward pass: less memory, up to a third more "
+        "work.",
+    )
+    define(
+        "precision",
+        "The dtype of computation; variables, logits and losses are always float32.",
+        enum_values=choices.PRECISIONS,
+    )
+    define("jit_compile", "Compile the update with XLA; for one CPU or one GPU.")
 
 
-def read_flags() -> PretrainingArgs:
+def _define_loop(define: Callable[..., None]) -> None:
+    define("do_train", "Whether to train.")
+    define("do_eval", "Whether to evaluate, after training.")
+    define("num_train_steps", "Updates in the whole run.", lower_bound=1)
+    define("num_warmup_steps", "Updates of linear warm-up.", lower_bound=0)
+    define("save_checkpoints_steps", "Updates between checkpoints.", lower_bound=1)
+    define(
+        "save_checkpoints_minutes",
+        "Also save a checkpoint after this many minutes; 0: by steps only.",
+        lower_bound=0.0,
+    )
+    define("max_checkpoints", "Newest checkpoints to keep.", lower_bound=1)
+    define(
+        "eval_every_steps",
+        "With --do_eval, also evaluate after every this many updates; 0: at the end "
+        "only.",
+        lower_bound=0,
+    )
+    define("eval_batch_size", "Sequences per evaluation batch.", lower_bound=1)
+    define(
+        "max_eval_steps",
+        "Batches to evaluate at most, on any records; 0 for all.",
+        lower_bound=0,
+    )
+    define(
+        "iterations_per_loop",
+        "Updates per call into TensorFlow at most, fewer if they take long; without "
+        "the flag, 1000 on a TPU, else 10.",
+        lower_bound=1,
+    )
+    define("log_steps", "Updates between step lines.", lower_bound=1)
+
+
+def _define(values: flags.FlagValues, name: str, text: str, **limits) -> None:
+    """Define one flag; `limits` are its bounds, or `enum_values` for a choice."""
+    (kind,) = (f.type for f in dataclasses.fields(PretrainingArgs) if f.name == name)
+    define = flags.DEFINE_enum if "enum_values" in limits else _DEFINE[kind]
+    default = getattr(PretrainingArgs, name)
+    define(name, default, help=text, flag_values=values, **limits)
+
+
+def read_flags(values: flags.FlagValues = flags.FLAGS) -> PretrainingArgs:
     """Return the values of the parsed flags."""
-    values = flags.FLAGS.flag_values_dict()
     names = [field.name for field in dataclasses.fields(PretrainingArgs)]
-    return PretrainingArgs(**{name: values[name] for name in names})
+    return PretrainingArgs(**{name: values[name].value for name in names})
 
 
 def check_run(args: PretrainingArgs) -> None:

@@ -1,7 +1,5 @@
 """Checkpoints of small random models, and flags of pretraining."""
 
-import functools
-
 import numpy as np
 import pytest
 from absl import flags as absl_flags
@@ -84,32 +82,18 @@ def assert_same_weights():
     return check
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def parse_recipe():
     """Returns a function: command line -> `PretrainingArgs`, by flags of its own.
 
     The flags of several commands have the same names, so that they cannot all be
     defined in this process's `FLAGS`.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        values = absl_flags.FlagValues()
-        patch.setattr(absl_flags, "FLAGS", values)
-        for kind in ("string", "bool", "integer", "float", "enum", "alias"):
-            define = getattr(absl_flags, f"DEFINE_{kind}")
-            patch.setattr(
-                absl_flags,
-                f"DEFINE_{kind}",
-                functools.partial(define, flag_values=values),
-            )
-        pretraining_flags.define_flags()
-    defaults = {name: values[name].default for name in values}
 
     def parse(*arguments: str) -> pretraining_flags.PretrainingArgs:
-        for name, default in defaults.items():
-            values[name].value = default
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(absl_flags, "FLAGS", values)
-            values(["command", *arguments])
-            return pretraining_flags.read_flags()
+        values = absl_flags.FlagValues()
+        pretraining_flags.define_flags(values)
+        values(["command", *arguments])
+        return pretraining_flags.read_flags(values)
 
     return parse

@@ -54,7 +54,7 @@ def as_flags(arguments: dict) -> list[str]:
     return [f"--{name}={value}" for name, value in arguments.items()]
 
 
-def test_training_twice_trains_once_and_leaves_what_it_says(
+def test_training_twice_trains_once_and_leaves_the_files_that_it_names(
     run_command, arguments, vocab_file, tmp_path
 ):
     arguments |= {"vocab_file": vocab_file, "do_lower_case": "false", "do_eval": "true"}
@@ -96,7 +96,9 @@ def test_training_twice_trains_once_and_leaves_what_it_says(
     assert (tmp_path / "run" / "eval_results.txt").read_text() == results
 
 
-def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tmp_path):
+def test_evaluation_during_training_keeps_the_best_weights(
+    run_command, arguments, tmp_path
+):
     more = {
         "do_eval": "true",
         "eval_every_steps": 2,
@@ -115,7 +117,7 @@ def test_evaluation_on_the_way_keeps_the_best_weights(run_command, arguments, tm
 
     said = []
     assert run() == ["2:", "4:", "6:"]
-    # As a run leaves it that is killed after it saved and before it evaluated.
+    # So a run leaves it that is killed between saving and evaluating.
     (tmp_path / "run" / "eval_results.txt").unlink()
     assert run(num_train_steps=8) == ["6:", "8:"]
     assert "Now --num_train_steps is 8, before it was 6: the learning" in said[-1]
@@ -140,7 +142,7 @@ def test_stopped_run_ends_with_code_0_and_the_command_that_resumes_it(
     step = int(saved.stem.removeprefix("ckpt-"))
     again = shlex.join(["python", "-m", MODULE, *flags])
     assert said.endswith(f"Stopped at step {step}. Resume with:\n  {again}\n")
-    # Nothing was evaluated: that is what one waits for least.
+    # A stopped run ends at once, without an evaluation.
     assert not (tmp_path / "run" / "eval_results.txt").exists()
 
 
@@ -263,7 +265,7 @@ def test_records_of_a_batch_that_spoils_the_loss_are_named(
     lines = listed.read_text().splitlines()
     assert len(lines) == 8
     assert f"{path}\t21" in lines
-    # What is saved is from before that step.
+    # The newest checkpoint is from before that step.
     steps = {int(p.stem[5:]) for p in (tmp_path / "run").glob("ckpt-*.index")}
     assert max(steps, default=0) == step - 1
 
@@ -273,7 +275,7 @@ def test_full_disk_while_saving_keeps_the_checkpoint_before(
     run_command, arguments, tmp_path
 ):
     def limit_files():
-        # As a full disk does, this stops a write in its midst.
+        # Like a full disk, this stops a write halfway.
         resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, size - 1))
 
     done = run_command(MODULE, *as_flags(arguments | {"num_train_steps": 4}))
@@ -343,7 +345,7 @@ REFUSED = {
 def test_bad_flag_is_refused(assert_refused, arguments, name, tmp_path):
     changes, saying = REFUSED[name]
     assert_refused(MODULE, *as_flags(arguments | changes), saying=saying)
-    # Nothing that the corrected command would have to agree with.
+    # Nothing is left that the corrected command would have to agree with.
     assert not list(tmp_path.glob("run/*"))
 
 

@@ -117,7 +117,7 @@ def test_stored_records_are_unmasked_and_have_words(paths):
     assert (steps == 0).mean() > 0.2
 
 
-def test_each_epoch_masks_the_same_sequences_anew(files, paths):
+def test_each_epoch_has_other_masks_for_the_same_sequences(files, paths):
     count = count_records(paths)
     batch = 7
     whole = read(input_pipeline.build_train_dataset(files, batch, 1), 2 * count)

@@ -92,7 +92,7 @@ def list_files(folder: pathlib.Path) -> set[str]:
 
 
 def wait_for_saves(process, folder: pathlib.Path, number: int) -> None:
-    """Return as soon as files of so many further checkpoints came up, half or whole."""
+    """Return as soon as this many more checkpoints have files, half or whole."""
     known = list_files(folder)
     seen = set()
     while len(seen) < number:
@@ -106,7 +106,7 @@ def wait_for_saves(process, folder: pathlib.Path, number: int) -> None:
 def kill_at_random(
     process, folder: pathlib.Path, draw: random.Random, start_seconds: float
 ) -> str:
-    """Kill -9 while it starts up, trains or saves; returns what was found then."""
+    """Kill a run while it starts, trains or saves; returns what its folder holds."""
     if draw.random() < 0.3:
         # The machine may be busier at one time than at another.
         deadline = time.monotonic() + draw.uniform(0, start_seconds)

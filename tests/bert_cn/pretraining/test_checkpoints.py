@@ -63,7 +63,7 @@ def test_only_the_newest_checkpoints_are_kept(small_config, tmp_path, name):
         assert again.restore_latest() == 9
 
 
-def test_what_a_killed_run_left_goes_with_the_next_save(small_config, tmp_path):
+def test_leftovers_of_a_killed_run_go_with_the_next_save(small_config, tmp_path):
     _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
     for step in (3, 6, 12):
         optimizer.iterations.assign(step)
@@ -75,7 +75,7 @@ def test_what_a_killed_run_left_goes_with_the_next_save(small_config, tmp_path):
     for path in tmp_path.glob("ckpt-6.*"):
         path.with_name(path.name.replace("6", "1")).write_bytes(path.read_bytes())
     (tmp_path / "ckpt-notes.txt").touch()
-    # A new process, which knows nothing of the one before.
+    # A new process, which does not know what the one before had saved.
     _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
     optimizer.iterations.assign(7)
     checkpoints.save()
@@ -112,7 +112,9 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert "ckpt-6 cannot be read and is passed over" in capsys.readouterr().err
 
 
-def test_storage_out_of_reach_is_no_damage(small_config, tmp_path, monkeypatch):
+def test_storage_out_of_reach_is_not_taken_for_damage(
+    small_config, tmp_path, monkeypatch
+):
     _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
     for step in (3, 6):
         optimizer.iterations.assign(step)

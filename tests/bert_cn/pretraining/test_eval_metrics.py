@@ -37,7 +37,7 @@ def test_known_words_are_told_apart_by_their_length():
         (eval_metrics.BESIDE_MASKED, ("beside_masked", "alone")),
     ],
 )
-def test_figures_of_a_batch_computed_by_hand(mark, names):
+def test_metrics_of_a_batch_computed_by_hand(mark, names):
     features = {
         mark: tf.constant([[1, 1, 0], [0, 0, 0]]),
         schema.MASKED_LM_WEIGHTS: WEIGHTS,
@@ -50,7 +50,7 @@ def test_figures_of_a_batch_computed_by_hand(mark, names):
     sums = eval_metrics.compute_sums(outputs, features)
     np.testing.assert_array_equal(sums, [1, 2, 2, 3, 2])
     metrics = {"masked_lm_loss": math.log(50), "sentence_order_accuracy": 0.5}
-    # Two records more with label 0: three quarters would be wrong, half is right.
+    # With two more records of label 0, the majority class has half of them.
     assert eval_metrics.summarize(sums, metrics, 4, features) == pytest.approx(
         {
             "perplexity": 50.0,
@@ -78,7 +78,7 @@ def test_padding_record_has_no_label():
     np.testing.assert_array_equal(sums, [0, 0, 1, 1, 0])
 
 
-def test_table_shows_what_was_seen_masked_and_said():
+def test_table_shows_text_masked_tokens_and_predictions():
     tokens = (*vocab.REQUIRED_TOKENS, *"语言模型。", "pro", "##ba", "|")
     vocabulary = vocab.Vocabulary(tokens, "test", b"")
     ids = {token: number for number, token in enumerate(tokens)}

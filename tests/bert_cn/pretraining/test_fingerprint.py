@@ -14,7 +14,7 @@ FREE = {"num_train_steps": 100, "num_replicas": 8, "num_hosts": 1}
 BEGUN = fingerprint.Fingerprint(FIXED, FREE)
 
 
-def test_data_are_the_same_wherever_they_lie(files, tmp_path):
+def test_data_are_the_same_in_another_folder(files, tmp_path):
     paths = []
     for path in files.paths:
         with open(path, "rb") as file:
@@ -91,7 +91,7 @@ def test_other_value_is_named(tmp_path, name, value, message):
         fingerprint.check_fingerprint(str(tmp_path), other)
 
 
-def test_what_may_change_is_said(tmp_path, capsys):
+def test_changes_that_are_allowed_are_printed(tmp_path, capsys):
     fingerprint.write_fingerprint(str(tmp_path), BEGUN)
     free = {"num_train_steps": 200, "num_replicas": 1, "num_hosts": 2}
     fingerprint.check_fingerprint(str(tmp_path), fingerprint.Fingerprint(FIXED, free))
@@ -106,7 +106,7 @@ def test_what_may_change_is_said(tmp_path, capsys):
     assert "this epoch holds some twice and some not at all" in lines[2]
 
 
-def test_what_an_earlier_version_did_not_note_is_not_compared(tmp_path, capsys):
+def test_values_that_an_earlier_version_did_not_note_are_not_compared(tmp_path, capsys):
     earlier = fingerprint.Fingerprint({"train_batch_size": 8}, {})
     fingerprint.write_fingerprint(str(tmp_path), earlier)
     fingerprint.check_fingerprint(str(tmp_path), BEGUN)

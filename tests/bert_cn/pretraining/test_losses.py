@@ -27,7 +27,7 @@ FEATURES = {
 
 def test_metrics_of_a_batch_computed_by_hand():
     metrics = losses.summarize(losses.compute_sums(OUTPUTS, FEATURES).numpy())
-    # Right, right, wrong; the fourth weighs nothing.
+    # Right, right, wrong; the fourth has weight 0.
     mlm_loss = (2 * math.log(4 / 3) + math.log(4)) / 3
     nsp_loss = (math.log(4 / 3) + math.log(4)) / 2
     assert metrics == pytest.approx(
@@ -42,7 +42,7 @@ def test_metrics_of_a_batch_computed_by_hand():
     )
 
 
-def test_padding_record_counts_for_nothing():
+def test_padding_record_is_not_counted():
     features = {**FEATURES, schema.INPUT_MASK: tf.constant([[1, 1], [0, 0]])}
     features[schema.MASKED_LM_WEIGHTS] = tf.constant([[1.0, 1.0], [0.0, 0.0]])
     metrics = losses.summarize(losses.compute_sums(OUTPUTS, features).numpy())

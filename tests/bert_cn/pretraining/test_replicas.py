@@ -1,4 +1,4 @@
-"""The same update on one device and on two, whole and in parts."""
+"""The same update on one device and on two, whole and in micro-batches."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_two_hosts_train_as_one(warm, tmp_path, record_files, one_device):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", ["1", "2"])
-def test_accumulated_parts_train_as_the_whole_batch(
+def test_micro_batches_train_as_the_whole_batch(
     warm, tmp_path, record_files, one_device, devices
 ):
     found = run_replicas(
@@ -60,7 +60,7 @@ def test_accumulated_parts_train_as_the_whole_batch(
 
 
 @pytest.mark.slow
-def test_replicas_sum_before_clipping_drop_other_units_and_show_all_samples(
+def test_replicas_sum_before_clipping_drop_different_units_and_show_all_samples(
     warm, tmp_path
 ):
     output = tmp_path / "facts.json"

@@ -24,7 +24,7 @@ def description(small_config) -> run_folder.Description:
 
 @pytest.fixture
 def others(description) -> dict[str, run_folder.Description]:
-    """Runs that are not the described one, by what the message says."""
+    """Descriptions of other runs, by a pattern of the message that refuses them."""
     config = dataclasses.replace(description.config, num_hidden_layers=3)
     vocabulary = make_vocabulary("国")
     return {
@@ -78,7 +78,7 @@ def test_run_is_resumed_only_as_it_was_started(args, description, others, folder
     (folder / "ckpt-4.index").touch()
     before = read_all(folder)
     run_folder.check_folder(args, description)
-    # To evaluate needs no settings of training, but model and vocabulary.
+    # Evaluating needs the same model and vocabulary, but no settings of training.
     evaluates = dataclasses.replace(args, do_train=False)
     run_folder.check_folder(evaluates, with_other_rate(description))
     with pytest.raises(ValueError, match="--learning_rate .then 0.5, now 0.1"):

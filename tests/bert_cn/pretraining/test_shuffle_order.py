@@ -24,7 +24,7 @@ def paths(tmp_path) -> tuple[str, ...]:
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    """Two files a window, where files are few."""
+    """Two files a window, though files are few."""
     monkeypatch.setattr(shuffle_order, "_FILES_READ_AT_ONCE", 2)
     monkeypatch.setattr(shuffle_order, "_SHUFFLE_BUFFER_RECORDS", 4)
 
@@ -38,7 +38,7 @@ def take(dataset, number: int) -> list[bytes]:
     [(SIZES, 0, 1), ((None,) * len(SIZES), 1, 3), (SIZES, 8, 9)],
     ids=["one host", "unknown counts", "fewer files than hosts"],
 )
-def test_any_position_goes_on_as_the_whole_order_does(
+def test_order_from_any_position_is_the_rest_of_the_whole_order(
     paths, small_windows, counts, host, num_hosts
 ):
     order = shuffle_order.GroupOrder(paths, counts, 5, host, num_hosts)
@@ -76,7 +76,7 @@ def test_window_has_files_enough_to_fill_the_shuffle_buffer(paths, monkeypatch):
     assert shuffle_order.GroupOrder(paths, SIZES[:-1] + (None,), 5)._num_windows == 2
 
 
-def test_draws_from_groups_go_on_and_keep_their_shares(paths, monkeypatch):
+def test_draws_from_groups_resume_and_keep_their_shares(paths, monkeypatch):
     monkeypatch.setattr(shuffle_order, "_BLOCK_DRAWS", 40)
     groups = [
         shuffle_order.GroupOrder(paths[:1], SIZES[:1], 5),

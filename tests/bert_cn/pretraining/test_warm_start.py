@@ -176,7 +176,7 @@ def test_same_size_but_other_tokens_are_refused(checkpoint):
         find_start(path, with_tokens(bert.vocabulary, "新"))
 
 
-def test_published_checkpoint_is_trained_on_and_evaluated_as_what_it_is(
+def test_published_checkpoint_is_trained_and_evaluated_with_its_own_activation(
     run_command, build_bert, record_files, tmp_path
 ):
     """By a recipe that names no --bert_config_file, as mlm_further.flags is."""
