@@ -65,7 +65,7 @@ class Storage:
             monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
             monkeypatch.setenv("NO_GCE_CHECK", "true")
             monkeypatch.setenv("GCS_STAT_CACHE_MAX_AGE", "0")
-            # TensorFlow adds up to a second to any other delay, for some hundred faults.
+            # TensorFlow adds up to a second to any other delay: some hundred faults.
             monkeypatch.setenv("GCS_RETRY_CONFIG_INIT_DELAY_TIME_US", "0")
             yield proxy
 
