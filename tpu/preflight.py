@@ -41,7 +41,7 @@ flags.DEFINE_string(
 
 @dataclasses.dataclass(frozen=True)
 class PreflightArgs:
-    """What to compile, and for which slice."""
+    """The step to compile, and the slice."""
 
     recipe: pretraining_flags.PretrainingArgs
     """The flags of run_pretraining; the shape of its records is filled in."""

@@ -30,7 +30,7 @@ class Masker:
     Attributes:
         rules: how sequences are masked.
         mask_id: id of [MASK].
-        replacement_ids: int32 [number of live ids], what may replace a token.
+        replacement_ids: int32 [number of live ids], the ids that may replace a token.
     """
 
     rules: masking.MaskingRules

@@ -61,7 +61,7 @@ def compute_sums(outputs: dict, features: dict) -> tf.Tensor:
     """Return right predictions and counts of one batch, float32 [NUM_SUMS].
 
     Args:
-        outputs: what the model of `pretraining_model.build_pretraining_model` returns.
+        outputs: of the model, see `pretraining_model.build_pretraining_model`.
         features: of an evaluation batch.
     """
     grouped = features[IN_WORD if IN_WORD in features else BESIDE_MASKED]

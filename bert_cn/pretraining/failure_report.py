@@ -11,7 +11,7 @@ _MOST_RECORDS_NAMED = 4
 def describe_not_finite(
     step: int, saved: str | None, records: list[tuple[str, int]], output_dir: str
 ) -> str:
-    """Return what to do about a loss or gradient that is not finite.
+    """Return the message about a loss or gradient that is not finite, with remedies.
 
     Args:
         step: number of the update, the first being 1.

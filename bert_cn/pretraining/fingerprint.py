@@ -152,7 +152,7 @@ def has_fingerprint(output_dir: str) -> bool:
 
 
 def check_fingerprint(output_dir: str, fingerprint: Fingerprint) -> None:
-    """Compare with the run that was started in a folder; say what may change and does.
+    """Compare with the run that was started in a folder, and print allowed changes.
 
     Values that an earlier version of this program did not note are not compared.
 

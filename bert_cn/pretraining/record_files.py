@@ -141,7 +141,7 @@ def check_files(
 
     Args:
         groups: the files.
-        max_seq_length: tokens per record; None for what the manifests say, or Google
+        max_seq_length: tokens per record; None to take it from the manifests, or Google
             BERT's default if there is none.
         max_predictions_per_seq: masked positions per record, as above.
 

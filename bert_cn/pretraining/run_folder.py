@@ -37,7 +37,7 @@ _OF_AN_ATTEMPT = (
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What the readers of a run's weights must know, and what a resumption must repeat.
+    """Facts that a run's folder tells the readers of its weights, and a resumed run.
 
     Attributes:
         config: of the model.

@@ -30,15 +30,14 @@ BEST_RESULTS_FILE = "best_results.json"
 WEIGHTS_FOLDER = "weights"
 CHECKPOINT_NAME = "ckpt"
 _INDEX = re.compile(rf"({CHECKPOINT_NAME}-(\d+))\.index")
-# Keys of a fingerprint that describe the data; `pretraining.fingerprint` explains them.
-DATA_KEYS = (
-    "num_files",
-    "data_sha256",
-    "file_groups",
-    "masking_rules",
-    "vocab_sha256",
+# Keys of a fingerprint that are no settings, or name a path; `pretraining.fingerprint`
+# explains them.
+_KEYS_NOT_SHOWN = frozenset(
+    {
+        *("num_files", "data_sha256", "file_groups", "masking_rules", "vocab_sha256"),
+        *("init_checkpoint", "num_replicas", "num_hosts"),
+    }
 )
-_KEYS_NOT_SHOWN = {*DATA_KEYS, "init_checkpoint", "num_replicas", "num_hosts"}
 
 
 def find_prefixes(output_dir: str) -> list[str]:
@@ -68,7 +67,7 @@ def read_fingerprint(output_dir: str) -> dict[str, Any]:
     """Return the settings that the run in a folder was started or resumed with.
 
     Returns:
-        Values by the names of flags and of `DATA_KEYS`; {} if the folder has none.
+        Values by the names of flags and other keys; {} if the folder has none.
 
     Raises:
         ValueError: the file is damaged.
