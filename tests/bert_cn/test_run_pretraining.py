@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import pty
 import resource
 import shlex
@@ -35,12 +36,13 @@ def vocab_file(tmp_path_factory) -> str:
     return str(path)
 
 
-@pytest.fixture
-def arguments(config_file, record_files, tmp_path) -> dict[str, str]:
-    return {
+@pytest.fixture(scope="module")
+def run_arguments(config_file, record_files):
+    """Returns a function: output folder -> flags of a run of six steps."""
+    return lambda folder: {
         "bert_config_file": config_file,
         "input_file": ",".join(record_files),
-        "output_dir": str(tmp_path / "run"),
+        "output_dir": str(folder),
         "max_seq_length": records.LENGTH,
         "max_predictions_per_seq": records.PREDICTIONS,
         "train_batch_size": 8,
@@ -48,6 +50,20 @@ def arguments(config_file, record_files, tmp_path) -> dict[str, str]:
         "num_warmup_steps": 2,
         "do_train": "true",
     }
+
+
+@pytest.fixture
+def arguments(run_arguments, tmp_path) -> dict[str, str]:
+    return run_arguments(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def trained(run_command, run_arguments, tmp_path_factory) -> dict[str, str]:
+    """The flags of a run that has ended; its folder must stay as it is."""
+    arguments = run_arguments(tmp_path_factory.mktemp("trained"))
+    done = run_command(MODULE, *as_flags(arguments))
+    assert done.returncode == 0, done.stderr
+    return arguments
 
 
 def as_flags(arguments: dict) -> list[str]:
@@ -193,35 +209,52 @@ def test_closed_terminal_ends_the_run_with_a_checkpoint_and_the_code_asked_for(
     assert (tmp_path / "run" / "loss_curve.png").exists()
 
 
-def read_files(folder) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+def read_files(folder: str) -> dict[str, bytes]:
+    paths = pathlib.Path(folder).iterdir()
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def test_other_data_or_settings_on_resume_are_refused(
-    run_command, assert_refused, arguments, record_files, vocab_file, tmp_path
+    assert_refused, trained, record_files, vocab_file
 ):
-    done = run_command(MODULE, *as_flags(arguments))
-    assert done.returncode == 0, done.stderr
-    before = read_files(tmp_path / "run")
-    other = arguments | {"learning_rate": 0.5, "vocab_file": vocab_file}
+    before = read_files(trained["output_dir"])
+    other = trained | {"learning_rate": 0.5, "vocab_file": vocab_file}
     assert_refused(MODULE, *as_flags(other), saying=("--learning_rate", "now 0.5"))
-    other = arguments | {"input_file": record_files[0]}
+    other = trained | {"input_file": record_files[0]}
     assert_refused(MODULE, *as_flags(other), saying=("records of --input_file",))
-    assert read_files(tmp_path / "run") == before
+    assert read_files(trained["output_dir"]) == before
 
 
-def test_training_starts_from_another_runs_weights(run_command, arguments, tmp_path):
-    first = run_command(MODULE, *as_flags(arguments))
-    assert first.returncode == 0, first.stderr
-    init = {"output_dir": tmp_path / "second", "init_checkpoint": tmp_path / "run"}
+def test_output_folder_of_another_model_is_refused_and_kept(
+    assert_refused, trained, small_config, tmp_path
+):
+    before = read_files(trained["output_dir"])
+    values = json.loads(small_config.to_json()) | {"num_hidden_layers": 1}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(values))
+    assert_refused(
+        MODULE,
+        *as_flags(trained | {"bert_config_file": other}),
+        saying=("num_hidden_layers=2", "num_hidden_layers=1", "another one"),
+    )
+    assert read_files(trained["output_dir"]) == before
+
+
+def test_training_starts_from_another_runs_weights(
+    run_command, trained, arguments, tmp_path
+):
     # A learning rate of 0 leaves the weights as they were.
-    start = arguments | init | {"learning_rate": 0, "random_seed": 7}
-    second = run_command(MODULE, *as_flags(start))
-    assert second.returncode == 0, second.stderr
-    assert f"Started from {tmp_path / 'run'}." in second.stdout
+    start = {
+        "init_checkpoint": trained["output_dir"],
+        "learning_rate": 0,
+        "random_seed": 7,
+    }
+    done = run_command(MODULE, *as_flags(arguments | start))
+    assert done.returncode == 0, done.stderr
+    assert f"Started from {trained['output_dir']}." in done.stdout
     one, other = (
-        formats.read_checkpoint(str(tmp_path / name)).weights
-        for name in ("run", "second")
+        formats.read_checkpoint(folder).weights
+        for folder in (trained["output_dir"], str(tmp_path / "run"))
     )
     assert one.keys() == other.keys()
     for name, weight in one.items():
@@ -359,24 +392,6 @@ def test_vocabulary_of_another_size_is_refused(
     assert_refused(
         MODULE, *as_flags(arguments), saying=("has 41 tokens", "has 40: use the")
     )
-
-
-def test_output_folder_of_another_model_is_refused_and_kept(
-    assert_refused, run_command, arguments, small_config, tmp_path
-):
-    done = run_command(MODULE, *as_flags(arguments))
-    assert done.returncode == 0, done.stderr
-    before = {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*-6.*")}
-    values = json.loads(small_config.to_json()) | {"num_hidden_layers": 1}
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps(values))
-    arguments["bert_config_file"] = str(other)
-    assert_refused(
-        MODULE,
-        *as_flags(arguments),
-        saying=("num_hidden_layers=2", "num_hidden_layers=1", "another one"),
-    )
-    assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*-6.*")}
 
 
 def test_wrong_flag_is_refused_with_a_suggestion(run_command, arguments):
