@@ -5,6 +5,8 @@ as `apply_gradients` gives them. Keras's own order (clip on each replica, then s
 bounds something else.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -13,8 +15,10 @@ from bert_cn.training import choices
 # Trainable variables that are not decayed: biases and LayerNorm, as in
 # google-research/bert's exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"].
 _UNDECAYED_NAMES = ("bias", "output_bias", "gamma", "beta")
+# Root mean square of the entries of Muon's update, about that of AdamW's.
+_UPDATE_RMS = 0.2
 # google-research/bert's optimization.py clips to this global norm.
-_MAX_GRADIENT_NORM = 1.0
+MAX_GRADIENT_NORM = 1.0
 
 
 class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -168,6 +172,93 @@ class Lamb(AdamFamily):
         variable.assign_sub(rate * update)
 
 
+class Muon(AdamW):
+    """Muon for the kernels of encoder and masked-LM head, AdamW for the rest.
+
+    Jordan et al., 2024 (https://kellerjordan.github.io/posts/muon/):
+
+        m = momentum * m + g
+        w = w - learning_rate * (update + weight_decay_rate * w)
+
+    where the update is g + momentum * m with its singular values brought to about 1,
+    times 0.2 * sqrt(max(rows, columns)): its entries then are about as large as AdamW's
+    (Liu et al., 2025, section 2.2, https://arxiv.org/abs/2502.16982). Attention kernels
+    are taken as [hidden, hidden]. Embeddings, biases, LayerNorm, the pooler and the
+    next-sentence classifier are AdamW's.
+
+    Args:
+        learning_rate: of AdamW, a number or a schedule.
+        weight_decay_rate: of both.
+        rate_ratio: Muon's learning rate over AdamW's.
+        momentum: of Muon.
+        **kwargs: of `AdamFamily`.
+    """
+
+    def __init__(
+        self,
+        learning_rate,
+        weight_decay_rate: float = 0.01,
+        rate_ratio: float = 1.0,
+        momentum: float = 0.95,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, weight_decay_rate, **kwargs)
+        self.rate_ratio = rate_ratio
+        self.momentum = momentum
+
+    def build(self, variables):
+        """Create the moments and note which variables are Muon's."""
+        super().build(variables)
+        self._matrix_shapes = [_matrix_shape(variable) for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable and its moments in place."""
+        index = self._get_variable_index(variable)
+        shape = self._matrix_shapes[index]
+        if shape is None:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        m = self._m[index].value
+        rate = tf.cast(learning_rate, variable.dtype) * self.rate_ratio
+        m_next = m.assign(self.momentum * m + gradient)
+        update = _orthogonalize(tf.reshape(gradient + self.momentum * m_next, shape))
+        update *= _UPDATE_RMS * math.sqrt(max(update.shape))
+        variable.assign(
+            variable * (1.0 - rate * self.weight_decay_rate)
+            - rate * tf.reshape(update, variable.shape)
+        )
+
+
+def _matrix_shape(variable: keras.Variable) -> tuple[int, int] | None:
+    """Return a kernel's [in, out] if it is Muon's, else None."""
+    place = variable.path.split("/")
+    inside = any(part.startswith("transformer_layer") for part in place)
+    if place[-1] != "kernel" or not (inside or "masked_lm_head" in place):
+        return None
+    size = math.prod(variable.shape)
+    if "attention_output" in place:  # [heads, size, hidden]
+        return size // variable.shape[-1], variable.shape[-1]
+    return variable.shape[0], size // variable.shape[0]  # [hidden, ...]
+
+
+def _orthogonalize(matrix: tf.Tensor) -> tf.Tensor:
+    """Return a matrix of the same singular vectors, whose singular values are about 1.
+
+    Five Newton-Schulz rounds bring every singular value to between 0.7 and 1.2. They
+    are computed in bfloat16, as by the authors.
+    """
+    first, third, fifth = 3.4445, -4.7750, 2.0315
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = tf.transpose(matrix) if is_tall else matrix
+    x = tf.cast(x / (tf.norm(x) + 1e-7), tf.bfloat16)
+    for _ in range(5):
+        square = tf.matmul(x, x, transpose_b=True)
+        mixed = third * square + fifth * tf.matmul(square, square)
+        x = first * x + tf.matmul(mixed, x)
+    x = tf.cast(x, matrix.dtype)
+    return tf.transpose(x) if is_tall else x
+
+
 def _trust_ratio(variable, update):
     """Return |variable| / |update|, or 1 where either is 0."""
     weight_norm, update_norm = tf.norm(variable), tf.norm(update)
@@ -176,11 +267,13 @@ def _trust_ratio(variable, update):
 
 
 # The optimizers by the value of --optimizer.
-OPTIMIZERS = dict(zip(choices.OPTIMIZERS, (BertAdamW, AdamW, Lamb), strict=True))
+OPTIMIZERS = dict(zip(choices.OPTIMIZERS, (BertAdamW, AdamW, Lamb, Muon), strict=True))
 
 
-def apply_gradients(optimizer, gradients, variables) -> tf.Tensor:
-    """Sum gradients over replicas, clip their global norm to 1, and make one update.
+def apply_gradients(
+    optimizer, gradients, variables, clip_norm: float = MAX_GRADIENT_NORM
+) -> tf.Tensor:
+    """Sum gradients over replicas, clip their global norm, and make one update.
 
     Call it in a replica context. The order is sum, then clip: Keras's own order would
     clip each replica's share.
@@ -189,6 +282,7 @@ def apply_gradients(optimizer, gradients, variables) -> tf.Tensor:
         optimizer: one of `OPTIMIZERS`, built on the variables.
         gradients: this replica's share of each variable's gradient, dense or sparse.
         variables: the variables, in the gradients' order.
+        clip_norm: the largest global norm.
 
     Returns:
         The global norm of the summed gradients before clipping, a float32 scalar that
@@ -197,6 +291,6 @@ def apply_gradients(optimizer, gradients, variables) -> tf.Tensor:
     replicas = tf.distribute.get_replica_context()
     gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
     gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    gradients, norm = tf.clip_by_global_norm(gradients, _MAX_GRADIENT_NORM)
+    gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
     optimizer.apply(gradients, variables)
     return norm

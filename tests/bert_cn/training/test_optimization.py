@@ -1,3 +1,4 @@
+import contextlib
 from unittest import mock
 
 import keras
@@ -124,3 +125,80 @@ def test_clipping_bounds_the_global_norm_of_dense_and_sparse_gradients():
     assert float(norm) == pytest.approx(5.0)
     np.testing.assert_allclose(clipped[0], [[0.0], [0.6], [0.0], [0.0]], rtol=1e-6)
     np.testing.assert_allclose(clipped[1], [0.8], rtol=1e-6)
+
+
+def build_encoder_variable(name: str, shape: tuple[int, ...]) -> keras.Variable:
+    """A variable with the path that one of the encoder's has."""
+    value = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    *scopes, last = name.split("/")
+    with contextlib.ExitStack() as stack:
+        for scope in scopes:
+            stack.enter_context(keras.name_scope(scope))
+        return keras.Variable(value, name=last)
+
+
+# Path -> shape, and [in, out] as Muon sees it.
+MUON_KERNELS = {
+    "bert/transformer_layer_0/self_attention_layer/query/kernel": ((6, 2, 3), (6, 6)),
+    "bert/transformer_layer_0/self_attention_layer/attention_output/kernel": (
+        (2, 3, 6),
+        (6, 6),
+    ),
+    "bert/transformer_layer_0/feedforward_output_dense/kernel": ((12, 6), (12, 6)),
+    "masked_lm_head/dense/kernel": ((6, 6), (6, 6)),
+}
+
+
+@pytest.mark.parametrize("name", MUON_KERNELS)
+def test_muon_moves_a_kernel_by_a_matrix_of_equal_singular_values(name):
+    shape, matrix_shape = MUON_KERNELS[name]
+    kernel = build_encoder_variable(name, shape)
+    before = kernel.numpy()
+    optimizer = optimization.Muon(0.5, weight_decay_rate=0.1, rate_ratio=0.02)
+    optimizer.build([kernel])
+    gradient = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+
+    optimizer.apply([tf.constant(gradient)], [kernel])
+
+    moved = (before * (1 - 0.5 * 0.02 * 0.1) - kernel.numpy()) / (0.5 * 0.02)
+    update = moved.reshape(matrix_shape) / (0.2 * np.sqrt(max(matrix_shape)))
+    left, values, right = np.linalg.svd(gradient.reshape(matrix_shape))
+    left_of_update, values_of_update, _ = np.linalg.svd(update)
+    assert values.max() / values.min() > 2
+    assert 0.5 < values_of_update.min() <= values_of_update.max() < 1.4
+    rank = min(matrix_shape)
+    # In the gradient's own singular vectors the update is diagonal and positive.
+    inner = left[:, :rank].T @ update @ right.T
+    np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=0.05)
+    assert (np.diag(inner) > 0.5).all()
+
+
+def test_muon_adds_up_momentum_in_nesterovs_form():
+    kernel = build_encoder_variable("masked_lm_head/dense/kernel", (4, 4))
+    optimizer = optimization.Muon(1.0, weight_decay_rate=0.0, momentum=0.5)
+    optimizer.build([kernel])
+    gradients = np.random.default_rng(3).normal(size=(2, 4, 4)).astype(np.float32)
+    optimizer.apply([tf.constant(gradients[0])], [kernel])
+    before = kernel.numpy()
+
+    optimizer.apply([tf.constant(gradients[1])], [kernel])
+
+    momentum = 0.5 * gradients[0] + gradients[1]
+    left, _, right = np.linalg.svd(gradients[1] + 0.5 * momentum)
+    inner = left.T @ (before - kernel.numpy()) @ right.T
+    np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "name", ["bert/pooled_dense/kernel", "bert/token_embedding/embeddings"]
+)
+def test_muon_leaves_other_matrices_to_adamw(name):
+    variables = [build_encoder_variable(name, (4, 4)) for _ in range(2)]
+    gradient = tf.constant(np.random.default_rng(4).normal(size=(4, 4)), tf.float32)
+    for kind, variable in zip(
+        (optimization.Muon, optimization.AdamW), variables, strict=True
+    ):
+        optimizer = kind(0.1)
+        optimizer.build([variable])
+        optimizer.apply([gradient], [variable])
+    np.testing.assert_array_equal(*variables)
