@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
         trainer = train_step.build_trainer(
             args, start.config, strategy, records.sentence_task, ops
         )
-        checkpoints = warm_start.load_weights(args, start, trainer, output_dir)
+        checkpoints = warm_start.load_weights(args, start, trainer, records, output_dir)
 
         # Loop
         if args.do_train and trainer.step < args.num_train_steps:

@@ -26,6 +26,7 @@ _DEFINE = {
     int: flags.DEFINE_integer,
     int | None: flags.DEFINE_integer,
     float: flags.DEFINE_float,
+    float | None: flags.DEFINE_float,
 }
 
 
@@ -80,6 +81,33 @@ class PretrainingArgs:
 
     optimizer: str = choices.OPTIMIZERS[0]
     """One of `choices.OPTIMIZERS`."""
+
+    muon_learning_rate: float = 0.0
+    """The peak rate of Muon's kernels, if `optimizer` is muon."""
+
+    adam_beta2: float = 0.999
+    """The decay of second moments."""
+
+    clip_norm: float = 1.0
+    """The largest global norm of the gradients."""
+
+    next_sentence_weight: float = 1.0
+    """The factor of the next-sentence loss."""
+
+    pretraining_dropout: float | None = None
+    """Both dropout rates of this run; None for those of the configuration."""
+
+    embedding_initializer_range: float | None = None
+    """The standard deviation of new embeddings; None for the configuration's."""
+
+    kernel_initializer: str = choices.KERNEL_INITIALIZERS[0]
+    """One of `choices.KERNEL_INITIALIZERS`, for new kernels."""
+
+    output_bias_initializer: str = choices.OUTPUT_BIAS_INITIALIZERS[0]
+    """One of `choices.OUTPUT_BIAS_INITIALIZERS`, for a new masked-LM head."""
+
+    attention_initializer: str = choices.ATTENTION_INITIALIZERS[0]
+    """One of `choices.ATTENTION_INITIALIZERS`, for new queries and keys."""
 
     decay_power: float = 1.0
     """The power of the learning rate's polynomial decay; 1 is linear."""
@@ -202,6 +230,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         lower_bound=1,
     )
     _define_step(define)
+    _define_initial_weights(define)
     _define_loop(define)
     flags.DEFINE_alias("eval_steps", "eval_every_steps", flag_values=values)
     define(
@@ -226,8 +255,35 @@ def _define_step(define: Callable[..., None]) -> None:
     define(
         "optimizer",
         "bert_adamw: google-research/bert's, without bias correction; adamw: the "
-        "paper's; lamb: for batches of thousands.",
+        "paper's; lamb: for batches of thousands; muon: Muon for the kernels of "
+        "encoder and masked-LM head, adamw for the rest.",
         enum_values=choices.OPTIMIZERS,
+    )
+    define(
+        "muon_learning_rate",
+        "With --optimizer=muon, the peak learning rate of Muon's kernels; "
+        "--learning_rate is adamw's.",
+        lower_bound=0.0,
+    )
+    define(
+        "adam_beta2",
+        "Decay of second moments; 0.98 forgets faster.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    define("clip_norm", "Clip gradients to this global norm.", lower_bound=0.0)
+    define(
+        "next_sentence_weight",
+        "Factor of the next-sentence loss; with 1 it keeps a small model from learning "
+        "masked tokens.",
+        lower_bound=0.0,
+    )
+    define(
+        "pretraining_dropout",
+        "Both dropout rates of this run; checkpoints and exports keep those of the "
+        "configuration.",
+        lower_bound=0.0,
+        upper_bound=0.99,
     )
     define(
         "decay_power",
@@ -256,6 +312,33 @@ def _define_step(define: Callable[..., None]) -> None:
         enum_values=choices.PRECISIONS,
     )
     define("jit_compile", "Compile the update with XLA; for one CPU or one GPU.")
+
+
+def _define_initial_weights(define: Callable[..., None]) -> None:
+    define(
+        "embedding_initializer_range",
+        "Standard deviation of new embeddings; without the flag, the configuration's "
+        "initializer_range.",
+        lower_bound=0.0,
+    )
+    define(
+        "kernel_initializer",
+        "Standard deviation of new kernels: the configuration's initializer_range "
+        "(truncated_normal) or 1/sqrt(fan-in) (lecun_normal).",
+        enum_values=choices.KERNEL_INITIALIZERS,
+    )
+    define(
+        "output_bias_initializer",
+        "A new output bias: zeros, or the log frequency of each token in the records "
+        "(unigram).",
+        enum_values=choices.OUTPUT_BIAS_INITIALIZERS,
+    )
+    define(
+        "attention_initializer",
+        "New attention heads: random, or each looking at one neighbor of its own token "
+        "(neighbors: sinusoidal positions, and queries that meet the key beside them).",
+        enum_values=choices.ATTENTION_INITIALIZERS,
+    )
 
 
 def _define_loop(define: Callable[..., None]) -> None:
@@ -322,6 +405,12 @@ def check_run(args: PretrainingArgs) -> None:
                 "TensorFlow takes for a wildcard when it looks for a checkpoint: name "
                 "a folder without."
             )
+    if (args.optimizer == "muon") != bool(args.muon_learning_rate):
+        raise ValueError(
+            f"--optimizer={args.optimizer} and --muon_learning_rate="
+            f"{args.muon_learning_rate:g} do not go together: pass --optimizer=muon "
+            "with a rate such as --muon_learning_rate=0.004, or leave out the rate."
+        )
 
 
 def fill_in_shape(args: PretrainingArgs) -> PretrainingArgs:

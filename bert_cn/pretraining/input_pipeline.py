@@ -1,5 +1,6 @@
 """TFRecords to batches by tf.data: deterministic, and each host reads its share."""
 
+import numpy as np
 import tensorflow as tf
 
 from bert_cn.pretraining import eval_metrics, record_files, shuffle_order
@@ -9,6 +10,8 @@ from data_prep.records import schema
 
 # Decides the masks of an evaluation on records that are stored unmasked.
 _EVAL_MASK_SEED = 0
+# Records that the frequencies of masked tokens are counted in.
+_COUNTED_BATCH, _COUNTED_BATCHES = 512, 64
 
 
 class TrainInput:
@@ -108,6 +111,28 @@ def build_train_dataset(
         dataset = _add_noise(numbered, files, seed, host, num_hosts)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     return _parse(dataset, files).prefetch(tf.data.AUTOTUNE)
+
+
+def count_masked_tokens(
+    files: record_files.RecordFiles, vocab_size: int, seed: int
+) -> np.ndarray:
+    """Count which tokens are to be predicted, in a sample of the training records.
+
+    Args:
+        files: from `check_files`.
+        vocab_size: tokens in the vocabulary.
+        seed: of the records' order; the sample is the first 32,768 of it.
+
+    Returns:
+        int64 [vocab_size].
+    """
+    counts = np.zeros(vocab_size, np.int64)
+    batches = build_train_dataset(files, _COUNTED_BATCH, seed)
+    for batch in batches.take(_COUNTED_BATCHES):
+        is_masked = batch[schema.MASKED_LM_WEIGHTS].numpy() > 0
+        tokens = batch[schema.MASKED_LM_IDS].numpy()[is_masked]
+        counts += np.bincount(tokens, minlength=vocab_size)
+    return counts
 
 
 def read_in_order(

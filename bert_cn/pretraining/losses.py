@@ -98,7 +98,10 @@ def count_labels(features: dict) -> tf.Tensor:
 
 
 def compute_loss(
-    sums: tf.Tensor, counts: tf.Tensor, use_sentence_loss: bool = True
+    sums: tf.Tensor,
+    counts: tf.Tensor,
+    use_sentence_loss: bool = True,
+    sentence_weight: float = 1.0,
 ) -> tf.Tensor:
     """Return a share of the loss; the shares add up to the loss of the batch.
 
@@ -106,19 +109,23 @@ def compute_loss(
         sums: float32 [NUM_SUMS] of one replica, or of one of its micro-batches.
         counts: `count_labels` of the whole batch, over all replicas.
         use_sentence_loss: false for the masked-LM loss alone (RoBERTa).
+        sentence_weight: factor of the sentence loss.
     """
     mlm_loss = sums[MLM_LOSS_SUM] / (counts[0] + _COUNT_EPSILON)
     if not use_sentence_loss:
         return mlm_loss
-    return mlm_loss + sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
+    sentence_loss = sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
+    return mlm_loss + sentence_weight * sentence_loss
 
 
-def summarize(sums, use_sentence_loss: bool = True) -> dict[str, float]:
+def summarize(
+    sums, use_sentence_loss: bool = True, sentence_weight: float = 1.0
+) -> dict[str, float]:
     """Turn accumulated sums [NUM_SUMS] into metrics under Google's names.
 
-    `loss` is the masked-LM loss plus the next-sentence loss, both averages over
-    everything that was added up. Without a sentence loss there are no next-sentence
-    metrics, and `loss` is the masked-LM loss.
+    `loss` is the masked-LM loss plus `sentence_weight` times the next-sentence loss,
+    both averages over everything that was added up. Without a sentence loss there are
+    no next-sentence metrics, and `loss` is the masked-LM loss.
     """
     values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
     masked = values["masked_lm_count"] + _COUNT_EPSILON
@@ -131,7 +138,7 @@ def summarize(sums, use_sentence_loss: bool = True) -> dict[str, float]:
         MASKED_LM_ACCURACY: values["masked_lm_correct"] / masked,
     }
     if use_sentence_loss:
-        metrics[LOSS] = mlm_loss + nsp_loss
+        metrics[LOSS] = mlm_loss + sentence_weight * nsp_loss
         metrics[NEXT_SENTENCE_LOSS] = nsp_loss
         metrics[NEXT_SENTENCE_ACCURACY] = values["next_sentence_correct"] / pairs
     return metrics

@@ -1,5 +1,6 @@
 """One training step and one evaluation step, under any strategy."""
 
+import dataclasses
 import functools
 import typing
 
@@ -37,7 +38,7 @@ class Trainer:
     """Makes updates of a model under a strategy, and measures it.
 
     Args:
-        args: the run's; of them the accumulation steps and `jit_compile`.
+        args: the run's.
         strategy: under which model and optimizer were built.
         model: from `pretraining_model.build_pretraining_model`.
         optimizer: one of `optimization.OPTIMIZERS`, built on the model's variables.
@@ -63,7 +64,9 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self._accumulation_steps = args.gradient_accumulation_steps
+        self._clip_norm = args.clip_norm
         self._use_sentence_loss = sentence_task != "none"
+        self._sentence_weight = args.next_sentence_weight
         self._sentence_task = sentence_task
         self.agree = functools.partial(hosts_lib.agree_any, strategy)
         # The update alone: XLA compiles no iterator, so the loop stays outside.
@@ -85,7 +88,7 @@ class Trainer:
 
     def summarize(self, sums) -> dict[str, float]:
         """Turn accumulated sums [NUM_SUMS] into the metrics of the run's losses."""
-        metrics = losses.summarize(sums, self._use_sentence_loss)
+        metrics = losses.summarize(sums, self._use_sentence_loss, self._sentence_weight)
         return losses.name_after_task(metrics, self._sentence_task)
 
     def _forward(self, features):
@@ -111,7 +114,7 @@ class Trainer:
         )
         gradients, sums = self._compute_gradients(features, counts)
         norm = optimization.apply_gradients(
-            self.optimizer, gradients, self.model.trainable_variables
+            self.optimizer, gradients, self.model.trainable_variables, self._clip_norm
         )
         return sums, norm
 
@@ -146,7 +149,9 @@ class Trainer:
     def _compute_micro_batch(self, features, counts):
         with tf.GradientTape() as tape:
             sums = self._forward(features)
-            loss = losses.compute_loss(sums, counts, self._use_sentence_loss)
+            loss = losses.compute_loss(
+                sums, counts, self._use_sentence_loss, self._sentence_weight
+            )
         variables = [variable.value for variable in self.model.trainable_variables]
         gradients = tape.gradient(loss, variables)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
@@ -267,15 +272,35 @@ def build_trainer(
     keras.config.set_dtype_policy(args.precision)
     with strategy.scope():
         model = pretraining_model.build_pretraining_model(
-            config, args.recompute_layers, training_ops
+            _set_dropout(config, args.pretraining_dropout),
+            args.recompute_layers,
+            training_ops,
         )
         if sentence_task == "none":
             pretraining_model.freeze_sentence_head(model)
-        optimizer = optimization.OPTIMIZERS[args.optimizer](
-            build_schedule(args), args.weight_decay_rate
-        )
+        optimizer = _build_optimizer(args)
         optimizer.build(model.trainable_variables)
     return Trainer(args, strategy, model, optimizer, sentence_task)
+
+
+def _set_dropout(
+    config: config_lib.BertConfig, rate: float | None
+) -> config_lib.BertConfig:
+    if rate is None:
+        return config
+    return dataclasses.replace(
+        config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate
+    )
+
+
+def _build_optimizer(args: flags_lib.PretrainingArgs) -> optimization.AdamFamily:
+    kind = optimization.OPTIMIZERS[args.optimizer]
+    more = {}
+    if kind is optimization.Muon:
+        more["rate_ratio"] = args.muon_learning_rate / args.learning_rate
+    return kind(
+        build_schedule(args), args.weight_decay_rate, beta_2=args.adam_beta2, **more
+    )
 
 
 def build_schedule(

@@ -17,9 +17,10 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.model import config as config_lib
+from bert_cn.model import initial_weights, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import flags as flags_lib
-from bert_cn.pretraining import record_files, train_step
+from bert_cn.pretraining import input_pipeline, record_files, train_step
 from bert_cn.training import batch_checks, hosts, run_files
 from data_prep.text import vocab as vocab_lib
 
@@ -113,6 +114,7 @@ def load_weights(
     args: flags_lib.PretrainingArgs,
     start: StartingPoint,
     trainer: train_step.Trainer,
+    records: record_files.Records,
     output_dir: str,
 ) -> checkpoints_lib.TrainingCheckpoints:
     """Put the weights that a run starts from into its model, and say which.
@@ -120,12 +122,13 @@ def load_weights(
     They are the first of these that exist:
     1. the newest checkpoint of the run, which is resumed;
     2. those of --init_checkpoint;
-    3. those that the initializer drew.
+    3. those that the initializer drew, changed as the flags of initializers say.
 
     Args:
         args: the run's.
         start: from `find_start`.
         trainer: its model is loaded.
+        records: those to train on, for the frequencies of their tokens.
         output_dir: the folder that this host writes to.
 
     Returns:
@@ -154,12 +157,44 @@ def load_weights(
             f"{args.output_dir!r} holds no checkpoint to evaluate: train first, or "
             "name one with --init_checkpoint."
         )
+    else:
+        draw_weights(args, start.config, trainer.model, records.train)
     if not hosts.have_same(trainer.strategy, trainer.step):
         raise ValueError(
             f"The hosts resume from different steps (this one from {trainer.step}): "
             f"--output_dir={args.output_dir} must be one folder that all of them see."
         )
     return checkpoints
+
+
+def draw_weights(
+    args: flags_lib.PretrainingArgs,
+    config: config_lib.BertConfig,
+    model: keras.Model,
+    files: record_files.RecordFiles,
+) -> None:
+    """Change what the initializer drew as the flags of initializers say.
+
+    Args:
+        args: the run's.
+        config: of the model.
+        model: from `pretraining_model.build_pretraining_model`, newly drawn.
+        files: to train on.
+    """
+    encoder = model.get_layer("bert")
+    if args.kernel_initializer == "lecun_normal":
+        initial_weights.scale_kernels(model, config)
+    deviation = args.embedding_initializer_range or config.initializer_range
+    initial_weights.scale_embeddings(encoder, deviation / config.initializer_range)
+    if args.attention_initializer == "neighbors":
+        rng = np.random.default_rng(args.random_seed)
+        initial_weights.attend_to_neighbors(encoder, rng, deviation)
+    if args.output_bias_initializer == "unigram":
+        counts = input_pipeline.count_masked_tokens(
+            files, config.vocab_size, args.random_seed
+        )
+        head = model.get_layer(pretraining_model.MLM_HEAD)
+        initial_weights.set_output_bias(head, counts)
 
 
 def load_checkpoint(

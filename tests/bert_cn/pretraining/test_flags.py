@@ -29,6 +29,14 @@ REFUSED = {
         {"do_eval": True, "output_dir": "out\\run"},
         "--output_dir=out.run has a .* in it.* name a folder without",
     ),
+    "Muon without a rate": (
+        {"do_train": True, "output_dir": "out", "optimizer": "muon"},
+        "--optimizer=muon and --muon_learning_rate=0 do not go together",
+    ),
+    "a rate without Muon": (
+        {"do_train": True, "output_dir": "out", "muon_learning_rate": 0.01},
+        "--optimizer=bert_adamw and --muon_learning_rate=0.01 do not go together",
+    ),
 }
 
 

@@ -127,3 +127,15 @@ def test_records_of_all_hosts_are_found(files, record_files):
     batches = input_pipeline.TrainInput(tf.distribute.get_strategy(), files, 8, seed=5)
     batches._num_hosts = 2
     assert batches.locate(3) == sorted(found)
+
+
+def test_masked_tokens_are_counted_by_their_share_of_the_records(files):
+    once = input_pipeline.build_train_dataset(files, 40, seed=1).take(1)
+    (batch,) = once.as_numpy_iterator()
+    masked = batch[schema.MASKED_LM_IDS][batch[schema.MASKED_LM_WEIGHTS] > 0]
+    expected = np.bincount(masked, minlength=100) / masked.size
+
+    counts = input_pipeline.count_masked_tokens(files, vocab_size=100, seed=1)
+
+    assert counts.sum() >= 32_768
+    np.testing.assert_allclose(counts / counts.sum(), expected, atol=2e-3)

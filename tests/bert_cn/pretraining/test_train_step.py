@@ -48,3 +48,41 @@ def test_update_compiled_by_xla_is_the_same(start_run, small_config, files, tmp_
         found.append([results.sums.numpy(), *run.weights()])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def train_two_steps(start_run, files, folder, **settings):
+    run = start_run(folder, **settings)
+    dataset = input_pipeline.build_train_dataset(files, 8, seed=5)
+    run.trainer.train_steps(iter(dataset), tf.constant(2))
+    return run
+
+
+def test_pretraining_dropout_takes_the_place_of_the_configurations(
+    start_run, files, small_config, tmp_path
+):
+    config = dataclasses.replace(
+        small_config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    named = train_two_steps(start_run, files, tmp_path / "named", config=config)
+    by_flag = train_two_steps(
+        start_run, files, tmp_path / "flag", pretraining_dropout=0
+    )
+    for one, other in zip(named.weights(), by_flag.weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_sentence_loss_of_weight_0_moves_nothing(start_run, files, tmp_path):
+    def head(run):
+        return run.trainer.model.get_layer("next_sentence_head").kernel.numpy()
+
+    still = train_two_steps(
+        start_run,
+        files,
+        tmp_path / "still",
+        next_sentence_weight=0.0,
+        weight_decay_rate=0.0,
+    )
+    start = start_run(tmp_path / "start", weight_decay_rate=0.0)
+    np.testing.assert_array_equal(head(still), head(start))
+    moved = train_two_steps(start_run, files, tmp_path / "moved", weight_decay_rate=0.0)
+    assert not np.array_equal(head(moved), head(start))
