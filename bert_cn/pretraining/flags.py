@@ -411,6 +411,11 @@ def check_run(args: PretrainingArgs) -> None:
             f"{args.muon_learning_rate:g} do not go together: pass --optimizer=muon "
             "with a rate such as --muon_learning_rate=0.004, or leave out the rate."
         )
+    if args.optimizer == "muon" and not args.learning_rate:
+        raise ValueError(
+            "--learning_rate=0 is no schedule for --optimizer=muon, whose kernels "
+            "follow the same curve: pass a rate such as --learning_rate=0.01."
+        )
 
 
 def fill_in_shape(args: PretrainingArgs) -> PretrainingArgs:

@@ -33,6 +33,16 @@ REFUSED = {
         {"do_train": True, "output_dir": "out", "optimizer": "muon"},
         "--optimizer=muon and --muon_learning_rate=0 do not go together",
     ),
+    "Muon without a schedule": (
+        {
+            "do_train": True,
+            "output_dir": "out",
+            "optimizer": "muon",
+            "muon_learning_rate": 0.01,
+            "learning_rate": 0.0,
+        },
+        "--learning_rate=0 is no schedule for --optimizer=muon",
+    ),
     "a rate without Muon": (
         {"do_train": True, "output_dir": "out", "muon_learning_rate": 0.01},
         "--optimizer=bert_adamw and --muon_learning_rate=0.01 do not go together",

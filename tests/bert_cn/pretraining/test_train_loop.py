@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import math
 import os
 import signal
@@ -155,9 +156,17 @@ def test_pauses_come_at_reports_checkpoints_and_the_end():
     assert stops == [1, 5, 6, 10, 12]
 
 
+OPTIMIZERS = {
+    "bert_adamw": {},
+    "muon": {"optimizer": "muon", "muon_learning_rate": 0.02, "adam_beta2": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
-    start_run, tmp_path
+    start_run, tmp_path, name
 ):
+    start_run = functools.partial(start_run, **OPTIMIZERS[name])
     unbroken = start_run(tmp_path / "unbroken")
     assert unbroken.train()
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import types
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from bert_cn.conversion import formats, keras_weights
 from bert_cn.model import pretraining_model
-from bert_cn.pretraining import flags, warm_start
+from bert_cn.pretraining import flags, input_pipeline, warm_start
 from bert_cn.pretraining import record_files as record_files_lib
 from tests.bert_cn import records
 
@@ -206,3 +207,49 @@ def test_published_checkpoint_is_trained_and_evaluated_with_its_own_activation(
     done = run_command("bert_cn.run_pretraining", *evaluate, *shape)
     assert done.returncode == 0, done.stderr
     assert "Evaluated 20 records of --eval_input_file at step 2:" in done.stdout
+
+
+def draw(config, **settings):
+    """Return the weights of a new model before and after its flags changed them."""
+    model = pretraining_model.build_pretraining_model(config)
+    weights = keras_weights.canonical_from_model(model)
+    # Copied: an array may share the memory of its variable.
+    before = {name: np.array(weight) for name, weight in weights.items()}
+    files = types.SimpleNamespace()
+    args = flags.PretrainingArgs(**settings)
+    warm_start.draw_weights(args, config, model, files)
+    return before, keras_weights.canonical_from_model(model)
+
+
+def test_new_weights_are_the_initializers_by_default(small_config):
+    before, after = draw(small_config)
+    for name, weight in before.items():
+        np.testing.assert_array_equal(after[name], weight)
+
+
+CHANGED = {
+    "embedding_initializer_range": (0.1, "_embeddings$"),
+    "kernel_initializer": ("lecun_normal", "kernel"),
+    "attention_initializer": ("neighbors", "position_embeddings|query/kernel|key/ker"),
+    "output_bias_initializer": ("unigram", "predictions/output_bias"),
+}
+
+
+@pytest.mark.parametrize("flag", CHANGED)
+def test_each_initializer_changes_the_weights_that_it_names(
+    small_config, monkeypatch, flag
+):
+    value, names = CHANGED[flag]
+    monkeypatch.setattr(
+        input_pipeline, "count_masked_tokens", lambda _, size, seed: np.arange(size)
+    )
+    before, after = draw(small_config, **{flag: value})
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    # Kernels are [in, out] under Google's names, where the pooler's and the heads' are.
+    expected = {
+        name
+        for name in before
+        if re.search(names, name)
+        or (names == "kernel" and name == "cls/seq_relationship/output_weights")
+    }
+    assert changed == expected

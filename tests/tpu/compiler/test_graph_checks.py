@@ -102,7 +102,7 @@ def build_trainer(small_config):
 
 @pytest.mark.parametrize(
     ("optimizer", "accumulation_steps", "recompute_layers"),
-    [("bert_adamw", 1, False), ("lamb", 2, True)],
+    [("bert_adamw", 1, False), ("lamb", 2, True), ("muon", 1, False)],
 )
 def test_training_step_holds_nothing_that_a_tpu_cannot_do(
     build_trainer, optimizer, accumulation_steps, recompute_layers
@@ -111,6 +111,7 @@ def test_training_step_holds_nothing_that_a_tpu_cannot_do(
         optimizer,
         gradient_accumulation_steps=accumulation_steps,
         recompute_layers=recompute_layers,
+        muon_learning_rate=1e-4,  # Not used by the others.
     )
     features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
     step = step_lowering.TracedStep(trainer, strategy, features)
