@@ -34,7 +34,8 @@ setup(
         "tensorflow-text==2.20.*",
         "keras-nlp==0.32.*",
         "absl-py>=2.1",
-        "filelock>=3.16",
+        # An earlier one removes the file of its lock, which may be the next run's.
+        "filelock>=3.31",
         "google-crc32c>=1.5",
         "h5py>=3.12",
         "huggingface_hub>=0.26",

@@ -32,5 +32,6 @@ def hold_lock(outputs: Outputs) -> Iterator[None]:
         try:
             yield
         finally:
-            # While it is still held: filelock refuses a lock on a file without a name.
+            # While the lock is still held. A run that opened the file before and locks
+            # it afterwards gets nothing: filelock refuses a lock on a removed file.
             os.remove(path)

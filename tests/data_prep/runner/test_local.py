@@ -1,4 +1,5 @@
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import os
@@ -35,7 +36,22 @@ def hashes(job_or_folder) -> dict[str, str]:
     }
 
 
-def test_manifest_tells_what_is_there(make_job):
+def fail_at_bucket(job, monkeypatch, bucket, overwrite=False):
+    """Run a job until a bucket, at which the disk is full."""
+    make_part = workers_lib.make_part
+
+    def fail(*args):
+        if args[2] == bucket:
+            raise OSError(28, "No space left on device")
+        make_part(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers_lib, "make_part", fail)
+        with pytest.raises(OSError, match="No space left"):
+            local.run(job, 1, overwrite)
+
+
+def test_manifest_describes_the_files(make_job):
     job = make_job()
     written = local.run(job, 1, False)
     found = manifest.find_manifest(job.outputs.shards[1])
@@ -97,46 +113,21 @@ def test_only_missing_shards_are_made_again(make_job, monkeypatch):
     assert made == [1, 2]
 
 
-def test_finished_parts_of_a_broken_run_are_used(make_job, monkeypatch):
+def test_finished_parts_of_a_failed_run_are_used(make_job, monkeypatch):
     whole = make_job(out="whole")
     local.run(whole, 1, False)
     job = make_job()
-    make_part = workers_lib.make_part
-
-    def fail_at_last(*args):
-        if args[2] == 2:
-            raise OSError(28, "No space left on device")
-        make_part(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(workers_lib, "make_part", fail_at_last)
-        with pytest.raises(OSError, match="No space left"):
-            local.run(job, 1, False)
+    fail_at_bucket(job, monkeypatch, 2)
     assert not os.path.exists(job.outputs.manifest)
     local.run(job, 1, False)
     assert hashes(job) == hashes(whole)
-
-
-def break_off(job, monkeypatch, bucket, overwrite=False):
-    """Run a job until a bucket, at which the disk is full."""
-    make_part = workers_lib.make_part
-
-    def fail(*args):
-        if args[2] == bucket:
-            raise OSError(28, "No space left on device")
-        make_part(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(workers_lib, "make_part", fail)
-        with pytest.raises(OSError, match="No space left"):
-            local.run(job, 1, overwrite)
 
 
 def test_overwriting_resumes_an_unfinished_run_of_the_same_job(make_job, monkeypatch):
     other = make_job(dataclasses.replace(SETTINGS, random_seed=1))
     local.run(other, 1, False)
     job = make_job()
-    break_off(job, monkeypatch, 2, overwrite=True)
+    fail_at_bucket(job, monkeypatch, 2, overwrite=True)
     begun = os.stat(job.outputs.shards[0]).st_mtime_ns
     local.run(job, 1, True)
     assert os.stat(job.outputs.shards[0]).st_mtime_ns == begun
@@ -145,18 +136,18 @@ def test_overwriting_resumes_an_unfinished_run_of_the_same_job(make_job, monkeyp
     assert os.stat(job.outputs.shards[0]).st_mtime_ns > begun
 
 
-def test_shards_of_a_broken_run_are_removed_with_it(make_job, monkeypatch):
-    break_off(make_job(num_shards=3), monkeypatch, 2)
+def test_shards_of_a_failed_run_are_removed_with_it(make_job, monkeypatch):
+    fail_at_bucket(make_job(num_shards=3), monkeypatch, 2)
     fewer = make_job(num_shards=2)
     local.run(fewer, 1, True)
     assert [name[-14:] for name in hashes(fewer)] == ["f-00002.tfrecord"[-14:]] * 2
 
 
-def test_removed_shard_of_a_broken_run_is_made_again(make_job, monkeypatch):
+def test_removed_shard_of_a_failed_run_is_made_again(make_job, monkeypatch):
     whole = make_job(out="whole")
     local.run(whole, 1, False)
     job = make_job()
-    break_off(job, monkeypatch, 2)
+    fail_at_bucket(job, monkeypatch, 2)
     os.remove(job.outputs.shards[0])
     local.run(job, 1, False)
     assert hashes(job) == hashes(whole)
@@ -178,7 +169,7 @@ def test_vocabulary_in_the_place_of_its_copy_stays(make_job, monkeypatch):
     local.run(job, 1, False)
     own = vocab.load_vocabulary(job.outputs.vocabulary)
     again = dataclasses.replace(make_job(), vocabulary=own)
-    break_off(again, monkeypatch, 0, overwrite=True)
+    fail_at_bucket(again, monkeypatch, 0, overwrite=True)
     assert pathlib.Path(own.path).read_bytes() == own.data
 
 
@@ -322,11 +313,31 @@ def test_second_run_at_once_is_refused(make_job):
 
 def test_work_folder_of_an_earlier_version_is_not_resumed(make_job, monkeypatch):
     job = make_job()
-    break_off(job, monkeypatch, 1)
+    fail_at_bucket(job, monkeypatch, 1)
     spilled = pathlib.Path(job.spill_path(1))
     spilled.rename(spilled.with_name("group-000001.documents"))
     with pytest.raises(ValueError, match="needed for work but holds 'group-000001"):
         local.run(job, 1, False)
+
+
+def test_lock_on_the_removed_file_of_an_ended_run_is_refused(make_job, monkeypatch):
+    job = make_job()
+    flock = fcntl.flock
+
+    def lock_after_removal(descriptor, operation):
+        if os.path.exists(job.outputs.lock):
+            os.remove(job.outputs.lock)
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", lock_after_removal)
+        with (
+            pytest.raises(ValueError, match="Another run is writing"),
+            run_lock.hold_lock(job.outputs),
+        ):
+            pass
+    with run_lock.hold_lock(job.outputs):
+        assert os.path.exists(job.outputs.lock)
 
 
 def test_lock_of_a_killed_run_does_not_hold(make_job):
