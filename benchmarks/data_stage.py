@@ -45,8 +45,8 @@ def main() -> None:
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"dupe_factor {arguments.dupe_factor}, length 128, 20 predictions\n")
     print(
-        "| command | text MB | wall s | CPU s | CPU s a MB | MB/s | sequences/s "
-        "| sequences a CPU s | MiB, all | MiB, largest |\n|---|" + "---:|" * 9
+        "| command | text MB | wall s | CPU s | CPU s per MB | MB/s | sequences/s "
+        "| sequences per CPU s | MiB, all | MiB, largest |\n|---|" + "---:|" * 9
     )
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         for workers in arguments.workers:
@@ -67,7 +67,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("text", help="a sentence a line, blank lines between documents")
+    parser.add_argument(
+        "text", help="one sentence a line, blank lines between documents"
+    )
     parser.add_argument("--vocab_file", required=True)
     parser.add_argument("--dupe_factor", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])

@@ -153,16 +153,16 @@ def _make_piece(token: str, seen_id: int, chosen: bool, vocabulary) -> Piece:
 def _find_words(side: list[tuple[str, Piece]], segmenter) -> list[list[Piece]]:
     text, begins = "", []
     for token, piece in side:
-        goes_on = token.startswith(vocab.CONTINUATION_PREFIX) and len(token) > 2
-        if text and not goes_on and _is_latin(text[-1]) and _is_latin(piece.text[0]):
+        continues = token.startswith(vocab.CONTINUATION_PREFIX) and len(token) > 2
+        if text and not continues and _is_latin(text[-1]) and _is_latin(piece.text[0]):
             text += " "
-        begins.append((len(text), goes_on))
-        # [UNK] stands for one character, which no word goes over.
+        begins.append((len(text), continues))
+        # [UNK] stands for one character, which no word contains.
         text += "\ufffd" if token == vocab.UNK else piece.text
     starts = segmenter(text)
     words: list[list[Piece]] = []
-    for (_, piece), (begin, goes_on) in zip(side, begins, strict=True):
-        if not words or (starts[begin] and not goes_on):
+    for (_, piece), (begin, continues) in zip(side, begins, strict=True):
+        if not words or (starts[begin] and not continues):
             words.append([])
         words[-1].append(piece)
     return words

@@ -18,7 +18,7 @@ _COPY_BYTES = 4 << 20
 def join_parts(
     parts: Iterable[tuple[str, counts_lib.Counts]], partial: str, path: str
 ) -> dict[str, Any]:
-    """Put the parts of a shard end to end; return the shard's entry.
+    """Concatenate the parts of a shard; return the shard's entry.
 
     Args:
         parts: (file of records, its counts) of each bucket, in order.
@@ -31,7 +31,7 @@ def join_parts(
     total: counts_lib.Counts = {}
     sha256 = hashlib.sha256()
     size = 0
-    # A TFRecord file is a plain run of records, so files can be put end to end.
+    # A TFRecord file is its records alone, so files can be concatenated.
     with storage.open(partial, "wb") as output:
         output.write(b"")  # GFile makes no file before the first write.
         for part, part_counts in parts:

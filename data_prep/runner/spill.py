@@ -1,6 +1,6 @@
 """First pass: sort the corpus's documents into one file per bucket.
 
-A spill file is a run of entries: 16 bytes hash, 4 bytes little-endian length, UTF-8
+A spill file is a list of entries: 16 bytes hash, 4 bytes little-endian length, UTF-8
 text. Few files are open at a time: entries wait in memory and are appended together.
 """
 

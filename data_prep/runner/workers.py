@@ -46,7 +46,7 @@ def make_part(
             reported = block.done
             yield block.records
 
-    # The process's own name: the worker of a killed run may live a moment longer.
+    # Named by the process, because a killed run's worker may live a moment longer.
     partial = f"{job.part_path(bucket)}.{os.getpid()}.partial"
     tfrecords.write_records(partial, batches())
     os.replace(partial, job.part_path(bucket))

@@ -140,7 +140,7 @@ def chosen_tokens(positions, weights, length=LENGTH):
 class Outcome:
     """600 sequences after masking, and some of their tokens marked."""
 
-    unit: str
+    mask_unit: str
     original: np.ndarray
     word_ids: np.ndarray
     ids: np.ndarray
@@ -169,15 +169,17 @@ def mode(request):
 
 
 @pytest.fixture(scope="module", params=masking.MASK_UNITS)
-def unit(request):
+def mask_unit(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def outcome(mask, features, mode, unit):
-    rules = masking.MaskingRules(0.15, PREDICTIONS, mode, unit)
+def outcome(mask, features, mode, mask_unit):
+    rules = masking.MaskingRules(0.15, PREDICTIONS, mode, mask_unit)
     masked = mask(features, rules, 3)
-    return Outcome(unit, features[schema.INPUT_IDS], features[schema.WORD_IDS], *masked)
+    return Outcome(
+        mask_unit, features[schema.INPUT_IDS], features[schema.WORD_IDS], *masked
+    )
 
 
 def test_positions_ascend_and_zeros_follow_the_last(outcome):
@@ -224,7 +226,7 @@ def test_mask_unit_shares_one_draw(outcome):
     together = outcome.same_word & outcome.chosen[:, 1:]
     is_mask = outcome.is_mask
     differ = is_mask[:, 1:][together] != is_mask[:, :-1][together]
-    if outcome.unit == "word":
+    if outcome.mask_unit == "word":
         assert not differ.any()
     else:
         assert abs(differ.mean() - 2 * 0.8 * 0.2) < 0.04

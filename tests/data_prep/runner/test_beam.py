@@ -54,11 +54,11 @@ def test_complete_output_is_left_alone_and_another_is_refused(make_job):
     assert os.stat(job.outputs.shards[0]).st_mtime_ns > before
 
 
-def break_off(job, monkeypatch):
+def fail_after_a_shard(job, monkeypatch):
     """Leave the files of a pipeline that failed after its first shard."""
 
     def fail(job, folder, options):
-        pathlib.Path(job.outputs.shards[0]).write_bytes(b"of the run that broke off")
+        pathlib.Path(job.outputs.shards[0]).write_bytes(b"of the failed run")
         raise ValueError("The Beam pipeline failed")
 
     with monkeypatch.context() as patch:
@@ -67,9 +67,9 @@ def break_off(job, monkeypatch):
             beam_lib.run(job, "DirectRunner", [], False)
 
 
-def test_broken_off_pipeline_starts_again(make_job, monkeypatch):
+def test_failed_pipeline_starts_again(make_job, monkeypatch):
     job = make_job()
-    break_off(job, monkeypatch)
+    fail_after_a_shard(job, monkeypatch)
     with pytest.raises(ValueError, match="begun with random_seed=12345, now it is 1"):
         beam_lib.run(
             make_job(dataclasses.replace(SETTINGS, random_seed=1)),
@@ -83,9 +83,9 @@ def test_broken_off_pipeline_starts_again(make_job, monkeypatch):
     assert read_folder(job) == read_folder(local)
 
 
-def test_shards_of_a_broken_off_pipeline_are_removed_with_it(make_job, monkeypatch):
+def test_shards_of_a_failed_pipeline_are_removed_with_it(make_job, monkeypatch):
     job = make_job()
-    break_off(job, monkeypatch)
+    fail_after_a_shard(job, monkeypatch)
     fewer = dataclasses.replace(
         job, outputs=outputs.plan_outputs(f"{job.outputs.manifest[:-14]}.tfrecord", 2)
     )
