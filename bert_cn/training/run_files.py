@@ -87,6 +87,6 @@ def describe_settings(values: dict[str, Any]) -> str:
     flags = " ".join(
         f"--{name}={value}"
         for name, value in values.items()
-        if name not in _KEYS_NOT_SHOWN
+        if name not in _KEYS_NOT_SHOWN and value is not None
     )
     return f"{flags} (started from {start})"
