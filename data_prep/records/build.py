@@ -20,7 +20,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_prep.records import counts as counting
-from data_prep.records import masking, packing, schema, sequences, tfrecords
+from data_prep.records import (
+    masking,
+    packing,
+    schema,
+    sequences,
+    tfrecords,
+    token_counts,
+)
 from data_prep.records.settings import Settings
 from data_prep.text import counts as counts_lib
 from data_prep.text import documents as documents_lib
@@ -93,6 +100,7 @@ class BucketRecordMaker:
             choices = self._list_choices(words)
             masked = self._mask(choices, rng)
             counts = self._count(words, masked, labels[rows])
+            counts[token_counts.NAME] = token_counts.count_tokens(choices)
             records = self._encode(choices, masked, labels[rows])
             yield Block(records, counts, (first + len(rows)) / len(order))
 

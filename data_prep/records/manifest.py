@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from data_prep import storage
+from data_prep.records import token_counts
 from data_prep.records.settings import Settings
 
 FORMAT_VERSION = 1
@@ -46,6 +47,11 @@ class Manifest:
     def vocab_path(self) -> str:
         """Full path of the vocabulary's copy."""
         return os.path.join(os.path.dirname(self.path), self.vocab_file)
+
+    @property
+    def token_counts_path(self) -> str:
+        """Full path of the counts of tokens, see `token_counts`."""
+        return self.path.removesuffix(SUFFIX) + token_counts.SUFFIX
 
 
 def read_manifest(path: str) -> Manifest:

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from data_prep import storage
+from data_prep.records import token_counts
 from data_prep.records.settings import Settings
 from data_prep.text import counts as counts_lib
 from data_prep.text import vocab
@@ -34,6 +35,7 @@ def build_report(
         counts: sums over the shards, as in the manifest.
         shards: "file" and "statistics" of each shard.
     """
+    shards = [_take_statistics(shard) for shard in shards]
     total: counts_lib.Counts = {}
     for shard in shards:
         counts_lib.add(total, shard["statistics"])
@@ -61,10 +63,7 @@ def build_report(
         ],
         "different_unknown_characters": len(unknown),
         "statistics": {n: v for n, v in total.items() if n != "unknown_characters"},
-        "shards": [
-            {"file": shard["file"], "statistics": shard["statistics"]}
-            for shard in shards
-        ],
+        "shards": shards,
     }
 
 
@@ -108,6 +107,16 @@ def read_statistics(path: str) -> dict[str, counts_lib.Counts]:
         return {shard["file"]: shard["statistics"] for shard in report["shards"]}
     except (ValueError, KeyError, TypeError):
         return {}
+
+
+def _take_statistics(shard: dict[str, Any]) -> dict[str, Any]:
+    """Return a shard's entry; the counts of its tokens have a file of their own."""
+    statistics = {
+        name: value
+        for name, value in shard["statistics"].items()
+        if name != token_counts.NAME
+    }
+    return {"file": shard["file"], "statistics": statistics}
 
 
 def _has_upper_case(vocabulary: vocab.Vocabulary) -> bool:

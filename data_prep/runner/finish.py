@@ -8,7 +8,7 @@ from typing import Any
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report as report_lib
-from data_prep.records import report_page
+from data_prep.records import report_page, token_counts
 from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
 
@@ -88,6 +88,11 @@ def complete_output(
     # Written, not copied: a copy would inherit the original's rights, such as
     # read-only.
     storage.write_whole(job.outputs.vocabulary, job.vocabulary.data)
+    token_counts.write_counts(
+        job.outputs.token_counts,
+        [shard["statistics"].get(token_counts.NAME, []) for shard in shards],
+        len(job.vocabulary),
+    )
     _write_report(job, counts, shards)
     manifest_lib.write_manifest(manifest)
     return manifest

@@ -6,6 +6,7 @@ import os
 import tempfile
 
 from data_prep.records import manifest as manifest_lib
+from data_prep.records import token_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Outputs:
         report: the data report as JSON beside them.
         report_page: the same as Markdown.
         report_image: its plots.
+        token_counts: how often each token stands in each shard.
         work_folder: local folder of unfinished work, which a rerun resumes; it is
             removed at the end.
     """
@@ -29,6 +31,7 @@ class Outputs:
     report: str
     report_page: str
     report_image: str
+    token_counts: str
     work_folder: str
 
     @property
@@ -45,6 +48,7 @@ class Outputs:
             self.report,
             self.report_page,
             self.report_image,
+            self.token_counts,
         )
 
 
@@ -89,6 +93,7 @@ def plan_outputs(output_file: str, num_shards: int) -> Outputs:
         stem + ".report.json",
         stem + ".report.md",
         stem + ".report.png",
+        stem + token_counts.SUFFIX,
         _choose_work_folder(stem),
     )
 

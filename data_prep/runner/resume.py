@@ -10,7 +10,9 @@ from typing import Any
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report as report_lib
+from data_prep.records import token_counts
 from data_prep.runner.job import Job
+from data_prep.text import counts as counts_lib
 
 _WORK_FILES = re.compile(r"(plan|bucket-|shard-)[\w.-]*")
 
@@ -108,7 +110,7 @@ def find_finished_shards(
     entries: list[dict[str, Any] | None] = []
     statistics = {}
     if earlier is not None:
-        statistics = report_lib.read_statistics(job.outputs.report)
+        statistics = _read_statistics(job, earlier)
     for shard, path in enumerate(job.outputs.shards):
         entry = None
         if earlier is not None:
@@ -126,6 +128,21 @@ def find_finished_shards(
         )
         entries.append(entry if whole else None)
     return entries
+
+
+def _read_statistics(
+    job: Job, earlier: manifest_lib.Manifest
+) -> dict[str, counts_lib.Counts]:
+    """Return file name -> statistics of each shard; {} if a file of them is lost."""
+    statistics = report_lib.read_statistics(job.outputs.report)
+    tokens = token_counts.read_counts(job.outputs.token_counts)
+    if tokens is None:
+        return {}
+    return {
+        shard["file"]: statistics[shard["file"]] | {token_counts.NAME: row.tolist()}
+        for shard, row in zip(earlier.shards, tokens, strict=True)
+        if shard["file"] in statistics
+    }
 
 
 def remove_output(job: Job, plan_path: str) -> None:
