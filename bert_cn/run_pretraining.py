@@ -61,13 +61,14 @@ def main(arguments: list[str]) -> None:
         run_folder.check_folder(args, description)
         storage_checks.probe_folder(strategy, "output_dir", output_dir)
         ops = train_step.choose_training_ops(args)
+        outputs = warm_start.find_outputs(args, records.train)
         trainer = train_step.build_trainer(
-            args, start.config, strategy, records.sentence_task, ops
+            args, start.config, strategy, records.sentence_task, ops, outputs
         )
         checkpoints = warm_start.load_weights(args, start, trainer, records, output_dir)
 
         # Loop
-        if args.do_train and trainer.step < args.num_train_steps:
+        if args.do_train and not train_loop.is_finished(trainer):
             run_folder.begin_run(output_dir, description)
         evaluator = evaluation.Evaluator(args, trainer, records, output_dir)
         finished = True
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> None:
             evaluate = functools.partial(evaluator.run, stop_requested)
             if args.do_train:
                 run = train_loop.build_run(
-                    args, trainer, records.train, checkpoints, evaluate, output_dir
+                    args, trainer, records, checkpoints, evaluate, output_dir
                 )
                 finished = train_loop.train(run, stop_requested)
             if args.do_eval and finished:

@@ -21,7 +21,7 @@ from bert_cn.finetuning import best_weights
 from bert_cn.finetuning import curves as curves_lib
 from bert_cn.finetuning import features as features_lib
 from bert_cn.training import hosts as hosts_lib
-from bert_cn.training import optimization, stop_request
+from bert_cn.training import optimization, schedules, stop_request
 
 Arrays = dict[str, tf.Tensor]
 # Updates between two looks at the loss: fetching it from the device costs a wait.
@@ -118,7 +118,7 @@ class Trainer:
 
     def start(self, recipe: Recipe, num_train_steps: int) -> None:
         """Make a new optimizer with the recipe's schedule."""
-        schedule = optimization.WarmupPolynomialDecay(
+        schedule = schedules.WarmupSchedule(
             recipe.learning_rate,
             num_train_steps,
             int(num_train_steps * recipe.warmup_proportion),

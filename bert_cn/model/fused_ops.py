@@ -147,6 +147,7 @@ class Ops:
         attend: `attention.attend_cpu` or `attention.attend_xla`.
         compile_piece: turns an elementwise function into the one that is called.
         subtract_labels: `_subtract_labels_cpu` or `_subtract_labels_xla`.
+        has_dynamic_shapes: whether the number of predicted tokens may vary.
     """
 
     def __init__(
@@ -154,7 +155,9 @@ class Ops:
         attend: Callable[..., tf.Tensor],
         compile_piece: Callable[[Callable], Callable],
         subtract_labels: Callable[..., tf.Tensor],
+        has_dynamic_shapes: bool,
     ):
+        self.has_dynamic_shapes = has_dynamic_shapes
         self.attend = attend
         self._subtract_labels = subtract_labels
         self._dropout = compile_piece(_dropout)
@@ -300,5 +303,5 @@ class Ops:
         return apply(hidden, table, bias)
 
 
-CPU = Ops(attention.attend_cpu, compile_loop, _subtract_labels_cpu)
-XLA = Ops(attention.attend_xla, lambda piece: piece, _subtract_labels_xla)
+CPU = Ops(attention.attend_cpu, compile_loop, _subtract_labels_cpu, True)
+XLA = Ops(attention.attend_xla, lambda piece: piece, _subtract_labels_xla, False)

@@ -15,6 +15,9 @@ from bert_cn.model import config as config_lib
 # The score of the key that a head looks at; the others' is about 0. With heads of size
 # 64 it gets 0.8 of the attention among 128 tokens and 0.6 among 512.
 _LOOK_SCORE = 8.0
+# How far an excluded token's bias lies below all others: 20,000 such tokens get less
+# than 1e-8 of the probability.
+_EXCLUDED = 30.0
 # Deviation of a standard normal distribution that is cut off at 2 and -2.
 _TRUNCATED_DEVIATION = 0.8796
 # What is left of the drawn query and key kernels.
@@ -34,6 +37,20 @@ def set_output_bias(head: keras.layers.Layer, token_counts: np.ndarray) -> None:
     """
     counts = np.maximum(token_counts, 0.5)
     head.bias.assign(np.log(counts / counts.sum()))
+
+
+def exclude_outputs(head: keras.layers.Layer, output_ids: np.ndarray) -> None:
+    """Give all tokens but some so low an output bias that none is ever predicted.
+
+    Args:
+        head: `pretraining_model.MaskedLmHead`, built.
+        output_ids: int [outputs], the tokens that are not changed.
+    """
+    bias = head.bias.numpy()
+    others = np.ones(len(bias), bool)
+    others[output_ids] = False
+    bias[others] = bias[output_ids].min() - _EXCLUDED
+    head.bias.assign(bias)
 
 
 def scale_kernels(model: keras.Model, config: config_lib.BertConfig) -> None:

@@ -5,6 +5,7 @@ Understanding" (https://arxiv.org/abs/1810.04805).
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from bert_cn.model import config as config_lib
@@ -14,6 +15,9 @@ from data_prep.records import schema
 
 # KerasHub's encoder draws its kernels from a truncated normal of this deviation.
 _KERAS_HUB_INITIALIZER_RANGE = 0.02
+
+# Masked tokens are predicted in multiples of this many, where shapes may vary.
+_BLOCK = 64
 
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
@@ -66,6 +70,7 @@ class MaskedLmHead(keras.layers.Layer):
         self._training_ops = training_ops
         self.vocab_size = config.vocab_size
         self.token_embedding = token_embedding
+        self._output_ids = None
         self.dense = keras.layers.Dense(
             config.hidden_size,
             activation=ACTIVATIONS[config.hidden_act],
@@ -121,6 +126,17 @@ class MaskedLmHead(keras.layers.Layer):
         logits = keras.ops.matmul(hidden, table)  # [batch, predictions, vocabulary]
         return keras.ops.cast(logits, "float32") + self.bias
 
+    def limit_training(self, output_ids: np.ndarray) -> None:
+        """Let the softmax of training be over some tokens; evaluation's is over all.
+
+        Args:
+            output_ids: int [outputs], every token that training ever asks for. The
+                biases of others should be low, see `initial_weights.exclude_outputs`.
+        """
+        self._output_ids = np.asarray(output_ids, np.int32)
+        self._places = np.zeros(self.vocab_size, np.int32)
+        self._places[self._output_ids] = np.arange(len(output_ids))
+
     def sum_losses(self, hidden, labels, weights):
         """Add up losses and right predictions for training, keeping no logits.
 
@@ -132,13 +148,37 @@ class MaskedLmHead(keras.layers.Layer):
         Returns:
             Two float32 scalars: sum of the losses, number of right predictions.
         """
+        table, bias = self.token_embedding.embeddings.value, self.bias.value
+        if self._output_ids is not None:
+            table = tf.gather(table, self._output_ids)  # [outputs, hidden]
+            bias = tf.gather(bias, self._output_ids)  # [outputs]
+            labels = tf.gather(self._places, labels)
+        hidden = tf.reshape(hidden, (-1, hidden.shape[-1]))  # [tokens, hidden]
+        labels = tf.reshape(labels, [-1])  # [tokens]
+        weights = tf.reshape(weights, [-1])  # [tokens]
+        if self._training_ops.has_dynamic_shapes:
+            used = _list_used(weights)
+            hidden, labels, weights = (
+                tf.gather(values, used) for values in (hidden, labels, weights)
+            )
         return self._training_ops.sum_masked_lm(
-            tf.reshape(hidden, (-1, hidden.shape[-1])),  # [batch * predictions, hidden]
-            tf.cast(self.token_embedding.embeddings.value, hidden.dtype),
-            self.bias.value,
-            tf.reshape(labels, [-1]),  # [batch * predictions]
-            tf.reshape(weights, [-1]),  # [batch * predictions]
+            hidden, tf.cast(table, hidden.dtype), bias, labels, weights
         )
+
+
+def _list_used(weights: tf.Tensor) -> tf.Tensor:
+    """Return the places of positive weights and, to fill up a block, of zeros.
+
+    With few different sizes, what is compiled for a size is used again.
+
+    Args:
+        weights: float32 [tokens].
+    """
+    total = tf.shape(weights)[0]
+    used = tf.math.count_nonzero(weights, dtype=tf.int32)
+    size = tf.minimum(-(-used // _BLOCK) * _BLOCK, total)
+    # Stable, so that the positive ones keep their order.
+    return tf.argsort(weights, direction="DESCENDING", stable=True)[:size]
 
 
 def _initializer(config: config_lib.BertConfig) -> keras.initializers.Initializer:

@@ -47,6 +47,7 @@ class TrainingCheckpoints:
         max_to_keep: the newest checkpoints that are kept.
         restore_dir: the folder of earlier checkpoints if it is another one: only the
             chief of several hosts saves into the run's folder, but all restore from it.
+        time_budget: of a run by time, whose clock is kept too.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class TrainingCheckpoints:
         output_dir: str,
         max_to_keep: int,
         restore_dir: str | None = None,
+        time_budget: tf.Module | None = None,
     ):
         self._optimizer = optimizer
         self._output_dir = output_dir
@@ -69,6 +71,7 @@ class TrainingCheckpoints:
             random_states=[
                 v.value for v in model.variables if "seed_generator" in v.path
             ],
+            **({"time_budget": time_budget} if time_budget is not None else {}),
         )
         self._manager = tf.train.CheckpointManager(
             self._checkpoint,

@@ -23,6 +23,28 @@ _ACTIONS, _REPLACEMENTS = _STAYS + 1, _STAYS + 2
 _NOISE_ROWS = _REPLACEMENTS + 1
 
 
+@dataclasses.dataclass(frozen=True)
+class MaskRate:
+    """A share of masked tokens that changes linearly over a run.
+
+    Ankner et al., 2023 (https://arxiv.org/abs/2305.15096): from 0.3 to 0.15.
+
+    Attributes:
+        first: the share in the first sequence.
+        last: the share in the last one and after it.
+        num_sequences: sequences of the whole run.
+    """
+
+    first: float
+    last: float
+    num_sequences: int
+
+    def at(self, number: tf.Tensor) -> tf.Tensor:
+        """Return the share in sequence `number`, a float64 scalar."""
+        progress = tf.cast(number, tf.float64) / self.num_sequences
+        return self.first + (self.last - self.first) * tf.minimum(progress, 1.0)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Masker:
     """Masks batches of unmasked records.
@@ -31,11 +53,19 @@ class Masker:
         rules: how sequences are masked.
         mask_id: id of [MASK].
         replacement_ids: int32 [number of live ids], the ids that may replace a token.
+        rate: the share that is masked; None for that of the rules.
     """
 
     rules: masking.MaskingRules
     mask_id: int
     replacement_ids: np.ndarray
+    rate: MaskRate | None = None
+
+    def choose_rate(self, number: tf.Tensor) -> tf.Tensor:
+        """Return the share to mask in sequence `number`, a float64 scalar."""
+        if self.rate is None:
+            return tf.constant(self.rules.masked_lm_prob, tf.float64)
+        return self.rate.at(number)
 
     def draw_noise(self, max_seq_length: int, seed: tf.Tensor) -> tf.Tensor:
         """Draw the noise that decides one record's masks.
@@ -50,20 +80,26 @@ class Masker:
         return tf.random.stateless_uniform((_NOISE_ROWS, max_seq_length), seed)
 
     def mask(
-        self, features: dict[str, tf.Tensor], noise: tf.Tensor
+        self,
+        features: dict[str, tf.Tensor],
+        noise: tf.Tensor,
+        rates: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Mask a batch.
 
         Args:
             features: `schema.DYNAMIC_FEATURES`, int32 [batch, ...].
             noise: float32 [batch, rows of noise, max_seq_length], see `draw_noise`.
+            rates: float64 [batch], see `choose_rate`; None for the rules' share.
 
         Returns:
             `schema.FEATURES`, int32 and for the weights float32.
         """
         word_ids = features[schema.WORD_IDS]
         words = _Words(word_ids)
-        budgets = self._count_budgets(features[schema.INPUT_MASK])
+        if rates is None:
+            rates = tf.constant(self.rules.masked_lm_prob, tf.float64)
+        budgets = self._count_budgets(features[schema.INPUT_MASK], rates)
         chosen_words = self._choose_words(words, budgets, noise)
         chosen = tf.gather(chosen_words, words.number, batch_dims=1)
         input_ids = features[schema.INPUT_IDS]
@@ -75,10 +111,10 @@ class Masker:
             schema.NEXT_SENTENCE_LABELS: features[schema.NEXT_SENTENCE_LABELS],
         }
 
-    def _count_budgets(self, input_mask: tf.Tensor) -> tf.Tensor:
+    def _count_budgets(self, input_mask: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
         """Return the tokens to mask per row, int32 [batch]; `masking.count_budgets`."""
         lengths = tf.cast(tf.reduce_sum(input_mask, axis=1), tf.float64)
-        wanted = tf.cast(tf.round(lengths * self.rules.masked_lm_prob), tf.int32)
+        wanted = tf.cast(tf.round(lengths * rates), tf.int32)
         return tf.clip_by_value(wanted, 1, self.rules.max_predictions_per_seq)
 
     def _choose_words(self, words, budgets, noise) -> tf.Tensor:

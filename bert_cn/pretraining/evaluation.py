@@ -9,6 +9,7 @@ from bert_cn.pretraining import (
     fingerprint,
     input_pipeline,
     record_files,
+    token_frequencies,
     train_step,
 )
 from bert_cn.pretraining import flags as flags_lib
@@ -71,6 +72,7 @@ class Evaluator:
         self._dataset = distribute_eval_dataset(
             trainer.strategy, records.eval, args.eval_batch_size
         )
+        self._habits = token_frequencies.find_habits(records.eval, records.vocabulary)
         self._output_dir = output_dir
         self._writer = tf.summary.create_file_writer(
             reporting.log_dir(output_dir, "eval")
@@ -105,6 +107,8 @@ class Evaluator:
             if found is None:
                 return False
             metrics, count = found
+            if self._habits is not None:
+                metrics[losses_lib.MASKED_LM_MAJORITY] = self._habits.share
             self._print_metrics(metrics, count, step)
             if self._records.vocabulary is not None:
                 print(f"Sample fillings: {self._write_samples(step)}", flush=True)

@@ -94,6 +94,10 @@ class PretrainingArgs:
     next_sentence_weight: float = 1.0
     """The factor of the next-sentence loss."""
 
+    initial_masked_lm_prob: float = 0.0
+    """The share of tokens that is masked at first, to fall to the records'; 0 to stay
+    there."""
+
     pretraining_dropout: float | None = None
     """Both dropout rates of this run; None for those of the configuration."""
 
@@ -109,6 +113,9 @@ class PretrainingArgs:
     attention_initializer: str = choices.ATTENTION_INITIALIZERS[0]
     """One of `choices.ATTENTION_INITIALIZERS`, for new queries and keys."""
 
+    schedule: str = choices.SCHEDULES[0]
+    """One of `choices.SCHEDULES`, the learning rate after the warm-up."""
+
     decay_power: float = 1.0
     """The power of the learning rate's polynomial decay; 1 is linear."""
 
@@ -121,6 +128,9 @@ class PretrainingArgs:
     recompute_layers: bool = False
     """Compute layers again in the backward pass, to save memory."""
 
+    output_vocabulary: str = choices.OUTPUT_VOCABULARIES[0]
+    """One of `choices.OUTPUT_VOCABULARIES`, the tokens of the training softmax."""
+
     precision: str = choices.PRECISIONS[0]
     """One of `choices.PRECISIONS`."""
 
@@ -129,6 +139,9 @@ class PretrainingArgs:
 
     num_train_steps: int = 100_000
     """Updates in the whole run, those before a resumption included."""
+
+    train_minutes: float = 0.0
+    """Minutes of the whole run, in place of `num_train_steps`; 0 for none."""
 
     num_warmup_steps: int = 10_000
     """Updates of linear warm-up."""
@@ -279,11 +292,25 @@ def _define_step(define: Callable[..., None]) -> None:
         lower_bound=0.0,
     )
     define(
+        "initial_masked_lm_prob",
+        "Begin with this share of masked tokens, such as 0.3, and fall linearly to that "
+        "of the records; for records made with --masking_time=dynamic. 0: no change.",
+        lower_bound=0.0,
+        upper_bound=0.5,
+    )
+    define(
         "pretraining_dropout",
         "Both dropout rates of this run; checkpoints and exports keep those of the "
         "configuration.",
         lower_bound=0.0,
         upper_bound=0.99,
+    )
+    define(
+        "schedule",
+        "The learning rate after its warm-up: polynomial (google-research/bert's, see "
+        "--decay_power), linear (transformers'), cosine, triangle (rises to 25 % of "
+        "the run) or wsd (constant, then down in the last 20 %).",
+        enum_values=choices.SCHEDULES,
     )
     define(
         "decay_power",
@@ -305,6 +332,13 @@ def _define_step(define: Callable[..., None]) -> None:
         "recompute_layers",
         "Compute layers again in the backward pass: less memory, up to a third more "
         "work.",
+    )
+    define(
+        "output_vocabulary",
+        "The tokens of the softmax in training: all, or those that occur in the "
+        "records (seen), which costs less; the output bias of the others is then so "
+        "low that they are never predicted.",
+        enum_values=choices.OUTPUT_VOCABULARIES,
     )
     define(
         "precision",
@@ -345,6 +379,13 @@ def _define_loop(define: Callable[..., None]) -> None:
     define("do_train", "Whether to train.")
     define("do_eval", "Whether to evaluate, after training.")
     define("num_train_steps", "Updates in the whole run.", lower_bound=1)
+    define(
+        "train_minutes",
+        "Train for this many minutes, in place of --num_train_steps: the learning rate "
+        "reaches 0 then, also if the run is interrupted and resumed. Evaluations "
+        "count, starting does not; 0: by steps.",
+        lower_bound=0.0,
+    )
     define("num_warmup_steps", "Updates of linear warm-up.", lower_bound=0)
     define("save_checkpoints_steps", "Updates between checkpoints.", lower_bound=1)
     define(
@@ -405,6 +446,12 @@ def check_run(args: PretrainingArgs) -> None:
                 "TensorFlow takes for a wildcard when it looks for a checkpoint: name "
                 "a folder without."
             )
+    if args.initial_masked_lm_prob and args.train_minutes:
+        raise ValueError(
+            "--initial_masked_lm_prob falls with the steps of a run, and a run of "
+            "--train_minutes does not know how many it will make: pass one of the two, "
+            "the first with --num_train_steps."
+        )
     if (args.optimizer == "muon") != bool(args.muon_learning_rate):
         raise ValueError(
             f"--optimizer={args.optimizer} and --muon_learning_rate="

@@ -202,11 +202,13 @@ def _add_noise(
     host: int = 0,
     num_hosts: int = 1,
 ) -> tf.data.Dataset:
-    """Turn (number on this host, record) into (record, noise that masks it)."""
+    """Turn (number on this host, record) into (record, noise, share to mask)."""
 
     def draw(number, record):
-        seeds = tf.stack([tf.constant(seed, tf.int64), number * num_hosts + host])
-        return record, files.masker.draw_noise(files.max_seq_length, seeds)
+        number = number * num_hosts + host
+        seeds = tf.stack([tf.constant(seed, tf.int64), number])
+        noise = files.masker.draw_noise(files.max_seq_length, seeds)
+        return record, noise, files.masker.choose_rate(number)
 
     return dataset.map(draw, num_parallel_calls=2, deterministic=True)
 
@@ -216,7 +218,7 @@ def _parse(
 ) -> tf.data.Dataset:
     """Turn batches of serialized records into features under our names.
 
-    If records are masked here, a batch is (serialized records, noise).
+    If records are masked here, a batch is (serialized records, noise, rates).
 
     Integers become int32, because TPUs compute no int64. Each feature is
     [batch, ...shape of `schema.feature_shapes`].
@@ -231,7 +233,7 @@ def _parse(
     )
     on_disk = schema.RECORD_NAMES[files.feature_names]
 
-    def parse_batch(records, noise=None):
+    def parse_batch(records, noise=None, rates=None):
         parsed = tf.io.parse_example(records, spec)
         features = {
             name: parsed[on_disk[name]]
@@ -239,7 +241,7 @@ def _parse(
             else tf.cast(parsed[on_disk[name]], tf.int32)
             for name in schema.FEATURES_OF[masking_time]
         }
-        masked = masker.mask(features, noise) if masker else features
+        masked = masker.mask(features, noise, rates) if masker else features
         if mark_groups:
             word_ids = features.get(schema.WORD_IDS)
             masked = masked | eval_metrics.mark_groups(masked, word_ids)

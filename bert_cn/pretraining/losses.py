@@ -11,6 +11,8 @@ from data_prep.records import schema
 
 MASKED_LM_LOSS = "masked_lm_loss"
 MASKED_LM_ACCURACY = "masked_lm_accuracy"
+# The share of the most frequent token: the accuracy of who always answers it.
+MASKED_LM_MAJORITY = "masked_lm_majority"
 NEXT_SENTENCE_LOSS = "next_sentence_loss"
 NEXT_SENTENCE_ACCURACY = "next_sentence_accuracy"
 LOSS = "loss"
@@ -19,7 +21,7 @@ _SENTENCE = "next_sentence"
 _SENTENCE_ORDER = "sentence_order"
 SENTENCE_ACCURACIES = (NEXT_SENTENCE_ACCURACY, f"{_SENTENCE_ORDER}_accuracy")
 # The metrics of the step line, and the panels of loss_curve.png: `training.reporting`.
-LINE_METRICS = (LOSS, MASKED_LM_ACCURACY, *SENTENCE_ACCURACIES)
+LINE_METRICS = (LOSS, MASKED_LM_ACCURACY, MASKED_LM_MAJORITY, *SENTENCE_ACCURACIES)
 PANELS = ((LOSS,), (MASKED_LM_ACCURACY,), SENTENCE_ACCURACIES, ("learning_rate",))
 
 # Order of the entries of the vector that `compute_sums` returns.

@@ -374,6 +374,36 @@ class Records:
         return (*self.train.manifests, *self.eval.manifests)
 
 
+def _vary_masks(files: RecordFiles, args: flags_lib.PretrainingArgs) -> RecordFiles:
+    """Return the training records, masked as --initial_masked_lm_prob says."""
+    first = args.initial_masked_lm_prob
+    if not first:
+        return files
+    if files.masker is None:
+        raise ValueError(
+            f"--initial_masked_lm_prob={first:g} needs records that are masked while "
+            f"training, and {files.paths[0]} is masked already: make the records with "
+            "--masking_time=dynamic, or leave the flag out."
+        )
+    last = files.masker.rules.masked_lm_prob
+    predictions = max(
+        files.max_predictions_per_seq, round(first * files.max_seq_length)
+    )
+    return dataclasses.replace(
+        files,
+        max_predictions_per_seq=predictions,
+        masker=dataclasses.replace(
+            files.masker,
+            rules=dataclasses.replace(
+                files.masker.rules, max_predictions_per_seq=predictions
+            ),
+            rate=dynamic_masking.MaskRate(
+                first, last, args.num_train_steps * args.train_batch_size
+            ),
+        ),
+    )
+
+
 def load_records(args: flags_lib.PretrainingArgs) -> Records:
     """Find the records that the flags name, and check them.
 
@@ -397,7 +427,7 @@ def load_records(args: flags_lib.PretrainingArgs) -> Records:
             )
     manifests = (*trained.manifests, *evaluated.manifests)
     return Records(
-        trained,
+        _vary_masks(trained, args) if args.do_train else trained,
         evaluated,
         load_vocabulary(manifests, args.vocab_file),
         find_casing(manifests, args.do_lower_case),

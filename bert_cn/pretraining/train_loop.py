@@ -13,6 +13,7 @@ from bert_cn.pretraining import (
     input_pipeline,
     losses,
     record_files,
+    token_frequencies,
     train_step,
 )
 from bert_cn.pretraining import flags as flags_lib
@@ -23,6 +24,8 @@ _SECONDS_BETWEEN_LINES = 20.0
 # A signal is answered after the updates that one call into TensorFlow makes. A machine
 # that is taken away gets 30 seconds, and the checkpoint must be saved in them too.
 _MOST_SECONDS_PER_CALL = 15.0
+# Before this many updates nobody expects a model to have learned context.
+_STEPS_BEFORE_NOTE = 500
 _ITERATIONS_PER_LOOP, _ITERATIONS_PER_LOOP_ON_TPU = 10, 1000
 
 
@@ -38,6 +41,7 @@ class Run:
         reporter: prints the step lines.
         evaluate: evaluates; called when an evaluation is due.
         output_dir: the folder that this host writes to.
+        habits: what the records reward without any learning; None if unknown.
     """
 
     args: flags_lib.PretrainingArgs
@@ -47,28 +51,32 @@ class Run:
     reporter: reporting.StepReporter
     evaluate: Callable[[], object]
     output_dir: str
+    habits: token_frequencies.Habits | None = None
 
 
 def build_run(
     args: flags_lib.PretrainingArgs,
     trainer: train_step.Trainer,
-    files: record_files.RecordFiles,
+    records: record_files.Records,
     checkpoints: checkpoints_lib.TrainingCheckpoints,
     evaluate: Callable[[], object],
     output_dir: str,
 ) -> Run:
-    """Return the parts of a run; the arguments are attributes of `Run`, or `files`."""
+    """Return the parts of a run; the arguments are those of `Run`, and the records."""
     batches = input_pipeline.TrainInput(
-        trainer.strategy, files, args.train_batch_size, args.random_seed
+        trainer.strategy, records.train, args.train_batch_size, args.random_seed
     )
     reporter = reporting.StepReporter(
         reporting.log_dir(output_dir, "train"),
-        train_step.build_schedule(args),
+        trainer.schedule,
         args.train_batch_size,
         trainer.step,
         losses.LINE_METRICS,
     )
-    return Run(args, trainer, batches, checkpoints, reporter, evaluate, output_dir)
+    habits = token_frequencies.find_habits(records.train, records.vocabulary)
+    return Run(
+        args, trainer, batches, checkpoints, reporter, evaluate, output_dir, habits
+    )
 
 
 def train(run: Run, stop_requested: stop_request.StopRequest) -> bool:
@@ -95,10 +103,13 @@ def train(run: Run, stop_requested: stop_request.StopRequest) -> bool:
         "raise --gradient_accumulation_steps (the result stays the same), or lower one "
         "of the two. The checkpoints are as they were.",
     ):
-        if trainer.step >= args.num_train_steps:
+        if is_finished(trainer):
+            length = f"--num_train_steps={args.num_train_steps}"
+            if args.train_minutes:
+                length = f"--train_minutes={args.train_minutes:g} are used"
             print(
                 f"Nothing to train: the checkpoint is at step {trainer.step} and "
-                f"--num_train_steps={args.num_train_steps}."
+                f"{length}."
             )
         else:
             print(
@@ -115,6 +126,11 @@ def train(run: Run, stop_requested: stop_request.StopRequest) -> bool:
     return finished
 
 
+def is_finished(trainer: train_step.Trainer) -> bool:
+    """Say whether a trainer, newly restored or not, has made its last update."""
+    return trainer.step >= trainer.schedule.last_step(trainer.step)
+
+
 def run_updates(run: Run, stop_requested: stop_request.StopRequest) -> bool:
     """Make the updates that are left, saving, reporting and evaluating in between.
 
@@ -129,15 +145,18 @@ def run_updates(run: Run, stop_requested: stop_request.StopRequest) -> bool:
     args, trainer, reporter = run.args, run.trainer, run.reporter
     checkpoints = run.checkpoints
     step, most_steps = trainer.step, 1
+    clock = _Clock(trainer)
     iterator = iter(run.batches.distribute(step))
     pending, input_seconds = np.zeros(losses.NUM_SUMS), 0.0
     last_save_time = time.monotonic()
-    if _is_eval_missing(args, step):
+    if _is_eval_missing(args, step, clock.last_step):
         with reporter.stop_clock():
             run.evaluate()
-    while step < args.num_train_steps and not stop_requested:
+    while step < clock.last_step and not stop_requested:
         begin = time.monotonic()
-        num_steps = min(most_steps, count_steps_until_pause(args, step))
+        num_steps = min(
+            most_steps, count_steps_until_pause(args, step, clock.last_step)
+        )
         results = trainer.train_steps(iterator, tf.constant(num_steps))
         if results.num_finite < num_steps:
             bad_step = step + int(results.num_finite) + 1
@@ -150,29 +169,65 @@ def run_updates(run: Run, stop_requested: stop_request.StopRequest) -> bool:
         seconds_per_step = (time.monotonic() - begin) / num_steps
         most_steps = _choose_most_steps(most_steps, seconds_per_step, trainer.agree)
         step += num_steps
+        clock.note(step, seconds_per_step)
         pending += results.sums.numpy()
         input_seconds += float(results.input_seconds)
-        if _is_line_due(args, step, reporter):
-            reporter.report(step, trainer.summarize(pending), input_seconds)
+        if _is_line_due(args, step, clock.last_step, reporter):
+            _report(run, step, trainer.summarize(pending), input_seconds)
             pending[:], input_seconds = 0, 0.0
         # Saved before it is evaluated: an evaluation can be made again.
         if trainer.agree(_is_save_due(args, step, last_save_time)):
             checkpoints.save()
             last_save_time = time.monotonic()
-        if _is_eval_due(args, step) and not stop_requested:
+        if _is_eval_due(args, step, clock.last_step) and not stop_requested:
             with reporter.stop_clock():
                 run.evaluate()
+            clock.note(step, seconds_per_step)
     if checkpoints.latest_step != step:
         checkpoints.save()
-    return step >= args.num_train_steps
+    return step >= clock.last_step
 
 
-def count_steps_until_pause(args: flags_lib.PretrainingArgs, step: int) -> int:
+def _report(
+    run: Run, step: int, metrics: dict[str, float], input_seconds: float
+) -> None:
+    """Print the step line, and once a note if the model has learned no context."""
+    if run.habits is not None:
+        metrics[losses.MASKED_LM_MAJORITY] = run.habits.share
+    run.reporter.report(step, metrics, input_seconds)
+    due = step >= max(_STEPS_BEFORE_NOTE, run.args.num_warmup_steps)
+    if due and run.habits is not None and not run.reporter.has_noted:
+        note = run.habits.explain(metrics[losses.MASKED_LM_ACCURACY])
+        run.reporter.note(note)
+
+
+class _Clock:
+    """Knows the last update of a run; that of a run by time changes as it proceeds."""
+
+    def __init__(self, trainer: train_step.Trainer):
+        self._trainer = trainer
+        self._budget = trainer.time_budget
+        if self._budget is not None:
+            self._budget.start()
+        self.last_step = trainer.schedule.last_step(trainer.step)
+
+    def note(self, step: int, seconds_per_step: float) -> None:
+        """Take in that some updates, or an evaluation, are over."""
+        if self._budget is None:
+            return
+        average = self._trainer.average
+        self._budget.note(step, average(self._budget.read()), average(seconds_per_step))
+        self.last_step = self._trainer.schedule.last_step(step)
+
+
+def count_steps_until_pause(
+    args: flags_lib.PretrainingArgs, step: int, last_step: int
+) -> int:
     """Return how many updates may run before a report, checkpoint or the end is due."""
     if step == 0:
         return 1  # The first loss is worth a line of its own.
     longest = _ITERATIONS_PER_LOOP_ON_TPU if args.tpu else _ITERATIONS_PER_LOOP
-    stops = [args.num_train_steps - step, args.iterations_per_loop or longest]
+    stops = [last_step - step, args.iterations_per_loop or longest]
     intervals = [args.save_checkpoints_steps, args.log_steps]
     if args.do_eval and args.eval_every_steps:
         intervals.append(args.eval_every_steps)
@@ -180,22 +235,24 @@ def count_steps_until_pause(args: flags_lib.PretrainingArgs, step: int) -> int:
     return min(stops)
 
 
-def _is_eval_missing(args: flags_lib.PretrainingArgs, step: int) -> bool:
+def _is_eval_missing(
+    args: flags_lib.PretrainingArgs, step: int, last_step: int
+) -> bool:
     """Say whether a run was killed after a step's checkpoint, before its evaluation.
 
     All hosts must take part in an evaluation, so all of them look into the chief's
     folder.
     """
-    if not _is_eval_due(args, step):
+    if not _is_eval_due(args, step, last_step):
         return False
     return step > (reporting.read_evaluated_step(args.output_dir) or 0)
 
 
-def _is_eval_due(args: flags_lib.PretrainingArgs, step: int) -> bool:
+def _is_eval_due(args: flags_lib.PretrainingArgs, step: int, last_step: int) -> bool:
     """Say whether an evaluation is due before the last one, which is the caller's."""
     if not (args.do_eval and args.eval_every_steps):
         return False
-    return step % args.eval_every_steps == 0 and step < args.num_train_steps
+    return step % args.eval_every_steps == 0 and step < last_step
 
 
 def _is_save_due(
@@ -208,10 +265,13 @@ def _is_save_due(
 
 
 def _is_line_due(
-    args: flags_lib.PretrainingArgs, step: int, reporter: reporting.StepReporter
+    args: flags_lib.PretrainingArgs,
+    step: int,
+    last_step: int,
+    reporter: reporting.StepReporter,
 ) -> bool:
     return (
-        step in (1, args.num_train_steps)
+        step in (1, last_step)
         or step % args.log_steps == 0
         or reporter.seconds_since_report > _SECONDS_BETWEEN_LINES
     )

@@ -13,7 +13,7 @@ from bert_cn.model import fused_ops, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import eval_metrics, losses
 from bert_cn.pretraining import flags as flags_lib
-from bert_cn.training import environment, optimization
+from bert_cn.training import environment, optimization, schedules
 from bert_cn.training import hosts as hosts_lib
 from data_prep.records import schema
 
@@ -42,6 +42,8 @@ class Trainer:
         strategy: under which model and optimizer were built.
         model: from `pretraining_model.build_pretraining_model`.
         optimizer: one of `optimization.OPTIMIZERS`, built on the model's variables.
+        schedule: the optimizer's learning rate.
+        time_budget: of the schedule; None if the run has a number of steps.
         sentence_task: "nsp" or "sop", which names its metrics; with "none" the loss is
             the masked-LM loss alone, see `pretraining_model.freeze_sentence_head`.
 
@@ -49,7 +51,12 @@ class Trainer:
         strategy: see above.
         model: see above.
         optimizer: see above.
+        schedule: see above.
+        time_budget: see above.
+        output_ids: int [outputs], the tokens that the training softmax is over; None
+            for all.
         agree: returns whether a flag is set on any host, see `hosts.agree_any`.
+        average: returns the mean of the hosts' numbers, see `hosts.average`.
     """
 
     def __init__(
@@ -58,17 +65,24 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
+        schedule: schedules.WarmupSchedule,
+        time_budget: schedules.TimeBudget | None = None,
         sentence_task: str = "nsp",
+        output_ids: np.ndarray | None = None,
     ):
         self.strategy = strategy
         self.model = model
         self.optimizer = optimizer
+        self.schedule = schedule
+        self.time_budget = time_budget
         self._accumulation_steps = args.gradient_accumulation_steps
         self._clip_norm = args.clip_norm
         self._use_sentence_loss = sentence_task != "none"
         self._sentence_weight = args.next_sentence_weight
         self._sentence_task = sentence_task
+        self.output_ids = output_ids
         self.agree = functools.partial(hosts_lib.agree_any, strategy)
+        self.average = functools.partial(hosts_lib.average, strategy)
         # The update alone: XLA compiles no iterator, so the loop stays outside.
         self._update = (
             tf.function(self.update, jit_compile=True)
@@ -256,6 +270,7 @@ def build_trainer(
     strategy: tf.distribute.Strategy,
     sentence_task: str = "nsp",
     training_ops: fused_ops.Ops = fused_ops.XLA,
+    output_ids: np.ndarray | None = None,
 ) -> Trainer:
     """Build model, optimizer and step under a strategy.
 
@@ -267,6 +282,8 @@ def build_trainer(
         strategy: under which the model is built.
         sentence_task: "nsp", "sop", or "none" for the masked-LM loss alone.
         training_ops: `fused_ops.CPU` or `fused_ops.XLA`, what training computes with.
+        output_ids: int [seen], the tokens that the training softmax is over; None for
+            all.
     """
     keras.utils.set_random_seed(args.random_seed)
     keras.config.set_dtype_policy(args.precision)
@@ -278,9 +295,24 @@ def build_trainer(
         )
         if sentence_task == "none":
             pretraining_model.freeze_sentence_head(model)
-        optimizer = _build_optimizer(args)
+        if output_ids is not None:
+            model.get_layer(pretraining_model.MLM_HEAD).limit_training(output_ids)
+        time_budget = None
+        if args.train_minutes:
+            time_budget = schedules.TimeBudget(args.train_minutes)
+        schedule = _build_schedule(args, time_budget)
+        optimizer = _build_optimizer(args, schedule)
         optimizer.build(model.trainable_variables)
-    return Trainer(args, strategy, model, optimizer, sentence_task)
+    return Trainer(
+        args,
+        strategy,
+        model,
+        optimizer,
+        schedule,
+        time_budget,
+        sentence_task,
+        output_ids,
+    )
 
 
 def _set_dropout(
@@ -293,25 +325,26 @@ def _set_dropout(
     )
 
 
-def _build_optimizer(args: flags_lib.PretrainingArgs) -> optimization.AdamFamily:
+def _build_optimizer(
+    args: flags_lib.PretrainingArgs, schedule: schedules.WarmupSchedule
+) -> optimization.AdamFamily:
     kind = optimization.OPTIMIZERS[args.optimizer]
     more = {}
     if kind is optimization.Muon:
         more["rate_ratio"] = args.muon_learning_rate / args.learning_rate
-    return kind(
-        build_schedule(args), args.weight_decay_rate, beta_2=args.adam_beta2, **more
-    )
+    return kind(schedule, args.weight_decay_rate, beta_2=args.adam_beta2, **more)
 
 
-def build_schedule(
-    args: flags_lib.PretrainingArgs,
-) -> optimization.WarmupPolynomialDecay:
-    """Return the learning rate of each step."""
-    return optimization.WarmupPolynomialDecay(
+def _build_schedule(
+    args: flags_lib.PretrainingArgs, time_budget: schedules.TimeBudget | None
+) -> schedules.WarmupSchedule:
+    return schedules.WarmupSchedule(
         args.learning_rate,
         args.num_train_steps,
         args.num_warmup_steps,
         args.decay_power,
+        args.schedule,
+        time_budget,
     )
 
 

@@ -20,7 +20,12 @@ from bert_cn.model import config as config_lib
 from bert_cn.model import initial_weights, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import flags as flags_lib
-from bert_cn.pretraining import input_pipeline, record_files, train_step
+from bert_cn.pretraining import (
+    input_pipeline,
+    record_files,
+    token_frequencies,
+    train_step,
+)
 from bert_cn.training import batch_checks, hosts, run_files
 from data_prep.text import vocab as vocab_lib
 
@@ -144,6 +149,7 @@ def load_weights(
         # Other hosts than the chief throw away what they save.
         args.max_checkpoints if output_dir == args.output_dir else 1,
         restore_dir=args.output_dir,
+        time_budget=trainer.time_budget,
     )
     step = checkpoints.restore_latest()
     if checkpoints.latest:
@@ -159,12 +165,42 @@ def load_weights(
         )
     else:
         draw_weights(args, start.config, trainer.model, records.train)
+    if trainer.output_ids is not None and not checkpoints.latest:
+        head = trainer.model.get_layer(pretraining_model.MLM_HEAD)
+        initial_weights.exclude_outputs(head, trainer.output_ids)
     if not hosts.have_same(trainer.strategy, trainer.step):
         raise ValueError(
             f"The hosts resume from different steps (this one from {trainer.step}): "
             f"--output_dir={args.output_dir} must be one folder that all of them see."
         )
     return checkpoints
+
+
+def find_outputs(
+    args: flags_lib.PretrainingArgs, files: record_files.RecordFiles
+) -> np.ndarray | None:
+    """Return the tokens that the training softmax is over; None for all.
+
+    Args:
+        args: the run's.
+        files: to train on.
+
+    Returns:
+        int [outputs], in order.
+
+    Raises:
+        ValueError: they were not counted.
+    """
+    if not args.do_train or args.output_vocabulary == "all":
+        return None
+    counts = token_frequencies.read_counts(files)
+    if counts is None:
+        raise ValueError(
+            f"--output_vocabulary={args.output_vocabulary} needs to know the tokens of "
+            f"{files.paths[0]}, and no NAME.token_counts.npz beside it counts them: "
+            "make the records again, or leave the flag out."
+        )
+    return np.flatnonzero(counts)
 
 
 def draw_weights(
@@ -190,9 +226,11 @@ def draw_weights(
         rng = np.random.default_rng(args.random_seed)
         initial_weights.attend_to_neighbors(encoder, rng, deviation)
     if args.output_bias_initializer == "unigram":
-        counts = input_pipeline.count_masked_tokens(
-            files, config.vocab_size, args.random_seed
-        )
+        counts = token_frequencies.read_counts(files)
+        if counts is None:
+            counts = input_pipeline.count_masked_tokens(
+                files, config.vocab_size, args.random_seed
+            )
         head = model.get_layer(pretraining_model.MLM_HEAD)
         initial_weights.set_output_bias(head, counts)
 

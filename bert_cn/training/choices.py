@@ -8,5 +8,9 @@ KERNEL_INITIALIZERS = ("truncated_normal", "lecun_normal")
 OUTPUT_BIAS_INITIALIZERS = ("zeros", "unigram")
 # Values of --attention_initializer.
 ATTENTION_INITIALIZERS = ("random", "neighbors")
+# Values of --schedule: the learning rate after its warm-up, see `schedules`.
+SCHEDULES = ("polynomial", "linear", "triangle", "cosine", "wsd")
+# Values of --output_vocabulary.
+OUTPUT_VOCABULARIES = ("all", "seen")
 # Values of --precision, Keras's dtype policies.
 PRECISIONS = ("float32", "mixed_bfloat16")

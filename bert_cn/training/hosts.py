@@ -23,6 +23,14 @@ def have_same(strategy: tf.distribute.Strategy, value: int) -> bool:
     return not agree_any(strategy, total != value * strategy.num_replicas_in_sync)
 
 
+def average(strategy: tf.distribute.Strategy, value: float) -> float:
+    """Return the mean of the numbers of all processes that train together."""
+    if not _has_others(strategy):
+        return value
+    total = _add_up(strategy, tf.constant(value, tf.float64))
+    return float(total) / strategy.num_replicas_in_sync
+
+
 def _has_others(strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 

@@ -1,4 +1,4 @@
-"""Optimizers, their learning-rate schedule, and the update that a training step makes.
+"""Optimizers, and the update that a training step makes.
 
 Every optimizer here takes gradients that are already summed over replicas and clipped,
 as `apply_gradients` gives them. Keras's own order (clip on each replica, then sum)
@@ -19,43 +19,6 @@ _UNDECAYED_NAMES = ("bias", "output_bias", "gamma", "beta")
 _UPDATE_RMS = 0.2
 # google-research/bert's optimization.py clips to this global norm.
 MAX_GRADIENT_NORM = 1.0
-
-
-class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then polynomial decay to 0 at num_train_steps.
-
-    The formula of google-research/bert's optimization.py: during warm-up
-    `learning_rate * step / num_warmup_steps`, after it
-    `learning_rate * (1 - step / num_train_steps) ** power`, where step counts the
-    updates already made.
-
-    Args:
-        learning_rate: the peak.
-        num_train_steps: updates of the whole run, warm-up included.
-        num_warmup_steps: updates of the warm-up; 0 starts at the peak.
-        power: 1 is linear decay.
-    """
-
-    def __init__(
-        self,
-        learning_rate: float,
-        num_train_steps: int,
-        num_warmup_steps: int,
-        power: float = 1.0,
-    ):
-        self.learning_rate = learning_rate
-        self.num_train_steps = num_train_steps
-        self.num_warmup_steps = num_warmup_steps
-        self.power = power
-
-    def __call__(self, step) -> tf.Tensor:
-        """Return the learning rate, float32 scalar, of the update after `step`."""
-        step = tf.cast(step, tf.float32)
-        decayed = (1.0 - tf.minimum(step / self.num_train_steps, 1.0)) ** self.power
-        warming = step / max(self.num_warmup_steps, 1)
-        return self.learning_rate * tf.where(
-            step < self.num_warmup_steps, warming, decayed
-        )
 
 
 class AdamFamily(keras.optimizers.Optimizer):

@@ -24,11 +24,14 @@ class StepReporter:
 
     Args:
         log_dir: folder of the TensorBoard files.
-        schedule: `optimization.WarmupPolynomialDecay` of the run.
+        schedule: `schedules.WarmupSchedule` of the run.
         batch_size: records per update over all replicas.
         step: updates made before this run began.
         line_metrics: names of the metrics that the line shows, if a run has them;
             TensorBoard gets all metrics.
+
+    Attributes:
+        has_noted: whether a note was printed, see `note`.
     """
 
     def __init__(
@@ -41,12 +44,12 @@ class StepReporter:
     ):
         self._writer = tf.summary.create_file_writer(log_dir)
         self._schedule = schedule
-        self._num_train_steps = schedule.num_train_steps
         self._batch_size = batch_size
         self._line_metrics = line_metrics
         self._last_step = step
         self._last_time = time.monotonic()
         self._reported, self._waits = False, False
+        self.has_noted = False
 
     @property
     def seconds_since_report(self) -> float:
@@ -69,7 +72,9 @@ class StepReporter:
         seconds = max(self.seconds_since_report, 1e-9)
         steps = step - self._last_step
         rate = steps / seconds * self._batch_size
-        left = (self._num_train_steps - step) * seconds / steps
+        last_step = self._schedule.last_step(step)
+        about = "about " if self._schedule.is_estimate and step < last_step else ""
+        left = (last_step - step) * seconds / steps
         shown = "".join(
             f"  {name} {metrics[name]:.4f}"
             for name in self._line_metrics
@@ -86,7 +91,7 @@ class StepReporter:
             scalars["input_wait_ms_per_step"] = input_seconds / steps * 1000
             scalars["input_wait_share"] = input_seconds / seconds
         print(
-            f"step {step}/{self._num_train_steps}{shown}"
+            f"step {step}/{about}{last_step}{shown}"
             f"  learning_rate {learning_rate:.3e}"
             f"  {rate:.1f} sequences/s{wait}"
             f"  ETA {datetime.timedelta(seconds=round(left))}",
@@ -95,6 +100,12 @@ class StepReporter:
         self._warn_of_waiting(step, input_seconds / seconds)
         write_scalars(self._writer, scalars, step)
         self._last_step, self._last_time = step, time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Print a note on the run if there is one, and remember that it was printed."""
+        if text:
+            print(f"note: {text}", flush=True)
+            self.has_noted = True
 
     def _warn_of_waiting(self, step: int, share: float) -> None:
         """Warn when waiting begins, but not of the first interval: it fills buffers."""

@@ -73,6 +73,9 @@ def flags(tmp_path_factory) -> dict[str, str]:
         "num_warmup_steps": 10,
         "save_checkpoints_steps": SAVE_EVERY,
         "max_checkpoints": KEPT,
+        "schedule": "wsd",
+        "initial_masked_lm_prob": 0.3,
+        "output_vocabulary": "seen",
         "do_train": "true",
     }
 

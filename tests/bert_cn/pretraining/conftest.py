@@ -70,13 +70,18 @@ def start_run(small_config, files, tmp_path):
             "random_seed": 3,
         }
         args = flags_lib.PretrainingArgs(**(defaults | settings))
+        records = record_files_lib.Records(files, files, None, None, "nsp")
         trainer = train_step.build_trainer(args, config, tf.distribute.get_strategy())
         checkpoints = checkpoints_lib.TrainingCheckpoints(
-            trainer.model, trainer.optimizer, str(folder), max_to_keep=2
+            trainer.model,
+            trainer.optimizer,
+            str(folder),
+            max_to_keep=2,
+            time_budget=trainer.time_budget,
         )
         checkpoints.restore_latest()
         parts = train_loop.build_run(
-            args, trainer, files, checkpoints, lambda: None, str(folder)
+            args, trainer, records, checkpoints, lambda: None, str(folder)
         )
         return StartedRun(trainer, checkpoints, parts)
 

@@ -30,6 +30,9 @@ class Rehearsal:
         self.calls, self.events = [], []
         self.seconds_since_report = 0.0
         self.stop_at = math.inf
+        # As a trainer, by steps or by time.
+        self.schedule, self.time_budget = self, None
+        self._num_train_steps = 0
         clock = types.SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr(train_loop, "time", clock)
 
@@ -50,6 +53,12 @@ class Rehearsal:
     def agree(self, flag):
         return flag
 
+    def average(self, value):
+        return value
+
+    def last_step(self, step):
+        return self._num_train_steps
+
     def summarize(self, sums):
         return {}
 
@@ -68,6 +77,7 @@ class Rehearsal:
 
     def run(self, **settings) -> bool:
         args = flags_lib.PretrainingArgs(**settings)
+        self._num_train_steps = args.num_train_steps
         parts = train_loop.Run(args, self, self, self, self, self.evaluate, "")
         return train_loop.run_updates(parts, self)
 
@@ -151,7 +161,7 @@ def test_pauses_come_at_reports_checkpoints_and_the_end():
     )
     step, stops = 0, []
     while step < 12:
-        step += train_loop.count_steps_until_pause(args, step)
+        step += train_loop.count_steps_until_pause(args, step, 12)
         stops.append(step)
     assert stops == [1, 5, 6, 10, 12]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.training import optimization
+from bert_cn.training import optimization, schedules
 
 
 def make_variables():
@@ -58,7 +58,7 @@ def random_gradients():
 
 @pytest.mark.parametrize("kind", optimization.OPTIMIZERS)
 def test_optimizer_matches_numpy_reference(kind, random_gradients):
-    schedule = optimization.WarmupPolynomialDecay(0.1, 10, 4)
+    schedule = schedules.WarmupSchedule(0.1, 10, 4)
     optimizer = optimization.OPTIMIZERS[kind](schedule)
     start, found = run_steps(optimizer, random_gradients)
     rates = [float(schedule(step)) for step in range(10)]
@@ -89,26 +89,6 @@ def test_zero_gradient_decays_kernels_only():
         variables[0].numpy(), np.array([[1.0, -2.0], [3.0, 0.5]]) * (1 - 0.5 * 0.01)
     )
     np.testing.assert_array_equal(variables[1].numpy(), [0.5, -0.5])
-
-
-@pytest.mark.parametrize(
-    ("step", "rate"),
-    [(0, 0.0), (5, 0.5), (9, 0.9), (10, 0.9), (50, 0.5), (100, 0.0), (120, 0.0)],
-)
-def test_schedule_warms_up_then_decays_to_zero(step, rate):
-    # Google decays from step 0, so the peak is not quite reached: 0.9 after warm-up.
-    schedule = optimization.WarmupPolynomialDecay(1.0, 100, 10)
-    assert float(schedule(step)) == pytest.approx(rate, abs=1e-6)
-
-
-def test_power_bends_the_decay():
-    schedule = optimization.WarmupPolynomialDecay(1.0, 100, 10, power=2.0)
-    assert float(schedule(50)) == pytest.approx(0.25)
-
-
-def test_no_warmup_starts_at_the_peak():
-    schedule = optimization.WarmupPolynomialDecay(2.0, 100, 0)
-    assert float(schedule(0)) == 2.0
 
 
 def test_clipping_bounds_the_global_norm_of_dense_and_sparse_gradients():

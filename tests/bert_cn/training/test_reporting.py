@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from bert_cn.training import optimization, reporting
+from bert_cn.training import reporting, schedules
 
 METRICS = {
     "loss": 3.0,
@@ -25,7 +25,7 @@ def build_reporter(folder, schedule, step):
 def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
-    schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
+    schedule = schedules.WarmupSchedule(1e-3, 100, 10)
     reporter = build_reporter(tmp_path, schedule, step=10)
     now[0] = 110.0
     reporter.report(30, METRICS, input_seconds=0.4)
@@ -44,7 +44,7 @@ def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
 ):
     now = [0.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
-    schedule = optimization.WarmupPolynomialDecay(1e-3, 400, 10)
+    schedule = schedules.WarmupSchedule(1e-3, 400, 10)
     reporter = build_reporter(tmp_path, schedule, step=0)
     now[0] += 100.0
     reporter.report(100, METRICS, input_seconds=0.0)
@@ -66,7 +66,7 @@ def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
 def test_waiting_for_input_is_warned_of_when_it_begins(tmp_path, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
-    schedule = optimization.WarmupPolynomialDecay(1e-3, 100, 10)
+    schedule = schedules.WarmupSchedule(1e-3, 100, 10)
     reporter = build_reporter(tmp_path, schedule, step=0)
     warned = []
     # The first batch takes long to come; a TPU's waits are unknown.
