@@ -166,7 +166,7 @@ def train(name: str, variant: Variant, seed: str) -> None:
     """Train a variant and keep its result."""
     args = flags.FLAGS
     steps = round(args.num_steps / variant.cost)
-    # A model that learned pairs is measured on pairs: their second part is new to others.
+    # A model that learned pairs is measured on pairs: a second part is new to others.
     held_out = "pairs" if variant.records == "pairs" else "full_sentences"
     print(f"{name}, seed {seed}: {steps} steps", flush=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

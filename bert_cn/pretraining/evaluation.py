@@ -1,8 +1,11 @@
 """Measure a model on records, during a run and at its end."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
+from bert_cn.model import pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import (
     eval_metrics,
@@ -15,6 +18,10 @@ from bert_cn.pretraining import (
 from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import losses as losses_lib
 from bert_cn.training import batch_checks, reporting
+
+# A masked-LM loss above this share of ln(vocabulary) is that of a random head: a
+# trained one is far below even on text of another domain.
+_RANDOM_HEAD_SHARE = 0.9
 
 
 def evaluate(
@@ -110,6 +117,8 @@ class Evaluator:
             if self._habits is not None:
                 metrics[losses_lib.MASKED_LM_MAJORITY] = self._habits.share
             self._print_metrics(metrics, count, step)
+            if step == 0 and args.init_checkpoint:
+                self._note_random_head(metrics[losses_lib.MASKED_LM_LOSS])
             if self._records.vocabulary is not None:
                 print(f"Sample fillings: {self._write_samples(step)}", flush=True)
             if args.do_train and checkpoints_lib.save_best(
@@ -131,6 +140,18 @@ class Evaluator:
         print(f"Evaluated {count} records of {source} at step {step}:")
         for name, value in sorted(metrics.items()):
             print(f"  {name} = {value:.4f}")
+
+    def _note_random_head(self, loss: float) -> None:
+        """Say so if a checkpoint's masked-LM head knows nothing."""
+        head = self._trainer.model.get_layer(pretraining_model.MLM_HEAD)
+        guessing = math.log(head.vocab_size)
+        if loss > _RANDOM_HEAD_SHARE * guessing:
+            print(
+                f"note: masked_lm_loss {loss:.2f} is about ln({head.vocab_size}) = "
+                f"{guessing:.2f}: the masked-LM head of {self._args.init_checkpoint} "
+                "is random, so that training has to learn it first.",
+                flush=True,
+            )
 
     def _write_samples(self, step: int) -> str:
         batch, predicted = self._trainer.predict_batch(next(iter(self._dataset)))

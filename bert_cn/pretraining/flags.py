@@ -293,8 +293,9 @@ def _define_step(define: Callable[..., None]) -> None:
     )
     define(
         "initial_masked_lm_prob",
-        "Begin with this share of masked tokens, such as 0.3, and fall linearly to that "
-        "of the records; for records made with --masking_time=dynamic. 0: no change.",
+        "Begin with this share of masked tokens, such as 0.3, and fall linearly to "
+        "that of the records; for records made with --masking_time=dynamic. 0: no "
+        "change.",
         lower_bound=0.0,
         upper_bound=0.5,
     )
@@ -463,6 +464,20 @@ def check_run(args: PretrainingArgs) -> None:
             "--learning_rate=0 is no schedule for --optimizer=muon, whose kernels "
             "follow the same curve: pass a rate such as --learning_rate=0.01."
         )
+
+
+def count_training_predictions(
+    args: PretrainingArgs, max_seq_length: int, max_predictions_per_seq: int
+) -> int:
+    """Return the masked positions per sequence in training.
+
+    Args:
+        args: the run's, which may begin with more masks than the records say.
+        max_seq_length: of the records.
+        max_predictions_per_seq: of the records.
+    """
+    at_first = round(args.initial_masked_lm_prob * max_seq_length)
+    return max(max_predictions_per_seq, at_first)
 
 
 def fill_in_shape(args: PretrainingArgs) -> PretrainingArgs:

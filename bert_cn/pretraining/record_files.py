@@ -386,9 +386,7 @@ def _vary_masks(files: RecordFiles, args: flags_lib.PretrainingArgs) -> RecordFi
             "--masking_time=dynamic, or leave the flag out."
         )
     last = files.masker.rules.masked_lm_prob
-    predictions = max(
-        files.max_predictions_per_seq, round(first * files.max_seq_length)
-    )
+    predictions = flags_lib.count_training_predictions(args, *files.shape)
     return dataclasses.replace(
         files,
         max_predictions_per_seq=predictions,

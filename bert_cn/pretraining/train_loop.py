@@ -149,7 +149,7 @@ def run_updates(run: Run, stop_requested: stop_request.StopRequest) -> bool:
     iterator = iter(run.batches.distribute(step))
     pending, input_seconds = np.zeros(losses.NUM_SUMS), 0.0
     last_save_time = time.monotonic()
-    if _is_eval_missing(args, step, clock.last_step):
+    if _is_eval_first(args, step, clock.last_step):
         with reporter.stop_clock():
             run.evaluate()
     while step < clock.last_step and not stop_requested:
@@ -235,14 +235,16 @@ def count_steps_until_pause(
     return min(stops)
 
 
-def _is_eval_missing(
-    args: flags_lib.PretrainingArgs, step: int, last_step: int
-) -> bool:
-    """Say whether a run was killed after a step's checkpoint, before its evaluation.
+def _is_eval_first(args: flags_lib.PretrainingArgs, step: int, last_step: int) -> bool:
+    """Say whether an evaluation is due before the first update.
 
+    One shows what a run starts from that does not begin with random weights. Another
+    may be missing: a run was killed after a step's checkpoint, before its evaluation.
     All hosts must take part in an evaluation, so all of them look into the chief's
     folder.
     """
+    if step == 0:
+        return bool(args.do_eval and args.init_checkpoint)
     if not _is_eval_due(args, step, last_step):
         return False
     return step > (reporting.read_evaluated_step(args.output_dir) or 0)

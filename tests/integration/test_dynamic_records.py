@@ -14,7 +14,9 @@ from bert_cn.pretraining import (
     flags,
     input_pipeline,
     record_files,
+    token_frequencies,
     train_step,
+    warm_start,
 )
 from data_prep.records import schema
 from data_prep.records.settings import Settings
@@ -223,3 +225,90 @@ def test_mixed_and_unexplained_records_are_refused(
     other = dataclasses.replace(manifest, settings=settings)
     with pytest.raises(ValueError, match="masked at different times or by different"):
         dynamic_masking.build_masker((manifest, other))
+
+
+def test_mask_rate_falls_over_the_run_and_stays(paths):
+    count = count_records(paths)
+    args = flags.PretrainingArgs(
+        input_file=",".join(paths),
+        do_train=True,
+        train_batch_size=4,
+        num_train_steps=count // 4,
+        initial_masked_lm_prob=0.3,
+    )
+    records = record_files.load_records(args)
+    assert records.train.max_predictions_per_seq == round(0.3 * LENGTH)
+    assert records.eval.max_predictions_per_seq == PREDICTIONS
+    dataset = input_pipeline.build_train_dataset(records.train, 4, 1)
+    found = read(dataset, 2 * (count // 4))
+    shares = found["masked_lm_weights"].sum(1) / found["input_mask"].sum(1)
+    tenths = [part.mean() for part in np.array_split(shares[: count // 4 * 4], 10)]
+    np.testing.assert_allclose(tenths, np.linspace(0.2925, 0.1575, 10), atol=0.015)
+    assert shares[count // 4 * 4 :].mean() == pytest.approx(0.15, abs=0.005)
+    # A resumed run draws the same masks.
+    later = input_pipeline.build_train_dataset(records.train, 4, 1, skip_records=20)
+    for name, values in read(later, 3).items():
+        np.testing.assert_array_equal(values, found[name][20:32])
+
+
+def test_falling_mask_rate_needs_records_without_masks(write_records):
+    settings = dataclasses.replace(SETTINGS, masking_time="static")
+    args = flags.PretrainingArgs(
+        input_file=",".join(write_records("masked", settings)),
+        do_train=True,
+        initial_masked_lm_prob=0.3,
+    )
+    with pytest.raises(ValueError, match="make the records with --masking_time=dyn"):
+        record_files.load_records(args)
+
+
+def test_tokens_are_counted_in_the_files_that_are_used(paths, files, write_records):
+    ids = read(input_pipeline.build_eval_dataset(files, 1), count_records(paths))
+    ids = restore(ids)
+    expected = np.bincount(ids[ids > 4], minlength=files.manifests[0].vocab_size)
+    np.testing.assert_array_equal(token_frequencies.read_counts(files), expected)
+
+    # Two groups of weight 3 and 1 share what they hold together.
+    groups = (
+        record_files.FileGroup(paths[:1], 3.0),
+        record_files.FileGroup(paths[1:], 1.0),
+    )
+    parts = [
+        token_frequencies.read_counts(record_files.check_files((group,)))
+        for group in groups
+    ]
+    np.testing.assert_allclose(sum(parts), expected)
+    mixed = token_frequencies.read_counts(record_files.check_files(groups))
+    np.testing.assert_allclose(
+        mixed / expected.sum(),
+        0.75 * parts[0] / parts[0].sum() + 0.25 * parts[1] / parts[1].sum(),
+    )
+
+
+def test_softmax_over_the_tokens_seen_needs_their_counts(write_records):
+    folder = pathlib.Path(write_records("uncounted", SETTINGS)[0]).parent
+    args = flags.PretrainingArgs(
+        input_file=f"{folder}/*.tfrecord", do_train=True, output_vocabulary="seen"
+    )
+    files = record_files.load_records(args).train
+    outputs = warm_start.find_outputs(args, files)
+    assert outputs.min() > 4
+    assert len(outputs) < files.manifests[0].vocab_size
+    (folder / "train.token_counts.npz").unlink()
+    with pytest.raises(ValueError, match="no NAME.token_counts.npz beside it counts"):
+        warm_start.find_outputs(args, files)
+    vocabulary = record_files.load_records(args).vocabulary
+    assert token_frequencies.find_habits(files, vocabulary) is None
+
+
+def test_habits_explain_an_accuracy_that_needs_no_context(files):
+    vocabulary = vocab.load_vocabulary(files.manifests[0].vocab_path)
+    habits = token_frequencies.find_habits(files, vocabulary)
+    counts = token_frequencies.read_counts(files)
+    assert habits.token == vocabulary.tokens[counts.argmax()]
+    assert habits.share == counts.max() / counts.sum()
+    always = habits.explain(habits.share + 0.005)
+    assert f"always answering '{habits.token}' gives" in always
+    copying = habits.explain(0.1 + 0.9 * habits.share)
+    assert "copying the tokens that masking left unchanged" in copying
+    assert habits.explain(0.1 + 0.9 * habits.share + 0.02) == ""

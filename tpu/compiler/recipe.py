@@ -2,6 +2,8 @@
 
 import sys
 
+import numpy as np
+
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import train_step
@@ -48,7 +50,11 @@ class Recipe:
         self._config = config_lib.load_config(args.bert_config_file)
         batch_checks.check_positions(args.max_seq_length, self._config)
         self._trainer = train_step.build_trainer(
-            args, self._config, self._strategy, sentence_task
+            args,
+            self._config,
+            self._strategy,
+            sentence_task,
+            output_ids=_choose_outputs(args, self._config),
         )
 
     def describe(self) -> str:
@@ -87,7 +93,9 @@ class Recipe:
         features = step_lowering.make_features(
             batch_size,
             self.args.max_seq_length,
-            self.args.max_predictions_per_seq,
+            flags_lib.count_training_predictions(
+                self.args, self.args.max_seq_length, self.args.max_predictions_per_seq
+            ),
         )
         step = step_lowering.TracedStep(
             self._trainer, self._strategy, features, micro_batch_only
@@ -101,6 +109,16 @@ class Recipe:
             raise
         except tpu_compiler.CompilerRefusal as error:
             raise ValueError(step.describe_refusal(error)) from error
+
+
+def _choose_outputs(
+    args: flags_lib.PretrainingArgs, config: config_lib.BertConfig
+) -> np.ndarray | None:
+    """Return the tokens of the training softmax; all of them where none are counted.
+
+    So a step over the tokens seen is never larger than the one that is compiled.
+    """
+    return None if args.output_vocabulary == "all" else np.arange(config.vocab_size)
 
 
 def check_recipe(recipe: Recipe, find_batch: bool) -> preflight_report.Report:

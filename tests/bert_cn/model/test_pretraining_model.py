@@ -1,11 +1,12 @@
 import dataclasses
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.model import pretraining_model
+from bert_cn.model import fused_ops, initial_weights, pretraining_model
 from data_prep.records import schema
 
 
@@ -91,3 +92,65 @@ def test_initializer_range_sets_the_deviation_of_kernels(small_config):
     # A normal of deviation 0.2 cut at two deviations has deviation 0.176.
     assert table.std() == pytest.approx(0.176, abs=0.003)
     assert np.abs(table).max() <= 0.4
+
+
+@pytest.mark.parametrize("ops", [fused_ops.XLA, fused_ops.CPU], ids=["xla", "cpu"])
+def test_training_softmax_over_the_tokens_seen_is_that_over_all(
+    small_config, small_batch, ops, request
+):
+    if ops is fused_ops.CPU:
+        request.getfixturevalue("xla_for_cpus")
+    model = pretraining_model.build_pretraining_model(small_config, training_ops=ops)
+    head = model.get_layer(pretraining_model.MLM_HEAD)
+    head.bias.assign(np.linspace(-1, 1, 40, dtype=np.float32))
+    seen = np.unique(np.append(small_batch[schema.MASKED_LM_IDS].numpy(), [7, 9]))
+    assert 3 < len(seen) < 30
+    initial_weights.exclude_outputs(head, seen)
+    hidden = run(model, small_batch)[pretraining_model.MLM_HIDDEN]
+    variables = [head.token_embedding.embeddings.value, head.bias.value]
+
+    def measure():
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            loss, correct = head.sum_losses(
+                hidden,
+                small_batch[schema.MASKED_LM_IDS],
+                small_batch[schema.MASKED_LM_WEIGHTS],
+            )
+        gradients = tape.gradient(loss, [hidden, *variables])
+        return [loss, correct, *map(tf.convert_to_tensor, gradients)]
+
+    over_all = measure()
+    head.limit_training(seen)
+    over_seen = measure()
+    for one, other in zip(over_all, over_seen, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    # What evaluation and every client of the weights computes.
+    logits = head.compute_logits(hidden).numpy()
+    assert set(np.unique(logits.argmax(-1))) <= set(seen)
+
+
+def test_unused_predictions_cost_nothing_where_shapes_may_vary(
+    small_config, xla_for_cpus
+):
+    config = dataclasses.replace(small_config, vocab_size=100)
+    model = pretraining_model.build_pretraining_model(
+        config, training_ops=fused_ops.CPU
+    )
+    head = model.get_layer(pretraining_model.MLM_HEAD)
+    rng = np.random.default_rng(0)
+    weights = (rng.random((32, 5)) < 0.3).astype(np.float32)
+    hidden = tf.constant(rng.normal(size=(32, 5, 8)), tf.float32)
+    labels = tf.constant(rng.integers(100, size=(32, 5)), tf.int32)
+    rows = []
+
+    def sum_masked_lm(hidden, *arguments):
+        rows.append(hidden.shape[0])
+        return fused_ops.CPU.sum_masked_lm(hidden, *arguments)
+
+    head._training_ops = mock.Mock(has_dynamic_shapes=True, sum_masked_lm=sum_masked_lm)
+    compact = head.sum_losses(hidden, labels, tf.constant(weights))
+    assert rows == [64]
+    head._training_ops = fused_ops.XLA
+    whole = head.sum_losses(hidden, labels, tf.constant(weights))
+    np.testing.assert_allclose(compact, whole, rtol=1e-5)

@@ -33,6 +33,21 @@ def test_evaluation_stops_after_max_steps(start_run, files):
     assert evaluation.evaluate(start_run().trainer, dataset, 2)[1] == 16
 
 
+def test_random_head_of_a_checkpoint_is_named(start_run, files, tmp_path, capsys):
+    run = start_run(num_train_steps=200)
+    records = record_files_lib.Records(files, files, None, None, "nsp")
+    args = flags_lib.PretrainingArgs(do_eval=True, init_checkpoint="large")
+    evaluation.Evaluator(args, run.trainer, records, str(tmp_path)).run()
+    assert (
+        "is about ln(40) = 3.69: the masked-LM head of large is random"
+        in capsys.readouterr().out
+    )
+    assert run.train()
+    run.trainer.optimizer.iterations.assign(0)  # As if read from a checkpoint.
+    evaluation.Evaluator(args, run.trainer, records, str(tmp_path)).run()
+    assert "is random" not in capsys.readouterr().out
+
+
 def test_evaluation_that_is_stopped_leaves_nothing(start_run, files, tmp_path):
     args = flags_lib.PretrainingArgs(do_eval=True, eval_batch_size=8)
     records = record_files_lib.Records(files, files, None, None, "nsp")

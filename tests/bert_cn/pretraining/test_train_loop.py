@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import functools
 import math
 import os
@@ -11,8 +12,8 @@ import tensorflow as tf
 
 from bert_cn.model import pretraining_model
 from bert_cn.pretraining import flags as flags_lib
-from bert_cn.pretraining import losses, train_loop, train_step
-from bert_cn.training import reporting
+from bert_cn.pretraining import losses, token_frequencies, train_loop, train_step
+from bert_cn.training import reporting, schedules
 
 
 class Rehearsal:
@@ -149,6 +150,76 @@ def test_evaluation_that_a_stop_or_kill_left_out_comes_first_on_resume(
     resumed = Rehearsal(monkeypatch, step=4, saved_step=4)
     assert resumed.run(**settings)
     assert resumed.events == ["evaluate 6", "save 8"]
+
+
+def test_run_that_starts_from_a_checkpoint_is_measured_first(monkeypatch):
+    settings = {"num_train_steps": 2, "do_eval": True, "init_checkpoint": "bert"}
+    run = Rehearsal(monkeypatch)
+    assert run.run(**settings)
+    assert run.events == ["evaluate 0", "save 2"]
+    run = Rehearsal(monkeypatch)
+    assert run.run(**(settings | {"init_checkpoint": ""}))
+    assert run.events == ["save 2"]
+
+
+def test_run_by_time_ends_at_that_time_after_a_resume_too(
+    monkeypatch, start_run, tmp_path
+):
+    now = [0.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(train_loop, "time", clock)
+    monkeypatch.setattr(schedules, "time", clock)
+    train_steps = train_step.Trainer.train_steps
+
+    def take_time(self, iterator, num_steps):
+        now[0] += 2.0 * int(num_steps)
+        return train_steps(self, iterator, num_steps)
+
+    monkeypatch.setattr(train_step.Trainer, "train_steps", take_time)
+    settings = {"train_minutes": 1.0, "num_warmup_steps": 0, "learning_rate": 1.0}
+    run = start_run(tmp_path / "whole", **settings)
+    assert run.train()
+    assert run.trainer.step == 30
+    # The last update had a thirtieth of the rate.
+    assert float(run.trainer.schedule(29)) == pytest.approx(1 / 30)
+
+    run = start_run(tmp_path / "parts", **settings)
+    stopped = train_loop.count_steps_until_pause
+    monkeypatch.setattr(
+        train_loop,
+        "count_steps_until_pause",
+        lambda args, step, last: (
+            os.kill(os.getpid(), signal.SIGTERM) or stopped(args, step, last)
+        ),
+    )
+    assert not run.train()
+    assert run.trainer.step == 1
+    monkeypatch.setattr(train_loop, "count_steps_until_pause", stopped)
+    now[0] += 3600.0
+    run = start_run(tmp_path / "parts", **settings)
+    assert not train_loop.is_finished(run.trainer)
+    assert run.train()
+    assert run.trainer.step == 30
+    again = start_run(tmp_path / "parts", **settings)
+    assert train_loop.is_finished(again.trainer)
+
+
+def test_note_says_once_that_no_context_is_learned(start_run, capsys, monkeypatch):
+    habits = token_frequencies.Habits("的", 0.04)
+    parts = dataclasses.replace(start_run().parts, habits=habits)
+
+    def report(step, accuracy):
+        train_loop._report(parts, step, {"masked_lm_accuracy": accuracy}, 0.0)
+        return [
+            line
+            for line in capsys.readouterr().out.splitlines()
+            if line.startswith("note")
+        ]
+
+    assert report(100, 0.04) == []  # Nobody expects more so early.
+    (note,) = report(600, 0.137)
+    assert "copying the tokens that masking left unchanged and answering '的'" in note
+    assert report(700, 0.137) == []
 
 
 def test_pauses_come_at_reports_checkpoints_and_the_end():

@@ -215,7 +215,7 @@ def draw(config, **settings):
     weights = keras_weights.canonical_from_model(model)
     # Copied: an array may share the memory of its variable.
     before = {name: np.array(weight) for name, weight in weights.items()}
-    files = types.SimpleNamespace()
+    files = types.SimpleNamespace(manifests=(), paths=("unknown",))
     args = flags.PretrainingArgs(**settings)
     warm_start.draw_weights(args, config, model, files)
     return before, keras_weights.canonical_from_model(model)

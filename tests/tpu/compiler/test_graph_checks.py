@@ -84,7 +84,7 @@ def test_find_violations_gives_none_for_counters_and_seeds():
 def build_trainer(small_config):
     """Returns a function: settings -> trainer of one of 8 replicas, its strategy."""
 
-    def build(optimizer: str = "bert_adamw", **settings):
+    def build(optimizer: str = "bert_adamw", output_ids=None, **settings):
         strategy = slice_strategy.SliceStrategy(8)
         args = flags_lib.PretrainingArgs(
             optimizer=optimizer,
@@ -93,7 +93,9 @@ def build_trainer(small_config):
             precision="mixed_bfloat16",
             **settings,
         )
-        trainer = train_step.build_trainer(args, small_config, strategy)
+        trainer = train_step.build_trainer(
+            args, small_config, strategy, output_ids=output_ids
+        )
         return trainer, strategy
 
     yield build
@@ -122,6 +124,18 @@ def test_training_step_holds_nothing_that_a_tpu_cannot_do(
     assert {"XlaAllReduce", "BitwiseXor", "Sqrt"} <= types
     assert types & {"AssignVariableOp", "AssignSubVariableOp"}
     assert graph_checks.find_violations(step.graph) == []
+
+
+def test_run_by_time_over_the_tokens_seen_holds_nothing_that_a_tpu_cannot_do(
+    build_trainer,
+):
+    trainer, strategy = build_trainer(
+        "adamw", range(7, 31), train_minutes=10.0, schedule="wsd"
+    )
+    features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
+    step = step_lowering.TracedStep(trainer, strategy, features)
+    assert graph_checks.find_violations(step.graph) == []
+    step.lower()
 
 
 def test_evaluation_step_holds_nothing_that_a_tpu_cannot_do(build_trainer):
