@@ -1,4 +1,5 @@
-# make demo    the whole line on the sample corpus: text to checkpoints, then [MASK]
+# make demo    the whole line on the sample corpus: text to checkpoints, then [MASK], and
+#              what was learned on held-out documents
 # make test    lint and all tests
 # Both make their own environment in .venv first.
 # make test-tpu-wheel    training and conversion with the TensorFlow of a TPU VM, on a CPU
@@ -63,12 +64,19 @@ demo: $(INSTALLED) clean-demo
 	$(RUN) -m data_prep.build_vocab --input_file='data_prep/sample_corpus/*.txt' \
 	    --output_file=$(DEMO)/vocab.txt --vocab_size=4000
 	$(RUN) -m data_prep.create_pretraining_data --flagfile=configs/demo/data.flags
+	$(RUN) -m data_prep.create_pretraining_data --flagfile=configs/demo/data.flags \
+	    --output_file=$(DEMO)/single_tokens.tfrecord --masking=token
+	$(RUN) -m data_prep.create_pretraining_data --flagfile=configs/demo/data.flags \
+	    --input_file='data_prep/sample_corpus/held_out/*.txt' \
+	    --output_file=$(DEMO)/held_out.tfrecord --num_shards=1 --dupe_factor=10
+	$(RUN) -m bert_cn.run_pretraining --flagfile=configs/demo/untrained.flags
 	$(RUN) -m bert_cn.run_pretraining --flagfile=configs/demo/pretrain.flags
 	for format in tf1 tf2 keras pt; do \
 	    $(RUN) -m bert_cn.convert_checkpoint --input=$(DEMO)/model \
 	        --output_format=$$format --output_dir=$(DEMO)/$$format || exit 1; \
 	done
 	$(RUN) -m bert_cn.fill_mask --checkpoint=$(DEMO)/pt '今天天气很好[MASK]我们一起去公园。'
+	$(RUN) -m configs.demo.summary $(DEMO)
 	@echo
 	@echo "Loss curve:   $(DEMO)/model/loss_curve.png"
 	@echo "TensorBoard:  $(VENV)/bin/tensorboard --logdir=$(DEMO)/model/tensorboard"
