@@ -6,10 +6,11 @@ r"""Measure the minutes to an accuracy: our fast recipes beside transformers' Tr
 
 Both sides see the same token sequences, batches of 32, and are measured on the same
 masked tokens of all held-out records. The peer (`time_to_accuracy_peer.py`, which needs
-the extra [torch]) is BertForMaskedLM of the same size in transformers' Trainer, with
-DataCollatorForLanguageModeling, AdamW, linear decay after 300 steps of warm-up, and
-logits at the masked positions alone, which is faster than its own. `--peer_rates`,
-`--peer_dropouts`, `--peer_bf16` and `--peer_compile` set what it is tried with.
+the extra [torch] and the package accelerate) is BertForMaskedLM of the same size in
+transformers' Trainer, with DataCollatorForLanguageModeling, AdamW, linear decay after
+300 steps of warm-up, and logits at the masked positions alone, which is faster than its
+own. `--peer_rates`, `--peer_dropouts`, `--peer_bf16` and `--peer_compile` set what it is
+tried with.
 
 Minutes count training from the first step on, tracing and compiling included,
 evaluations left out. Runs are made one after the other, each in a process of its own. A
@@ -220,8 +221,9 @@ def print_table(results: list[dict]) -> None:
         )
     peers = [value for name, value in minutes.items() if name != OURS]
     if OURS in minutes and peers:
-        ratios = np.min(peers, axis=0) / np.array(minutes[OURS])
-        cells = [f"{r:.1f}" if np.isfinite(r) else "never" for r in ratios]
+        best = np.min(peers, axis=0)
+        pairs = zip(best, minutes[OURS], strict=True)
+        cells = [f"{b / o:.1f}" if np.isfinite([b, o]).all() else "-" for b, o in pairs]
         print(f"| best peer's minutes by ours | | | {' | '.join(cells)} |")
 
 

@@ -1,4 +1,4 @@
-"""transformers' Trainer on the arrays of `time_to_accuracy`, in a process of its own."""
+"""transformers' Trainer on the arrays of `time_to_accuracy`, in its own process."""
 
 import json
 import pathlib
@@ -18,6 +18,7 @@ class GatheredBert(transformers.BertForMaskedLM):
     """BertForMaskedLM whose logits are those of the masked positions alone."""
 
     def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
+        """Return the loss; the arguments are int64 [batch, length]."""
         hidden = self.bert(input_ids, attention_mask=attention_mask)[0]
         # Masked positions first, in a fixed number of places.
         order = torch.argsort(labels == -100, dim=1, stable=True)[:, :PREDICTIONS]
@@ -36,7 +37,7 @@ class Sequences(torch.utils.data.Dataset):
         self._input_ids = torch.from_numpy(input_ids).long()
         self._input_mask = torch.from_numpy(input_mask).long()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._input_ids)
 
     def __getitem__(self, index):
@@ -54,9 +55,11 @@ class Curve(transformers.TrainerCallback):
         self.result = {"steps": [], "minutes": [], "accuracy": []}
 
     def on_train_begin(self, args, state, control, **kwargs):
+        """Start the clock."""
         self._begin = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
+        """Measure the model if it is time; the clock stands still meanwhile."""
         every = self._settings["eval_every_steps"]
         if state.global_step % every and state.global_step != args.max_steps:
             return
