@@ -8,9 +8,9 @@ Both sides see the same token sequences, batches of 32, and are measured on the 
 masked tokens of all held-out records. The peer (`time_to_accuracy_peer.py`, which needs
 the extra [torch] and the package accelerate) is BertForMaskedLM of the same size in
 transformers' Trainer, with DataCollatorForLanguageModeling, AdamW, linear decay after
-300 steps of warm-up, and logits at the masked positions alone, which is faster than its
-own. `--peer_rates`, `--peer_dropouts`, `--peer_bf16` and `--peer_compile` set what it is
-tried with.
+300 steps of warm-up, and logits at the masked positions alone, which is faster than
+its own. `--peer_rates`, `--peer_dropouts`, `--peer_bf16` and `--peer_compile` set what
+it is tried with.
 
 Minutes count training from the first step on, tracing and compiling included,
 evaluations left out. Runs are made one after the other, each in a process of its own. A
@@ -89,15 +89,16 @@ def find_or_run(name: str, run) -> dict:
 
 def export_data(path: str) -> None:
     """Write training sequences, and the batches that we are measured on, as arrays."""
-    from bert_cn.pretraining import flags as flags_lib
-    from bert_cn.pretraining import input_pipeline, record_files
+    from bert_cn.pretraining import input_pipeline
+    from bert_cn.pretraining import records as records_lib
+    from bert_cn.pretraining import settings as settings_lib
     from data_prep.records import schema
 
     args = flags.FLAGS
     found = {}
     for name in ("input_file", "eval_input_file"):
-        pretraining = flags_lib.PretrainingArgs(input_file=getattr(args, name))
-        records = record_files.load_records(pretraining)
+        pretraining = settings_lib.PretrainingArgs(input_file=getattr(args, name))
+        records = records_lib.load_records(pretraining)
         dataset = input_pipeline.build_eval_dataset(records.eval, BATCH)
         batches = list(dataset.as_numpy_iterator())
         found[name] = {

@@ -25,7 +25,8 @@ import numpy as np
 import tensorflow as tf
 
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import flags, input_pipeline, record_files, train_step
+from bert_cn.pretraining import input_pipeline, record_files, train_step
+from bert_cn.pretraining import settings as settings_lib
 from data_prep.records import schema
 from tpu.compiler import (
     roofline,
@@ -197,7 +198,7 @@ def load_or_compile(model, where, json_file) -> list[StepCosts]:
 
 def compile_costs(model, where, length, predictions) -> StepCosts:
     strategy = slice_strategy.SliceStrategy(1)
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         optimizer="lamb",
         learning_rate=1e-4,
         num_train_steps=1_000_000,

@@ -16,7 +16,8 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import flags, train_step
+from bert_cn.pretraining import settings as settings_lib
+from bert_cn.pretraining import train_step
 from tpu.compiler import slice_strategy, slices, step_lowering, tpu_compiler
 
 GARDEN_PYTHON = "BERT_CN_MODEL_GARDEN_PYTHON"
@@ -43,7 +44,7 @@ def main() -> None:
 
 def lower_ours(arguments) -> bytes:
     strategy = slice_strategy.SliceStrategy(1)
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         learning_rate=1e-4,
         num_train_steps=1_000_000,
         precision="mixed_bfloat16",

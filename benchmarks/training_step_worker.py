@@ -52,7 +52,8 @@ def build_ours(size, precision: str):
 
     from bert_cn.model import config as config_lib
     from bert_cn.model import fused_ops
-    from bert_cn.pretraining import flags, train_step
+    from bert_cn.pretraining import settings as settings_lib
+    from bert_cn.pretraining import train_step
     from data_prep.records import schema
 
     config = config_lib.BertConfig(
@@ -62,7 +63,7 @@ def build_ours(size, precision: str):
         num_attention_heads=size.heads,
         intermediate_size=4 * size.hidden,
     )
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         learning_rate=1e-4,
         precision="mixed_bfloat16" if precision == "bfloat16" else "float32",
     )

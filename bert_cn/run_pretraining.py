@@ -10,6 +10,8 @@ import functools
 import sys
 
 from bert_cn.pretraining import flags
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from data_prep import command_line
 
 flags.define_flags()
@@ -28,12 +30,11 @@ def main(arguments: list[str]) -> None:
     """
     command_line.refuse_arguments(arguments)
     args = flags.read_flags()
-    flags.check_run(args)
+    settings_lib.check_run(args)
     # These import TensorFlow, which takes seconds: --help and a wrong flag do not wait.
     from bert_cn.pretraining import (
         evaluation,
         losses,
-        record_files,
         run_folder,
         train_loop,
         train_step,
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> None:
     batch_checks.check_jit_compile(args.jit_compile, strategy)
     with strategy_lib.keep_chiefs_files(strategy, args.output_dir) as output_dir:
         # Data
-        records = record_files.load_records(args)
+        records = records_lib.load_records(args)
 
         # Model
         start = warm_start.find_start(args, records)

@@ -16,6 +16,7 @@ import sys
 from absl import flags
 
 from bert_cn.pretraining import flags as pretraining_flags
+from bert_cn.pretraining import settings as settings_lib
 from data_prep import command_line
 from tpu.compiler import slices
 
@@ -43,7 +44,7 @@ flags.DEFINE_string(
 class PreflightArgs:
     """The step to compile, and the slice."""
 
-    recipe: pretraining_flags.PretrainingArgs
+    recipe: settings_lib.PretrainingArgs
     """The flags of run_pretraining; the shape of its records is filled in."""
 
     where: slices.Slice
@@ -92,7 +93,7 @@ def read_flags() -> PreflightArgs:
     recipe, values = pretraining_flags.read_flags(), flags.FLAGS
     return PreflightArgs(
         # No records are read here, so no manifest gives their shape.
-        pretraining_flags.fill_in_shape(recipe),
+        settings_lib.fill_in_shape(recipe),
         slices.parse_slice(values.topology or ""),
         values.sentence_task,
         values.find_batch,

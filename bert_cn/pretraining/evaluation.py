@@ -15,8 +15,9 @@ from bert_cn.pretraining import (
     token_frequencies,
     train_step,
 )
-from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import losses as losses_lib
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import batch_checks, reporting
 
 # A masked-LM loss above this share of ln(vocabulary) is that of a random head: a
@@ -68,9 +69,9 @@ class Evaluator:
 
     def __init__(
         self,
-        args: flags_lib.PretrainingArgs,
+        args: settings_lib.PretrainingArgs,
         trainer: train_step.Trainer,
-        records: record_files.Records,
+        records: records_lib.Records,
         output_dir: str,
     ):
         self._args = args

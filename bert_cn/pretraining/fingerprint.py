@@ -13,8 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import record_files
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import run_files
 from bert_cn.training import strategy as strategy_lib
 from data_prep import storage
@@ -92,9 +93,9 @@ class Fingerprint:
 
 
 def take_fingerprint(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     strategy: tf.distribute.Strategy,
-    records: record_files.Records,
+    records: records_lib.Records,
 ) -> Fingerprint:
     """Return the fingerprint of a run that starts now."""
     return Fingerprint(

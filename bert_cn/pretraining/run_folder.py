@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import fingerprint as fingerprint_lib
-from bert_cn.pretraining import flags as flags_lib
-from bert_cn.pretraining import record_files
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import reporting, run_files
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
@@ -55,9 +55,9 @@ class Description:
 
 
 def describe_run(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     config: config_lib.BertConfig,
-    records: record_files.Records,
+    records: records_lib.Records,
     strategy: tf.distribute.Strategy,
 ) -> Description:
     """Return the description of a run that starts or resumes now."""
@@ -70,7 +70,7 @@ def describe_run(
     )
 
 
-def check_folder(args: flags_lib.PretrainingArgs, description: Description) -> None:
+def check_folder(args: settings_lib.PretrainingArgs, description: Description) -> None:
     """Refuse a folder of another run; say which settings of a resumed run differ.
 
     An attempt that ended before its first checkpoint leaves nothing to resume, so the

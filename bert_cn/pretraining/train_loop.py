@@ -12,11 +12,11 @@ from bert_cn.pretraining import (
     failure_report,
     input_pipeline,
     losses,
-    record_files,
     token_frequencies,
     train_step,
 )
-from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import batch_checks, reporting, stop_request
 
 # A line at least this often, so that nobody waits at a silent terminal.
@@ -44,7 +44,7 @@ class Run:
         habits: what the records reward without any learning; None if unknown.
     """
 
-    args: flags_lib.PretrainingArgs
+    args: settings_lib.PretrainingArgs
     trainer: train_step.Trainer
     batches: input_pipeline.TrainInput
     checkpoints: checkpoints_lib.TrainingCheckpoints
@@ -55,9 +55,9 @@ class Run:
 
 
 def build_run(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     trainer: train_step.Trainer,
-    records: record_files.Records,
+    records: records_lib.Records,
     checkpoints: checkpoints_lib.TrainingCheckpoints,
     evaluate: Callable[[], object],
     output_dir: str,
@@ -221,7 +221,7 @@ class _Clock:
 
 
 def count_steps_until_pause(
-    args: flags_lib.PretrainingArgs, step: int, last_step: int
+    args: settings_lib.PretrainingArgs, step: int, last_step: int
 ) -> int:
     """Return how many updates may run before a report, checkpoint or the end is due."""
     if step == 0:
@@ -235,7 +235,9 @@ def count_steps_until_pause(
     return min(stops)
 
 
-def _is_eval_first(args: flags_lib.PretrainingArgs, step: int, last_step: int) -> bool:
+def _is_eval_first(
+    args: settings_lib.PretrainingArgs, step: int, last_step: int
+) -> bool:
     """Say whether an evaluation is due before the first update.
 
     One shows what a run starts from that does not begin with random weights. Another
@@ -250,7 +252,7 @@ def _is_eval_first(args: flags_lib.PretrainingArgs, step: int, last_step: int) -
     return step > (reporting.read_evaluated_step(args.output_dir) or 0)
 
 
-def _is_eval_due(args: flags_lib.PretrainingArgs, step: int, last_step: int) -> bool:
+def _is_eval_due(args: settings_lib.PretrainingArgs, step: int, last_step: int) -> bool:
     """Say whether an evaluation is due before the last one, which is the caller's."""
     if not (args.do_eval and args.eval_every_steps):
         return False
@@ -258,7 +260,7 @@ def _is_eval_due(args: flags_lib.PretrainingArgs, step: int, last_step: int) -> 
 
 
 def _is_save_due(
-    args: flags_lib.PretrainingArgs, step: int, last_save_time: float
+    args: settings_lib.PretrainingArgs, step: int, last_save_time: float
 ) -> bool:
     """Say whether a checkpoint is due; times are `time.monotonic()` seconds."""
     seconds = args.save_checkpoints_minutes * 60
@@ -267,7 +269,7 @@ def _is_save_due(
 
 
 def _is_line_due(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     step: int,
     last_step: int,
     reporter: reporting.StepReporter,

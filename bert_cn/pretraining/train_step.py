@@ -12,7 +12,7 @@ from bert_cn.model import config as config_lib
 from bert_cn.model import fused_ops, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import eval_metrics, losses
-from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import environment, optimization, schedules
 from bert_cn.training import hosts as hosts_lib
 from data_prep.records import schema
@@ -61,7 +61,7 @@ class Trainer:
 
     def __init__(
         self,
-        args: flags_lib.PretrainingArgs,
+        args: settings_lib.PretrainingArgs,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
@@ -265,7 +265,7 @@ class Trainer:
 
 
 def build_trainer(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     config: config_lib.BertConfig,
     strategy: tf.distribute.Strategy,
     sentence_task: str = "nsp",
@@ -326,7 +326,7 @@ def _set_dropout(
 
 
 def _build_optimizer(
-    args: flags_lib.PretrainingArgs, schedule: schedules.WarmupSchedule
+    args: settings_lib.PretrainingArgs, schedule: schedules.WarmupSchedule
 ) -> optimization.AdamFamily:
     kind = optimization.OPTIMIZERS[args.optimizer]
     more = {}
@@ -336,7 +336,7 @@ def _build_optimizer(
 
 
 def _build_schedule(
-    args: flags_lib.PretrainingArgs, time_budget: schedules.TimeBudget | None
+    args: settings_lib.PretrainingArgs, time_budget: schedules.TimeBudget | None
 ) -> schedules.WarmupSchedule:
     return schedules.WarmupSchedule(
         args.learning_rate,
@@ -348,7 +348,7 @@ def _build_schedule(
     )
 
 
-def choose_training_ops(args: flags_lib.PretrainingArgs) -> fused_ops.Ops:
+def choose_training_ops(args: settings_lib.PretrainingArgs) -> fused_ops.Ops:
     """Return the operations of training that suit the device of a run."""
     is_on_cpu = not (args.tpu or tf.config.list_physical_devices("GPU"))
     compiles_for_cpu = is_on_cpu and environment.has_compiler_for_cpu()

@@ -19,13 +19,14 @@ from bert_cn.conversion import (
 from bert_cn.model import config as config_lib
 from bert_cn.model import initial_weights, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
-from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import (
     input_pipeline,
     record_files,
     token_frequencies,
     train_step,
 )
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import batch_checks, hosts, run_files
 from data_prep.text import vocab as vocab_lib
 
@@ -51,7 +52,7 @@ class StartingPoint:
 
 
 def find_start(
-    args: flags_lib.PretrainingArgs, records: record_files.Records
+    args: settings_lib.PretrainingArgs, records: records_lib.Records
 ) -> StartingPoint:
     """Choose the model's configuration, and read the checkpoint that a run starts from.
 
@@ -98,7 +99,7 @@ def find_start(
 
 
 def _choose_config(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     is_begun: bool,
     bert: pretrained.PretrainedBert | None,
 ) -> config_lib.BertConfig:
@@ -116,10 +117,10 @@ def _choose_config(
 
 
 def load_weights(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     start: StartingPoint,
     trainer: train_step.Trainer,
-    records: record_files.Records,
+    records: records_lib.Records,
     output_dir: str,
 ) -> checkpoints_lib.TrainingCheckpoints:
     """Put the weights that a run starts from into its model, and say which.
@@ -177,7 +178,7 @@ def load_weights(
 
 
 def find_outputs(
-    args: flags_lib.PretrainingArgs, files: record_files.RecordFiles
+    args: settings_lib.PretrainingArgs, files: record_files.RecordFiles
 ) -> np.ndarray | None:
     """Return the tokens that the training softmax is over; None for all.
 
@@ -204,7 +205,7 @@ def find_outputs(
 
 
 def draw_weights(
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
     config: config_lib.BertConfig,
     model: keras.Model,
     files: record_files.RecordFiles,
@@ -256,7 +257,7 @@ def _fit(
     bert: pretrained.PretrainedBert,
     config: config_lib.BertConfig,
     vocabulary: vocab_lib.Vocabulary | None,
-    args: flags_lib.PretrainingArgs,
+    args: settings_lib.PretrainingArgs,
 ) -> pretrained.PretrainedBert:
     """Return a checkpoint whose rows are those of the vocabulary.
 

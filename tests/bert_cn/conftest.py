@@ -7,6 +7,7 @@ from absl import flags as absl_flags
 from bert_cn.conversion import pretrained, weight_map
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import flags as pretraining_flags
+from bert_cn.pretraining import settings as settings_lib
 from data_prep.text import vocab as vocab_lib
 
 TOKENS = (
@@ -90,7 +91,7 @@ def parse_recipe():
     defined in this process's `FLAGS`.
     """
 
-    def parse(*arguments: str) -> pretraining_flags.PretrainingArgs:
+    def parse(*arguments: str) -> settings_lib.PretrainingArgs:
         values = absl_flags.FlagValues()
         pretraining_flags.define_flags(values)
         values(["command", *arguments])

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from bert_cn.model import config as config_lib
 from bert_cn.model import pretraining_model
-from bert_cn.pretraining import flags, input_pipeline, record_files, train_step
+from bert_cn.pretraining import input_pipeline, record_files, train_step
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import hosts, optimization
 from bert_cn.training import strategy as strategy_lib
 from data_prep.records import schema
@@ -43,7 +44,7 @@ def build_strategy(devices: int) -> tf.distribute.Strategy:
 
 
 def train(strategy, accumulation_steps: int, paths: list[str], output: str) -> None:
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         learning_rate=0.01,
         num_train_steps=20,
         num_warmup_steps=3,
@@ -142,7 +143,7 @@ def predict_numbers(strategy) -> list[int]:
         name: np.stack([row[name] for row in rows]).astype(np.int32)
         for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
     }
-    trainer = train_step.build_trainer(flags.PretrainingArgs(), CONFIG, strategy)
+    trainer = train_step.build_trainer(settings_lib.PretrainingArgs(), CONFIG, strategy)
     model = trainer.model
     dataset = strategy.experimental_distribute_dataset(
         tf.data.Dataset.from_tensors(batch).unbatch().batch(12, drop_remainder=True)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bert_cn.pretraining import flags
+from bert_cn.pretraining import settings as settings_lib
 from tests.conftest import REPOSITORY
 
 RECIPES = sorted(
@@ -21,8 +21,10 @@ FURTHER = "configs/pretrain/mlm_further.flags"
 def read_recipe(parse_recipe):
     """Returns a function: path in the repository -> its flags and all defaults."""
 
-    def read(recipe: str) -> flags.PretrainingArgs:
-        return flags.fill_in_shape(parse_recipe(f"--flagfile={REPOSITORY / recipe}"))
+    def read(recipe: str) -> settings_lib.PretrainingArgs:
+        return settings_lib.fill_in_shape(
+            parse_recipe(f"--flagfile={REPOSITORY / recipe}")
+        )
 
     return read
 

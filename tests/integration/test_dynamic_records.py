@@ -11,13 +11,14 @@ from bert_cn.model import config as config_lib
 from bert_cn.pretraining import (
     dynamic_masking,
     evaluation,
-    flags,
     input_pipeline,
     record_files,
     token_frequencies,
     train_step,
     warm_start,
 )
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from data_prep.records import schema
 from data_prep.records.settings import Settings
 from data_prep.runner import local, outputs
@@ -167,7 +168,7 @@ def test_sentence_order_records_train_and_their_metrics_say_so(write_records, tm
         (record_files.FileGroup(paths),), LENGTH, PREDICTIONS
     )
     (manifest,) = files.manifests
-    task = record_files.find_sentence_task(files)
+    task = records_lib.find_sentence_task(files)
     assert task == "sop"
     config = config_lib.BertConfig(
         vocab_size=manifest.vocab_size,
@@ -178,7 +179,7 @@ def test_sentence_order_records_train_and_their_metrics_say_so(write_records, tm
         max_position_embeddings=LENGTH,
     )
     trainer = train_step.build_trainer(
-        flags.PretrainingArgs(), config, tf.distribute.get_strategy(), task
+        settings_lib.PretrainingArgs(), config, tf.distribute.get_strategy(), task
     )
     dataset = input_pipeline.build_train_dataset(files, 8, 1)
     sums = trainer.train_steps(iter(dataset), tf.constant(2)).sums
@@ -229,14 +230,14 @@ def test_mixed_and_unexplained_records_are_refused(
 
 def test_mask_rate_falls_over_the_run_and_stays(paths):
     count = count_records(paths)
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         input_file=",".join(paths),
         do_train=True,
         train_batch_size=4,
         num_train_steps=count // 4,
         initial_masked_lm_prob=0.3,
     )
-    records = record_files.load_records(args)
+    records = records_lib.load_records(args)
     assert records.train.max_predictions_per_seq == round(0.3 * LENGTH)
     assert records.eval.max_predictions_per_seq == PREDICTIONS
     dataset = input_pipeline.build_train_dataset(records.train, 4, 1)
@@ -253,13 +254,13 @@ def test_mask_rate_falls_over_the_run_and_stays(paths):
 
 def test_falling_mask_rate_needs_records_without_masks(write_records):
     settings = dataclasses.replace(SETTINGS, masking_time="static")
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         input_file=",".join(write_records("masked", settings)),
         do_train=True,
         initial_masked_lm_prob=0.3,
     )
     with pytest.raises(ValueError, match="make the records with --masking_time=dyn"):
-        record_files.load_records(args)
+        records_lib.load_records(args)
 
 
 def test_tokens_are_counted_in_the_files_that_are_used(paths, files, write_records):
@@ -287,17 +288,17 @@ def test_tokens_are_counted_in_the_files_that_are_used(paths, files, write_recor
 
 def test_softmax_over_the_tokens_seen_needs_their_counts(write_records):
     folder = pathlib.Path(write_records("uncounted", SETTINGS)[0]).parent
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         input_file=f"{folder}/*.tfrecord", do_train=True, output_vocabulary="seen"
     )
-    files = record_files.load_records(args).train
+    files = records_lib.load_records(args).train
     outputs = warm_start.find_outputs(args, files)
     assert outputs.min() > 4
     assert len(outputs) < files.manifests[0].vocab_size
     (folder / "train.token_counts.npz").unlink()
     with pytest.raises(ValueError, match="no NAME.token_counts.npz beside it counts"):
         warm_start.find_outputs(args, files)
-    vocabulary = record_files.load_records(args).vocabulary
+    vocabulary = records_lib.load_records(args).vocabulary
     assert token_frequencies.find_habits(files, vocabulary) is None
 
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from bert_cn.model import config as config_lib
-from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import train_step
 from bert_cn.training import batch_checks
 from tpu.compiler import (
@@ -35,7 +35,7 @@ class Recipe:
 
     def __init__(
         self,
-        args: flags_lib.PretrainingArgs,
+        args: settings_lib.PretrainingArgs,
         where: slices.Slice,
         sentence_task: str,
         program_file: str = "",
@@ -93,7 +93,7 @@ class Recipe:
         features = step_lowering.make_features(
             batch_size,
             self.args.max_seq_length,
-            flags_lib.count_training_predictions(
+            settings_lib.count_training_predictions(
                 self.args, self.args.max_seq_length, self.args.max_predictions_per_seq
             ),
         )
@@ -112,7 +112,7 @@ class Recipe:
 
 
 def _choose_outputs(
-    args: flags_lib.PretrainingArgs, config: config_lib.BertConfig
+    args: settings_lib.PretrainingArgs, config: config_lib.BertConfig
 ) -> np.ndarray | None:
     """Return the tokens of the training softmax; all of them where none are counted.
 
@@ -170,7 +170,7 @@ def _show_progress(recipe: Recipe, batch: int, result) -> None:
     )
 
 
-def _share_batch(args: flags_lib.PretrainingArgs, where: slices.Slice) -> int:
+def _share_batch(args: settings_lib.PretrainingArgs, where: slices.Slice) -> int:
     """Return the sequences of one replica, checked as run_pretraining checks them."""
     multiple = where.num_replicas * args.gradient_accumulation_steps
     if args.train_batch_size % multiple:

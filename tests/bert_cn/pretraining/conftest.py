@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import checkpoints as checkpoints_lib
-from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import record_files as record_files_lib
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import train_loop, train_step
 from bert_cn.training import stop_request
 from tests.bert_cn.records import LENGTH, PREDICTIONS
@@ -69,8 +70,8 @@ def start_run(small_config, files, tmp_path):
             "iterations_per_loop": 4,
             "random_seed": 3,
         }
-        args = flags_lib.PretrainingArgs(**(defaults | settings))
-        records = record_files_lib.Records(files, files, None, None, "nsp")
+        args = settings_lib.PretrainingArgs(**(defaults | settings))
+        records = records_lib.Records(files, files, None, None, "nsp")
         trainer = train_step.build_trainer(args, config, tf.distribute.get_strategy())
         checkpoints = checkpoints_lib.TrainingCheckpoints(
             trainer.model,

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from bert_cn.pretraining import evaluation, input_pipeline
-from bert_cn.pretraining import flags as flags_lib
-from bert_cn.pretraining import record_files as record_files_lib
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import reporting
 
 
@@ -35,8 +35,8 @@ def test_evaluation_stops_after_max_steps(start_run, files):
 
 def test_random_head_of_a_checkpoint_is_named(start_run, files, tmp_path, capsys):
     run = start_run(num_train_steps=200)
-    records = record_files_lib.Records(files, files, None, None, "nsp")
-    args = flags_lib.PretrainingArgs(do_eval=True, init_checkpoint="large")
+    records = records_lib.Records(files, files, None, None, "nsp")
+    args = settings_lib.PretrainingArgs(do_eval=True, init_checkpoint="large")
     evaluation.Evaluator(args, run.trainer, records, str(tmp_path)).run()
     assert (
         "is about ln(40) = 3.69: the masked-LM head of large is random"
@@ -49,8 +49,8 @@ def test_random_head_of_a_checkpoint_is_named(start_run, files, tmp_path, capsys
 
 
 def test_evaluation_that_is_stopped_leaves_nothing(start_run, files, tmp_path):
-    args = flags_lib.PretrainingArgs(do_eval=True, eval_batch_size=8)
-    records = record_files_lib.Records(files, files, None, None, "nsp")
+    args = settings_lib.PretrainingArgs(do_eval=True, eval_batch_size=8)
+    records = records_lib.Records(files, files, None, None, "nsp")
     evaluator = evaluation.Evaluator(args, start_run().trainer, records, str(tmp_path))
     assert not evaluator.run(stop_requested=True)
     assert reporting.read_evaluated_step(str(tmp_path)) is None

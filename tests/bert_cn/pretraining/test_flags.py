@@ -1,10 +1,10 @@
 import pytest
 
-from bert_cn.pretraining import flags
+from bert_cn.pretraining import settings as settings_lib
 
 
 def test_defaults_are_those_of_the_value(parse_recipe):
-    assert parse_recipe() == flags.PretrainingArgs()
+    assert parse_recipe() == settings_lib.PretrainingArgs()
 
 
 def test_older_name_of_the_evaluation_interval_is_read(parse_recipe):
@@ -12,9 +12,11 @@ def test_older_name_of_the_evaluation_interval_is_read(parse_recipe):
 
 
 def test_only_batch_sizes_in_use_are_named():
-    args = flags.PretrainingArgs(train_batch_size=16, eval_batch_size=8, do_train=True)
+    args = settings_lib.PretrainingArgs(
+        train_batch_size=16, eval_batch_size=8, do_train=True
+    )
     assert args.batch_sizes == {"train_batch_size": 16}
-    args = flags.PretrainingArgs(eval_batch_size=8, do_eval=True)
+    args = settings_lib.PretrainingArgs(eval_batch_size=8, do_eval=True)
     assert args.batch_sizes == {"eval_batch_size": 8}
 
 
@@ -54,13 +56,17 @@ REFUSED = {
 def test_run_that_cannot_work_is_refused(name):
     settings, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
-        flags.check_run(flags.PretrainingArgs(**settings))
+        settings_lib.check_run(settings_lib.PretrainingArgs(**settings))
 
 
 def test_other_wildcards_are_no_hindrance():
-    flags.check_run(flags.PretrainingArgs(do_eval=True, output_dir="out/*run?]"))
+    settings_lib.check_run(
+        settings_lib.PretrainingArgs(do_eval=True, output_dir="out/*run?]")
+    )
 
 
 def test_shape_of_records_without_a_manifest_is_googles():
-    filled = flags.fill_in_shape(flags.PretrainingArgs(max_seq_length=512))
+    filled = settings_lib.fill_in_shape(
+        settings_lib.PretrainingArgs(max_seq_length=512)
+    )
     assert (filled.max_seq_length, filled.max_predictions_per_seq) == (512, 20)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.pretraining import flags
 from bert_cn.pretraining import record_files as record_files_lib
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import schema
 from data_prep.records.settings import Settings
@@ -77,13 +78,13 @@ def test_manifests_of_two_shapes_are_refused(check_files, described_file):
 
 
 def test_evaluation_on_records_of_another_shape_is_refused(described_file):
-    args = flags.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         input_file=str(described_file("a.tfrecord", LENGTH)),
         eval_input_file=str(described_file("b.tfrecord", LENGTH, predictions=4)),
         do_train=True,
     )
     with pytest.raises(ValueError, match=r"\(16, 3\) and \(16, 4\): train and"):
-        record_files_lib.load_records(args)
+        records_lib.load_records(args)
 
 
 def test_records_without_manifest_need_flags_unless_their_shape_is_googles(
@@ -134,7 +135,7 @@ def test_empty_and_foreign_files_are_named(check_files, tmp_path):
 )
 def test_casing_is_that_of_all_records(manifests, flag, casing):
     found = tuple(make_manifest(do_lower_case=lower) for lower in manifests)
-    assert record_files_lib.find_casing(found, flag) is casing
+    assert records_lib.find_casing(found, flag) is casing
 
 
 @pytest.mark.parametrize(
@@ -143,4 +144,4 @@ def test_casing_is_that_of_all_records(manifests, flag, casing):
 def test_mixed_casing_is_refused(manifests, flag):
     found = tuple(make_manifest(do_lower_case=lower) for lower in manifests)
     with pytest.raises(ValueError, match="differ in their casing, and a model has one"):
-        record_files_lib.find_casing(found, flag)
+        records_lib.find_casing(found, flag)

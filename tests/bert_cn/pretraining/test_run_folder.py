@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from bert_cn.pretraining import fingerprint, flags, run_folder
+from bert_cn.pretraining import fingerprint, run_folder
+from bert_cn.pretraining import settings as settings_lib
 from data_prep.text import vocab as vocab_lib
 
 OTHER_RATE = fingerprint.Fingerprint({"learning_rate": 0.1}, {})
@@ -42,8 +43,8 @@ def read_all(folder) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def args(tmp_path) -> flags.PretrainingArgs:
-    return flags.PretrainingArgs(output_dir=str(tmp_path / "run"), do_train=True)
+def args(tmp_path) -> settings_lib.PretrainingArgs:
+    return settings_lib.PretrainingArgs(output_dir=str(tmp_path / "run"), do_train=True)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from bert_cn.model import pretraining_model
-from bert_cn.pretraining import flags as flags_lib
 from bert_cn.pretraining import losses, token_frequencies, train_loop, train_step
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.training import reporting, schedules
 
 
@@ -77,7 +77,7 @@ class Rehearsal:
         self.events.append(f"evaluate {self.step}")
 
     def run(self, **settings) -> bool:
-        args = flags_lib.PretrainingArgs(**settings)
+        args = settings_lib.PretrainingArgs(**settings)
         self._num_train_steps = args.num_train_steps
         parts = train_loop.Run(args, self, self, self, self, self.evaluate, "")
         return train_loop.run_updates(parts, self)
@@ -223,7 +223,7 @@ def test_note_says_once_that_no_context_is_learned(start_run, capsys, monkeypatc
 
 
 def test_pauses_come_at_reports_checkpoints_and_the_end():
-    args = flags_lib.PretrainingArgs(
+    args = settings_lib.PretrainingArgs(
         num_train_steps=12,
         iterations_per_loop=4,
         save_checkpoints_steps=5,

@@ -9,8 +9,9 @@ import pytest
 
 from bert_cn.conversion import formats, keras_weights
 from bert_cn.model import pretraining_model
-from bert_cn.pretraining import flags, input_pipeline, warm_start
-from bert_cn.pretraining import record_files as record_files_lib
+from bert_cn.pretraining import input_pipeline, warm_start
+from bert_cn.pretraining import records as records_lib
+from bert_cn.pretraining import settings as settings_lib
 from tests.bert_cn import records
 
 WORDS = "bert/embeddings/word_embeddings"
@@ -26,10 +27,10 @@ def checkpoint(build_bert, tmp_path):
 
 def find_start(path, vocabulary=None, **settings) -> warm_start.StartingPoint:
     """Start from a checkpoint, with records of a vocabulary."""
-    args = flags.PretrainingArgs(init_checkpoint=str(path), **settings)
+    args = settings_lib.PretrainingArgs(init_checkpoint=str(path), **settings)
     files = types.SimpleNamespace(max_seq_length=records.LENGTH)
     return warm_start.find_start(
-        args, record_files_lib.Records(files, files, vocabulary, None, "nsp")
+        args, records_lib.Records(files, files, vocabulary, None, "nsp")
     )
 
 
@@ -216,7 +217,7 @@ def draw(config, **settings):
     # Copied: an array may share the memory of its variable.
     before = {name: np.array(weight) for name, weight in weights.items()}
     files = types.SimpleNamespace(manifests=(), paths=("unknown",))
-    args = flags.PretrainingArgs(**settings)
+    args = settings_lib.PretrainingArgs(**settings)
     warm_start.draw_weights(args, config, model, files)
     return before, keras_weights.canonical_from_model(model)
 

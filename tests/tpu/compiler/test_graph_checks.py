@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from bert_cn.pretraining import eval_metrics, train_step
-from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import settings as settings_lib
 from tests.bert_cn import records
 from tpu.compiler import graph_checks, slice_strategy, step_lowering
 
@@ -86,7 +86,7 @@ def build_trainer(small_config):
 
     def build(optimizer: str = "bert_adamw", output_ids=None, **settings):
         strategy = slice_strategy.SliceStrategy(8)
-        args = flags_lib.PretrainingArgs(
+        args = settings_lib.PretrainingArgs(
             optimizer=optimizer,
             num_train_steps=100,
             num_warmup_steps=10,

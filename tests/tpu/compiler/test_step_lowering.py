@@ -3,7 +3,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from bert_cn.pretraining import flags as flags_lib
+from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import train_step
 from data_prep.records import schema
 from tests.bert_cn import records
@@ -67,7 +67,7 @@ def test_lowered_training_step_keeps_every_variable_in_its_place(
     small_config, sentence_task, frozen
 ):
     strategy = slice_strategy.SliceStrategy(8)
-    args = flags_lib.PretrainingArgs(num_train_steps=100, num_warmup_steps=10)
+    args = settings_lib.PretrainingArgs(num_train_steps=100, num_warmup_steps=10)
     trainer = train_step.build_trainer(args, small_config, strategy, sentence_task)
     features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
     traced = step_lowering.TracedStep(trainer, strategy, features)
