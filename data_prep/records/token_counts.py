@@ -1,6 +1,8 @@
 """How often each token stands in the records: NAME.token_counts.npz beside them."""
 
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,7 +59,7 @@ def read_counts(path: str) -> np.ndarray | None:
     try:
         with np.load(io.BytesIO(storage.read_bytes(path))) as arrays:
             return arrays[NAME]
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path!r} is not readable: make the records again with --overwrite."
         ) from error

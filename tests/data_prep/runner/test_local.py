@@ -25,6 +25,14 @@ from tests.data_prep.runner.conftest import SAMPLE, SETTINGS
 
 COMMAND = "data_prep.create_pretraining_data"
 
+# Equal however a run comes to its end.
+BESIDE_SHARDS = (
+    "train.manifest.json",
+    "train.report.json",
+    "train.report.png",
+    "train.token_counts.npz",
+)
+
 
 def hashes(job_or_folder) -> dict[str, str]:
     folder = job_or_folder
@@ -162,6 +170,16 @@ def test_missing_files_beside_finished_shards_are_written_again(make_job):
     local.run(job, 1, False)
     assert all(map(os.path.exists, job.outputs.beside_shards))
     assert pathlib.Path(job.outputs.manifest).read_bytes() == before
+
+
+def test_lost_counts_of_tokens_are_counted_again(make_job):
+    job = make_job()
+    local.run(job, 1, False)
+    before = pathlib.Path(job.outputs.token_counts).read_bytes()
+    for lost in (job.outputs.shards[1], job.outputs.token_counts):
+        os.remove(lost)
+        local.run(job, 1, False)
+        assert pathlib.Path(job.outputs.token_counts).read_bytes() == before
 
 
 def test_vocabulary_in_the_place_of_its_copy_stays(make_job, monkeypatch):
@@ -393,6 +411,6 @@ def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(
         assert sorted(p.name for p in folder.iterdir()) == sorted(
             p.name for p in whole.iterdir()
         )
-        for name in ("train.manifest.json", "train.report.json", "train.report.png"):
+        for name in BESIDE_SHARDS:
             assert (folder / name).read_bytes() == (whole / name).read_bytes()
         shutil.rmtree(folder)
