@@ -115,7 +115,7 @@ class BucketRecordMaker:
         counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}
         tokenized = self._document_tokenizer.tokenize(documents)
         counts |= tokenized.counts
-        if self._settings.packing == "full_sentences":
+        if self._settings.packing in packing.ACROSS_DOCUMENTS:
             tokenized = packing.join_documents(tokenized, self._vocabulary.sep_id)
         return tokenized, counts
 
@@ -145,6 +145,8 @@ class BucketRecordMaker:
             return packing.make_lines(tokenized)
         if settings.packing == "full_sentences":
             return packing.make_full_sentences(tokenized, longest)
+        if settings.packing == "chunks":
+            return packing.make_chunks(tokenized, longest)
         return packing.make_pairs(
             tokenized,
             clause_ends,

@@ -1,4 +1,4 @@
-"""Documents -> sequences: sentence pairs, full sentences or single lines.
+"""Documents -> sequences: sentence pairs, full sentences, chunks or single lines.
 
 The pairs are google-research/bert's: sentences are gathered until a target length is
 reached, split at a sentence into A and B, and B is replaced by a stretch of another
@@ -7,7 +7,9 @@ whole document, or it fills a sequence) is split at a clause or word instead of 
 "random next", which would give the label away; and truncation cuts between words.
 
 Full sentences are RoBERTa's FULL-SENTENCES (arXiv:1907.11692, section 4.2): as many
-sentences as fit, continued in the next document after a [SEP].
+sentences as fit, continued in the next document after a [SEP]. Chunks are the same
+without regard for sentences: the text is cut between words where a sequence is full, so
+that hardly a position is padding.
 
 The golden sentence as a pair: it stands alone, so it is split between two words.
 
@@ -30,9 +32,11 @@ from data_prep.text import documents as documents_lib
 # nsp: does B follow A, or come from another document (1)? sop (ALBERT,
 # arXiv:1909.11942): are A and B in their order, or swapped (1)?
 SENTENCE_TASKS = ("nsp", "sop", "none")
-PACKINGS = ("pairs", "full_sentences", "lines")
+PACKINGS = ("pairs", "full_sentences", "chunks", "lines")
+# Those that continue in the next document, see `join_documents`.
+ACROSS_DOCUMENTS = ("full_sentences", "chunks")
 # [CLS] A [SEP] B [SEP], or [CLS] A [SEP]
-SPECIAL_TOKENS = {"pairs": 3, "full_sentences": 2, "lines": 2}
+SPECIAL_TOKENS = {"pairs": 3, "full_sentences": 2, "chunks": 2, "lines": 2}
 _SHORTEST_TARGET = 2
 
 
@@ -121,6 +125,28 @@ def make_full_sentences(
         after = bisect.bisect_right(ends, starts[segment] + max_tokens)
         spans.append((starts[segment], ends[after - 1]))
         segment = after
+    return _without_b(np.array(spans, np.int64).reshape(-1, 2))
+
+
+def make_chunks(joined: documents_lib.TokenizedDocuments, max_tokens: int) -> Packed:
+    """Pack as many words as fit into each sequence, across the ends of documents.
+
+    Args:
+        joined: from `join_documents`; no word is longer than `max_tokens`.
+        max_tokens: tokens of a sequence's text, [SEP] between documents included.
+    """
+    borders = np.flatnonzero(joined.word_starts).tolist()
+    # The [SEP] after a document is left out where a sequence ends or begins.
+    separators = set((joined.segment_starts[joined.document_starts[1:]] - 1).tolist())
+    spans = []
+    start, last = 0, len(joined.tokens)
+    while start < last:
+        end = borders[bisect.bisect_right(borders, start + max_tokens) - 1]
+        after = end + (end in separators)
+        end -= end - 1 in separators
+        if end > start:
+            spans.append((start, end))
+        start = after
     return _without_b(np.array(spans, np.int64).reshape(-1, 2))
 
 

@@ -216,7 +216,8 @@ def _define_sequences() -> None:
         _DEFAULT.packing,
         packing.PACKINGS,
         "A sequence is a pair of stretches of text (pairs), as many full sentences as "
-        "fit (full_sentences, as RoBERTa), or one line (lines).",
+        "fit (full_sentences, as RoBERTa), as many words as fit, without padding "
+        "(chunks), or one line (lines).",
     )
     flags.DEFINE_enum(
         "sentence_task",

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -181,6 +183,40 @@ def test_full_sentences_use_every_token_once(news):
     covered = np.concatenate([joined.tokens[a:b] for a, b in spans[:, :2]])
     assert covered[covered != -1].tolist() == news.tokens.tolist()
     # Between neighbours lies nothing but a document's [SEP].
+    gaps = spans[1:, 0] - spans[:-1, 1]
+    assert set(gaps.tolist()) == {0, 1}
+    assert (joined.tokens[spans[:-1, 1][gaps == 1]] == -1).all()
+
+
+def test_chunks_are_cut_between_words_and_leave_out_separators_at_their_ends():
+    joined = packing.join_documents(make_documents([[3, 4], [2], [5]]), sep_id=99)
+    # 0-6 SEP 8-9 SEP 11-15 SEP
+    chunks = {
+        most: packing.make_chunks(joined, most).spans[:, :2].tolist()
+        for most in (7, 8, 10, 12, 30)
+    }
+    assert chunks == {
+        7: [[0, 7], [8, 15], [15, 16]],
+        8: [[0, 7], [8, 16]],
+        10: [[0, 10], [11, 16]],
+        12: [[0, 12], [12, 16]],
+        30: [[0, 16]],
+    }
+    words = joined.word_starts.copy()
+    words[[5, 6]] = False  # A word of tokens 4, 5 and 6.
+    joined = dataclasses.replace(joined, word_starts=words)
+    assert packing.make_chunks(joined, 6).spans[:2, :2].tolist() == [[0, 4], [4, 10]]
+
+
+def test_chunks_use_every_token_once_and_hardly_pad(news):
+    joined = packing.join_documents(news, sep_id=-1)
+    spans = packing.make_chunks(joined, 60).spans
+    lengths = spans[:, 1] - spans[:, 0]
+    assert lengths.max() == 60
+    assert lengths.sum() > 0.98 * 60 * len(spans)
+    covered = np.concatenate([joined.tokens[a:b] for a, b in spans[:, :2]])
+    assert covered[covered != -1].tolist() == news.tokens.tolist()
+    assert joined.word_starts[spans[:, :2]].all()
     gaps = spans[1:, 0] - spans[:-1, 1]
     assert set(gaps.tolist()) == {0, 1}
     assert (joined.tokens[spans[:-1, 1][gaps == 1]] == -1).all()
