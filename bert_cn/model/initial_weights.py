@@ -27,8 +27,8 @@ _DRAWN_SHARE = 0.3
 def set_output_bias(head: keras.layers.Layer, token_counts: np.ndarray) -> None:
     """Set the output bias to the log frequency of each token.
 
-    Without it the gradient of the softmax first pushes all embeddings in one common
-    direction (Gao et al., 2019, https://arxiv.org/abs/1907.12009).
+    Without it the first steps teach a model these frequencies and nothing else: the
+    encoder's outputs at all masked positions become one vector (see docs/learning.md).
 
     Args:
         head: `pretraining_model.MaskedLmHead`, built.
