@@ -1,40 +1,69 @@
 r"""Measure the minutes to an accuracy: our fast recipes beside transformers' Trainer.
 
-    python -m benchmarks.time_to_accuracy --size=tiny \
+    python -m benchmarks.time_to_accuracy --model=tiny \
         --input_file='TRAIN*.tfrecord' --eval_input_file='HELD_OUT*.tfrecord' \
         --output_dir=out/time_to_accuracy
 
 Both sides see the same token sequences, batches of 32, and are measured on the same
-masked tokens of all held-out records. The peer (`time_to_accuracy_peer.py`, which needs
-the extra [torch] and the package accelerate) is BertForMaskedLM of the same size in
-transformers' Trainer, with DataCollatorForLanguageModeling, AdamW, linear decay after
-300 steps of warm-up, and logits at the masked positions alone, which is faster than
-its own. `--peer_rates`, `--peer_dropouts`, `--peer_bf16` and `--peer_compile` set what
-it is tried with.
+masked tokens of the held-out records. Ours is the recipe
+configs/pretrain/bert_MODEL_cn_fast.flags. The peer (`time_to_accuracy_peer.py`, which
+needs the extra [torch] and the package accelerate) is BertForMaskedLM of the same size
+in transformers' Trainer, with DataCollatorForLanguageModeling at 15 %, AdamW, linear
+warm-up and decay. transformers 5.23 computes BERT's logits at all positions. Here the
+peer computes those of masked positions alone, which takes a fifth of the time with
+BERT-tiny; `--nopeer_gathers_masked` is its own way. The peer runs once for each
+learning rate, dropout rate, precision and `--peer_compile` in the lists.
 
 Minutes count training from the first step on, tracing and compiling included,
-evaluations left out. Runs are made one after the other, each in a process of its own. A
-finished run is not made again, so the command can be stopped and repeated.
+evaluations left out; "whole" is the process's time from start to end. Between two
+evaluations, accuracy is taken to grow along a line; "<" marks a target that was passed
+before the first evaluation. Runs are made one after the other, each in a process of its
+own; the cores should be idle, and each result keeps the load that it began with. A
+finished run with the same settings and records is not made again, so the command can be
+stopped and repeated. A run that was stopped begins anew.
 """
 
+import dataclasses
+import functools
+import glob
+import hashlib
 import itertools
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 from absl import app, flags
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from benchmarks import time_to_accuracy_report as report
+from data_prep import storage
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-TARGETS = (20.0, 22.74, 33.54, 40.0, 45.0)
 BATCH = 32
-OURS = "bert_cn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A contender.
+
+    Attributes:
+        name: `report.OURS` or `report.PEER`.
+        label: its settings, for people.
+        settings: all that decides its result, as JSON can hold it.
+        train: trains in the folder that it gets; returns "steps", "minutes" and
+            "accuracy", lists with an entry for each evaluation.
+    """
+
+    name: str
+    label: str
+    settings: dict
+    train: Callable[[str], dict]
 
 
 def define_flags() -> None:
@@ -42,206 +71,318 @@ def define_flags() -> None:
     flags.DEFINE_string("input_file", None, "Records to train on.", required=True)
     flags.DEFINE_string("eval_input_file", None, "Records held out.", required=True)
     flags.DEFINE_string("output_dir", "out/time_to_accuracy", "Folder of the runs.")
-    flags.DEFINE_enum("size", "tiny", ["tiny", "mini"], "Size of the model.")
+    flags.DEFINE_enum("model", "tiny", ["tiny", "mini"], "Size of both models.")
     flags.DEFINE_integer("num_steps", 0, "Updates of our run; 0 for the recipe's.")
-    flags.DEFINE_integer("peer_steps", 6000, "Updates of each run of the peer.")
     flags.DEFINE_integer("eval_every_steps", 250, "Updates between evaluations.")
     flags.DEFINE_integer("max_eval_steps", 0, "Batches per evaluation; 0 for all.")
-    rates = ["0.0005", "0.001", "0.002", "0.004"]
+    flags.DEFINE_bool("ours", True, "Run ours.")
+    flags.DEFINE_bool("peer", True, "Run the peer.")
+    rates = ["5e-4", "1e-3", "2e-3", "4e-3"]
     flags.DEFINE_list("peer_rates", rates, "Learning rates of the peer.")
     flags.DEFINE_list("peer_dropouts", ["0", "0.1"], "Dropout rates of the peer.")
-    flags.DEFINE_bool("peer_bf16", True, "Let the peer compute in bfloat16.")
-    flags.DEFINE_bool("peer_compile", False, "Compile the peer's model.")
-    flags.DEFINE_bool("peer_only", False, "Leave out our run.")
+    flags.DEFINE_list(
+        "peer_precisions", ["bfloat16"], "Of the peer: bfloat16, float32 or both."
+    )
+    flags.DEFINE_integer("peer_steps", 0, "Updates of the peer; 0 for as many as ours.")
+    flags.DEFINE_float(
+        "peer_minutes",
+        0.0,
+        "Stop the peer after so many minutes of training; 0 for never. The learning "
+        "rate falls to 0 at --peer_steps all the same.",
+    )
+    flags.DEFINE_integer("peer_warmup_steps", 300, "Warm-up of the peer.")
+    flags.DEFINE_list(
+        "peer_compile", ["no"], "Compile the peer's model: no, yes or both."
+    )
+    flags.DEFINE_enum(
+        "peer_wait_policy",
+        "PASSIVE",
+        ["PASSIVE", "ACTIVE"],
+        "OMP_WAIT_POLICY of the peer. With ACTIVE its threads spin at barriers: a step "
+        "took six times as long while another program used the cores.",
+    )
+    flags.DEFINE_bool("peer_gathers_masked", True, "Logits of masked tokens alone.")
+    flags.DEFINE_bool(
+        "peer_next_sentence", False, "BertForPreTraining instead; needs pairs."
+    )
 
 
 def main(_) -> None:
     args = flags.FLAGS
     os.makedirs(args.output_dir, exist_ok=True)
-    data = os.path.join(args.output_dir, "data.npz")
-    if not os.path.exists(data):
-        export_data(data)
-    results = [] if args.peer_only else [find_or_run(OURS, run_ours)]
-    for rate, dropout in itertools.product(args.peer_rates, args.peer_dropouts):
-        name = f"transformers {rate}, dropout {dropout}"
-
-        def run_peer(folder, rate=rate, dropout=dropout):
-            return run_worker(folder, data, rate, dropout)
-
-        results.append(find_or_run(name, run_peer))
-    print_table(results)
-    path = os.path.join(args.output_dir, f"time_to_accuracy_{args.size}.png")
-    draw(results, path)
+    records = {
+        name: hash_files(getattr(args, name))
+        for name in ("input_file", "eval_input_file")
+    }
+    runs = [build_ours(records)] if args.ours else []
+    if args.peer:
+        runs += build_peers(records)
+    results = [find_or_run(run) for run in runs]
+    report.print_table(results)
+    path = os.path.join(args.output_dir, f"time_to_accuracy_{args.model}.png")
+    report.draw(results, f"BERT-{args.model}, {os.cpu_count()} cores", path)
     print(f"\nCurves: {path}")
 
 
-def find_or_run(name: str, run) -> dict:
-    """Return a run's result: its name, and "steps", "minutes" and "accuracy" lists."""
+def hash_files(pattern: str) -> str:
+    """Return a hash of the contents of files.
+
+    Raises:
+        ValueError: no file matches.
+    """
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise ValueError(
+            f"Records must exist. Received: {pattern}, which matches no file; make "
+            "them with data_prep.create_pretraining_data --masking_time=dynamic."
+        )
+    found = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()[:16]
+
+
+def read_recipe(model: str) -> list[str]:
+    """Return the flags of our recipe."""
+    path = REPOSITORY / f"configs/pretrain/bert_{model}_cn_fast.flags"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("--")]
+
+
+def find_steps(recipe: list[str]) -> int:
+    """Return the updates of our run."""
+    if flags.FLAGS.num_steps:
+        return flags.FLAGS.num_steps
+    found = [re.fullmatch(r"--num_train_steps=(\d+)", line) for line in recipe]
+    return next(int(match[1]) for match in found if match)
+
+
+def build_common_settings(records: dict) -> dict:
+    """Return what decides the result of either side."""
     args = flags.FLAGS
-    folder = os.path.join(args.output_dir, f"{args.size}-{name}".replace(" ", "_"))
+    names = ("model", "eval_every_steps", "max_eval_steps")
+    return records | {name: getattr(args, name) for name in names} | {"batch": BATCH}
+
+
+def build_ours(records: dict) -> Run:
+    """Return our run."""
+    recipe = read_recipe(flags.FLAGS.model)
+    steps = find_steps(recipe)
+    settings = build_common_settings(records) | {"recipe": recipe, "steps": steps}
+    label = f"fast recipe, {steps:,} steps"
+    return Run(report.OURS, label, settings, lambda folder: train_ours(folder, steps))
+
+
+def build_peers(records: dict) -> list[Run]:
+    """Return the peer's runs: each learning rate, dropout rate and precision."""
+    args = flags.FLAGS
+    common = build_common_settings(records) | {
+        "config": f"configs/models/bert_{args.model}_cn.json",
+        "steps": args.peer_steps or find_steps(read_recipe(args.model)),
+        "most_minutes": args.peer_minutes,
+        "warmup_steps": args.peer_warmup_steps,
+        "wait_policy": args.peer_wait_policy,
+        "gathers_masked": args.peer_gathers_masked,
+        "next_sentence": args.peer_next_sentence,
+    }
+    check_choices("peer_precisions", ("bfloat16", "float32"))
+    check_choices("peer_compile", ("no", "yes"))
+    grid = itertools.product(
+        args.peer_rates, args.peer_dropouts, args.peer_precisions, args.peer_compile
+    )
+    runs = []
+    for rate, dropout, precision, compiles in grid:
+        settings = common | {
+            "rate": float(rate),
+            "dropout": float(dropout),
+            "precision": precision,
+            "compile": compiles == "yes",
+        }
+        train = functools.partial(train_peer, settings)
+        runs.append(Run(report.PEER, describe_peer(settings), settings, train))
+    return runs
+
+
+def check_choices(flag: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError if a list has what is not among the choices."""
+    for value in getattr(flags.FLAGS, flag):
+        if value not in choices:
+            raise ValueError(
+                f"--{flag} is a list of {' or '.join(choices)}. Received: {value}."
+            )
+
+
+def describe_peer(settings: dict) -> str:
+    """Return what sets a run of the peer apart, for people."""
+    parts = [
+        f"rate {settings['rate']:g}",
+        f"dropout {settings['dropout']:g}",
+        settings["precision"],
+        "compiled" if settings["compile"] else "",
+        "" if settings["gathers_masked"] else "all logits",
+        "next sentence" if settings["next_sentence"] else "",
+        f"{settings['steps']:,} steps",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def find_or_run(run: Run) -> dict:
+    """Return a run's result: what its `train` returns, its name, label and times."""
+    args = flags.FLAGS
+    # Other settings have another key: no run passes for a longer one.
+    key = hashlib.sha256(json.dumps(run.settings, sort_keys=True).encode())
+    name = f"{args.model}-{run.name}-{key.hexdigest()[:8]}"
+    folder = os.path.join(args.output_dir, name)
     path = f"{folder}.json"
     if not os.path.exists(path):
-        print(f"{name} ...", flush=True)
-        result = run(folder) | {"name": name}
-        pathlib.Path(path).write_text(json.dumps(result))
-    return json.loads(pathlib.Path(path).read_text())
+        load = os.getloadavg()[0]
+        print(
+            f"{run.name}, {run.label}: log in {folder}.log; load before {load:.1f} on "
+            f"{os.cpu_count()} cores",
+            flush=True,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        result = run.train(folder) | {
+            "name": run.name,
+            "label": run.label,
+            "load_before": load,
+            "cores": os.cpu_count(),
+            "settings": run.settings,
+        }
+        storage.write_whole(path, json.dumps(result, indent=1))
+    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def train_ours(folder: str, steps: int) -> dict:
+    """Train with the recipe, and read its curves."""
+    from bert_cn.training import reporting
+
+    args = flags.FLAGS
+    whole = call(
+        folder,
+        "bert_cn.run_pretraining",
+        f"--flagfile=configs/pretrain/bert_{args.model}_cn_fast.flags",
+        f"--input_file={args.input_file}",
+        f"--eval_input_file={args.eval_input_file}",
+        f"--output_dir={folder}",
+        f"--num_train_steps={steps}",
+        f"--train_batch_size={BATCH}",
+        f"--eval_batch_size={BATCH}",
+        "--do_train",
+        "--do_eval",
+        f"--eval_every_steps={args.eval_every_steps}",
+        f"--max_eval_steps={args.max_eval_steps}",
+    )
+    scalars = reporting.read_scalars(reporting.log_dir(folder, "train"))
+    minutes, last, seconds = {0: 0.0}, 0, 0.0
+    for step, rate in scalars["sequences_per_second"].items():
+        seconds += (step - last) * BATCH / rate
+        minutes[step], last = seconds / 60, step
+    scalars = reporting.read_scalars(reporting.log_dir(folder, "eval"))
+    points = scalars["masked_lm_accuracy"]
+    at_points = np.interp(list(points), list(minutes), list(minutes.values()))
+    return {
+        "steps": list(points),
+        "minutes": at_points.tolist(),
+        "accuracy": list(points.values()),
+        "whole_minutes": whole,
+    }
+
+
+def train_peer(settings: dict, folder: str) -> dict:
+    """Train the peer in a process of its own, and read its curve."""
+    result = os.path.join(folder, "curve.json")
+    places = {
+        "data": find_or_export_data(settings),
+        "work_dir": os.path.join(folder, "trainer"),
+        "result": result,
+    }
+    whole = call(
+        folder,
+        "benchmarks.time_to_accuracy_peer",
+        json.dumps(settings | places),
+        OMP_WAIT_POLICY=settings["wait_policy"],
+    )
+    curve = json.loads(pathlib.Path(result).read_text(encoding="utf-8"))
+    return curve | {"whole_minutes": whole}
+
+
+def call(folder: str, module: str, *arguments: str, **variables: str) -> float:
+    """Run a module, with its output in FOLDER.log; return minutes from start to end.
+
+    Args:
+        folder: of the run.
+        module: what `python -m` runs.
+        *arguments: its command line.
+        **variables: of its environment, beside ours.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    begin = time.monotonic()
+    with open(f"{folder}.log", "w", encoding="utf-8") as log:
+        command = [sys.executable, "-m", module, *arguments]
+        code = subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            env=os.environ | variables,
+            stdout=log,
+            stderr=log,
+            check=False,
+        ).returncode
+    if code:
+        raise RuntimeError(f"{module} ended with {code}; {folder}.log says why.")
+    return (time.monotonic() - begin) / 60
+
+
+def find_or_export_data(settings: dict) -> str:
+    """Return the path of the arrays for the peer, which are written if missing."""
+    name = f"data-{settings['input_file']}-{settings['eval_input_file']}.npz"
+    path = os.path.join(flags.FLAGS.output_dir, name)
+    if not os.path.exists(path):
+        export_data(path)
+    return path
 
 
 def export_data(path: str) -> None:
-    """Write training sequences, and the batches that we are measured on, as arrays."""
+    """Write training sequences, and the batches that we are measured on, as arrays.
+
+    They are the features of `schema.FEATURES`, [records, ...]: the held-out ones under
+    their own names, with our masks; the training ones without masks, as "train_" and
+    their names; and "vocab_file".
+    """
     from bert_cn.pretraining import input_pipeline
     from bert_cn.pretraining import records as records_lib
     from bert_cn.pretraining import settings as settings_lib
     from data_prep.records import schema
 
     args = flags.FLAGS
-    found = {}
-    for name in ("input_file", "eval_input_file"):
-        pretraining = settings_lib.PretrainingArgs(input_file=getattr(args, name))
+    found = []
+    for pattern in (args.input_file, args.eval_input_file):
+        pretraining = settings_lib.PretrainingArgs(input_file=pattern)
         records = records_lib.load_records(pretraining)
         dataset = input_pipeline.build_eval_dataset(records.eval, BATCH)
         batches = list(dataset.as_numpy_iterator())
-        found[name] = {
-            feature: np.concatenate([batch[feature] for batch in batches])
-            for feature in schema.FEATURES
-        }
-    train, held_out = found["input_file"], found["eval_input_file"]
-    # Training sequences come without masks: the collator of the peer draws its own.
-    rows, places = np.nonzero(train["masked_lm_weights"])
-    columns = train["masked_lm_positions"][rows, places]
-    train["input_ids"][rows, columns] = train["masked_lm_ids"][rows, places]
-    filled = train["input_mask"][:, 0] > 0
-    vocabulary = records.vocabulary.path
-    np.savez_compressed(
-        path,
-        vocab_file=np.array(vocabulary),
-        train_input_ids=train["input_ids"][filled],
-        train_input_mask=train["input_mask"][filled],
-        **held_out,
-    )
-
-
-def run_ours(folder: str) -> dict:
-    """Train with the recipe, and read its curves."""
-    from bert_cn.training import reporting
-
-    args = flags.FLAGS
-    steps = [f"--num_train_steps={args.num_steps}"] if args.num_steps else []
-    call(
-        folder,
-        "bert_cn.run_pretraining",
-        f"--flagfile=configs/pretrain/bert_{args.size}_cn_fast.flags",
-        f"--input_file={args.input_file}",
-        f"--eval_input_file={args.eval_input_file}",
-        f"--output_dir={folder}",
-        "--do_train",
-        "--do_eval",
-        f"--eval_every_steps={args.eval_every_steps}",
-        f"--max_eval_steps={args.max_eval_steps}",
-        *steps,
-    )
-    rates = reporting.read_scalars(reporting.log_dir(folder, "train"))
-    minutes, last, seconds = {0: 0.0}, 0, 0.0
-    for step, rate in rates["sequences_per_second"].items():
-        seconds += (step - last) * BATCH / rate
-        minutes[step], last = seconds / 60, step
-    curve = reporting.read_scalars(reporting.log_dir(folder, "eval"))
-    points = curve["masked_lm_accuracy"]
-    return {
-        "steps": list(points),
-        "minutes": np.interp(
-            list(points), list(minutes), list(minutes.values())
-        ).tolist(),
-        "accuracy": list(points.values()),
-    }
-
-
-def run_worker(folder: str, data: str, rate: str, dropout: str) -> dict:
-    """Train the peer in a process of its own."""
-    args = flags.FLAGS
-    settings = {
-        "data": data,
-        "config": f"configs/models/bert_{args.size}_cn.json",
-        "result": f"{folder}.curve",
-        "rate": float(rate),
-        "dropout": float(dropout),
-        "steps": args.peer_steps,
-        "eval_every_steps": args.eval_every_steps,
-        "max_eval_steps": args.max_eval_steps,
-        "bf16": args.peer_bf16,
-        "compile": args.peer_compile,
-    }
-    call(folder, "benchmarks.time_to_accuracy_peer", json.dumps(settings))
-    return json.loads(pathlib.Path(settings["result"]).read_text())
-
-
-def call(folder: str, module: str, *arguments: str) -> None:
-    """Run a module; its output goes to FOLDER.log."""
-    with open(f"{folder}.log", "w", encoding="utf-8") as log:
-        subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=REPOSITORY,
-            stdout=log,
-            stderr=log,
-            check=True,
+        found.append(
+            {
+                feature: np.concatenate([batch[feature] for batch in batches])
+                for feature in schema.FEATURES
+            }
         )
-
-
-def find_target(result: dict, target: float) -> tuple[float, float] | None:
-    """Return (steps, minutes) at which a target is reached, between evaluations."""
-    accuracy = 100 * np.array(result["accuracy"])
-    reached = np.flatnonzero(accuracy >= target)
-    if not len(reached):
-        return None
-    place = reached[0]
-    if place == 0:
-        return result["steps"][0], result["minutes"][0]
-    pair = accuracy[place - 1], accuracy[place]
-    steps = np.interp(target, pair, result["steps"][place - 1 : place + 1])
-    return steps, np.interp(target, pair, result["minutes"][place - 1 : place + 1])
-
-
-def print_table(results: list[dict]) -> None:
-    """Print a line for each run, and how much sooner ours is than the best peer."""
-    titles = " | ".join(f"{target:g} %" for target in TARGETS)
-    print(f"\n| run | ms a step | best | {titles} |")
-    print("|---|---|---|" + "---|" * len(TARGETS))
-    minutes = {}
-    for result in results:
-        found = [find_target(result, target) for target in TARGETS]
-        cells = [
-            f"{m:.1f} min, {s:,.0f}" if f else "-"
-            for f in found
-            for s, m in [f or (0, 0)]
-        ]
-        minutes[result["name"]] = [f[1] if f else np.inf for f in found]
-        cost = 60_000 * result["minutes"][-1] / result["steps"][-1]
-        print(
-            f"| {result['name']} | {cost:.0f} | {100 * max(result['accuracy']):.1f} "
-            f"| {' | '.join(cells)} |"
-        )
-    peers = [value for name, value in minutes.items() if name != OURS]
-    if OURS in minutes and peers:
-        best = np.min(peers, axis=0)
-        pairs = zip(best, minutes[OURS], strict=True)
-        cells = [f"{b / o:.1f}" if np.isfinite([b, o]).all() else "-" for b, o in pairs]
-        print(f"| best peer's minutes by ours | | | {' | '.join(cells)} |")
-
-
-def draw(results: list[dict], path: str) -> None:
-    """Draw accuracy over minutes."""
-    figure, axis = plt.subplots(figsize=(9, 5.5), constrained_layout=True)
-    for result in results:
-        width = 2.5 if result["name"] == OURS else 1.2
-        accuracy = 100 * np.array(result["accuracy"])
-        axis.plot(result["minutes"], accuracy, linewidth=width, label=result["name"])
-    for target in TARGETS:
-        axis.axhline(target, color="0.7", linestyle="--", linewidth=0.8)
-    axis.set_xlabel("minutes of training on the same cores")
-    axis.set_ylabel("masked_lm_accuracy on held-out text, %")
-    axis.set_title(f"BERT-{flags.FLAGS.size}")
-    axis.legend(loc="best", fontsize=9)
-    figure.savefig(path, dpi=120)
+    train, held_out = found
+    # Put the tokens back: the collator of the peer draws masks of its own.
+    rows, places = np.nonzero(train[schema.MASKED_LM_WEIGHTS])
+    columns = train[schema.MASKED_LM_POSITIONS][rows, places]
+    train[schema.INPUT_IDS][rows, columns] = train[schema.MASKED_LM_IDS][rows, places]
+    is_filled = train[schema.INPUT_MASK][:, 0] > 0
+    names = (*schema.SEQUENCE_FEATURES, schema.NEXT_SENTENCE_LABELS)
+    unmasked = {f"train_{name}": train[name][is_filled] for name in names}
+    with open(f"{path}.part", "wb") as file:
+        vocabulary = np.array(records.vocabulary.path)
+        np.savez_compressed(file, vocab_file=vocabulary, **held_out, **unmasked)
+    os.replace(f"{path}.part", path)
 
 
 if __name__ == "__main__":
