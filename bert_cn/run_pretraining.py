@@ -10,7 +10,6 @@ import functools
 import sys
 
 from bert_cn.pretraining import flags
-from bert_cn.pretraining import records as records_lib
 from bert_cn.pretraining import settings as settings_lib
 from data_prep import command_line
 
@@ -40,6 +39,7 @@ def main(arguments: list[str]) -> None:
         train_step,
         warm_start,
     )
+    from bert_cn.pretraining import records as records_lib
     from bert_cn.training import batch_checks, reporting, stop_request, storage_checks
     from bert_cn.training import strategy as strategy_lib
 

@@ -53,8 +53,8 @@ def test_demo_trains_and_says_what_was_learned(run_command, tmp_path):
     pretrain("model", "pretrain.flags", "--num_train_steps=4", "--eval_every_steps=2")
     summary = run("configs.demo.summary", str(tmp_path))
     assert re.search(r"by step:  0: [\d.]+%  2: [\d.]+%  4: [\d.]+%", summary)
-    assert re.search(r"masked_lm_accuracy( +[\d.]+%){3} \(，\)", summary)
-    assert re.search(r"next_sentence_accuracy( +[\d.]+%){3} \(majority\)", summary)
+    assert re.search(r"masked_lm_accuracy( +[\d.]+%){3}\n", summary)
+    assert re.search(r"next_sentence_accuracy( +[\d.]+%){3}\n", summary)
     assert re.search(r"\d of 5 right", summary)
 
 
