@@ -20,7 +20,7 @@ evaluations, accuracy is taken to grow along a line; "<" marks a target that was
 before the first evaluation. Runs are made one after the other, each in a process of its
 own; the cores should be idle, and each result keeps the load that it began with. A
 finished run with the same settings and records is not made again, so the command can be
-stopped and repeated. A run that was stopped begins anew.
+stopped and repeated. A run that was stopped starts again at its first step.
 """
 
 import dataclasses
@@ -87,7 +87,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "peer_minutes",
         0.0,
-        "Stop the peer after so many minutes of training; 0 for never. The learning "
+        "Stop the peer after this many minutes of training; 0 for never. The learning "
         "rate falls to 0 at --peer_steps all the same.",
     )
     flags.DEFINE_integer("peer_warmup_steps", 300, "Warm-up of the peer.")

@@ -240,7 +240,7 @@ def build_arguments(settings: dict) -> transformers.TrainingArguments:
         torch_compile=settings["compile"],
         use_cpu=True,
         seed=SEED,
-        # A last batch of another shape would be compiled anew.
+        # A last batch of another shape would be compiled again.
         dataloader_drop_last=True,
         # It would drop special_tokens_mask before the collator sees it.
         remove_unused_columns=False,

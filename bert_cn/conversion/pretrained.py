@@ -172,6 +172,28 @@ def check_vocabulary_size(
         )
 
 
+def check_same_vocabulary(
+    there: vocab_lib.Vocabulary, here: vocab_lib.Vocabulary, name: str, remedy: str
+) -> None:
+    """Check that a checkpoint was trained with the records' vocabulary, of equal size.
+
+    Args:
+        there: of the checkpoint.
+        here: of the records.
+        name: what the message calls the checkpoint.
+        remedy: the end of the message.
+
+    Raises:
+        ValueError: a token differs; the message says which.
+    """
+    for index, (old, new) in enumerate(zip(there.tokens, here.tokens, strict=True)):
+        if old != new:
+            raise ValueError(
+                f"{name} was trained with another vocabulary: id {index} is {old!r} "
+                f"there and {new!r} in the records. {remedy}"
+            )
+
+
 def guess_lower_case(vocabulary: vocab_lib.Vocabulary) -> bool:
     """Guess do_lower_case: true when no ordinary token holds a capital A to Z.
 

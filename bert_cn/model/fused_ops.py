@@ -42,6 +42,32 @@ class NormWeights(typing.NamedTuple):
     beta: tf.Tensor
 
 
+class SoftTargets(typing.NamedTuple):
+    """What a teacher expects at each masked position.
+
+    Attributes:
+        probabilities: float32 [tokens, vocabulary].
+        share: of the loss, from 0 to 1; the labels have the rest.
+    """
+
+    probabilities: tf.Tensor
+    share: float
+
+
+class MaskedLmSums(typing.NamedTuple):
+    """Sums over masked tokens, float32 scalars.
+
+    Attributes:
+        objective: of what is to be minimized; it alone has a gradient.
+        loss: of the cross entropy of the labels; the same without a teacher.
+        correct: of the weights where no token's logit is above the label's.
+    """
+
+    objective: tf.Tensor
+    loss: tf.Tensor
+    correct: tf.Tensor
+
+
 def _dropout(x, seed, rate):
     return apply_mask(x, draw_mask(x, seed, rate), rate)
 
@@ -115,16 +141,17 @@ def _add_bias(logits, bias):
     return float32(logits) + bias
 
 
-def _subtract_labels_cpu(probabilities, labels, label_probs, dtype):
-    """Return softmax - one_hot, the gradient of the loss by the logits.
+def _subtract_labels_cpu(probabilities, labels, label_probs, share, dtype):
+    """Return softmax - share * one_hot; with share 1 the gradient by the logits.
 
     Args:
         probabilities: float32 [tokens, vocabulary].
         labels: int32 [tokens].
         label_probs: float32 [tokens], the probabilities of the labels.
+        share: of the labels in the loss.
         dtype: of the result.
     """
-    label_errors = tf.cast(label_probs - 1.0, dtype)
+    label_errors = tf.cast(label_probs - share, dtype)
     # A few entries are changed in place, after they have been read.
     with tf.control_dependencies([label_errors]):
         errors = tf.cast(tf.identity(probabilities), dtype)
@@ -133,11 +160,12 @@ def _subtract_labels_cpu(probabilities, labels, label_probs, dtype):
     return tf.tensor_scatter_nd_update(errors, index, label_errors)
 
 
-def _subtract_labels_xla(probabilities, labels, _, dtype):
+def _subtract_labels_xla(probabilities, labels, _, share, dtype):
     """Return what `_subtract_labels_cpu` returns, without a scatter."""
     vocabulary = tf.range(probabilities.shape[-1], dtype=labels.dtype)  # [vocabulary]
     hits = vocabulary[tf.newaxis] == labels[:, tf.newaxis]  # [tokens, vocabulary]
-    return tf.cast(probabilities - tf.cast(hits, tf.float32), dtype)
+    # By where, since a factor of 1 would be an operation more.
+    return tf.cast(probabilities - tf.where(hits, share, 0.0), dtype)
 
 
 class Ops:
@@ -250,8 +278,14 @@ class Ops:
         bias: tf.Tensor,
         labels: tf.Tensor,
         weights: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        soft_targets: SoftTargets | None = None,
+    ) -> MaskedLmSums:
         """Add up the cross entropy and the right predictions of masked tokens.
+
+        With a teacher the objective is (1 - share) * the cross entropy of the labels +
+        share * that of the teacher's probabilities (Hinton et al., 2015, "Distilling
+        the Knowledge in a Neural Network", https://arxiv.org/abs/1503.02531, at
+        temperature 1).
 
         The weights never scale the gradient of the logits; they scale the hidden
         states, which are a hundred times smaller.
@@ -262,16 +296,14 @@ class Ops:
             bias: float32 [vocabulary].
             labels: int32 [tokens].
             weights: float32 [tokens].
-
-        Returns:
-            float32 scalars: sum of weights * cross entropy, and sum of the weights
-            where no token's logit is above the label's; only the first has a gradient.
+            soft_targets: of a teacher; None for the labels alone.
         """
 
         @tf.custom_gradient
         def apply(hidden, table, bias):
             logits = tf.matmul(hidden, table, transpose_b=True)  # [tokens, vocabulary]
-            probabilities = tf.nn.softmax(self._add_bias(logits, bias))
+            logits = self._add_bias(logits, bias)
+            probabilities = tf.nn.softmax(logits)
             highest = tf.reduce_max(probabilities, axis=-1)  # [tokens]
             label_probs = tf.gather(probabilities, labels, batch_dims=1)  # [tokens]
             right = float32(label_probs >= highest)
@@ -280,13 +312,19 @@ class Ops:
             losses = -tf.math.log(
                 tf.where(label_probs == 0, _SMALLEST_FLOAT32, label_probs)
             )
+            objectives, share = losses, 1.0
+            if soft_targets is not None:
+                objectives = _mix_losses(losses, logits, labels, soft_targets)
+                share = 1.0 - soft_targets.share
+                probabilities -= soft_targets.share * soft_targets.probabilities
+                label_probs = tf.gather(probabilities, labels, batch_dims=1)
             with tf.control_dependencies([right]):
                 errors = self._subtract_labels(
-                    probabilities, labels, label_probs, hidden.dtype
+                    probabilities, labels, label_probs, share, hidden.dtype
                 )  # Like logits.
 
-            def grad(dloss, _):
-                factors = (dloss * weights)[:, tf.newaxis]  # [tokens, 1]
+            def grad(dobjective, *_):
+                factors = (dobjective * weights)[:, tf.newaxis]  # [tokens, 1]
                 weighted = tf.cast(float32(hidden) * factors, hidden.dtype)
                 dhidden = float32(tf.matmul(errors, table)) * factors  # Like hidden.
                 factors = tf.cast(factors, errors.dtype)
@@ -297,10 +335,26 @@ class Ops:
                     float32(dbias[:, 0]),  # [vocabulary]
                 )
 
-            sums = tf.reduce_sum(losses * weights), tf.reduce_sum(right * weights)
-            return sums, grad
+            each = objectives, losses, right
+            return tuple(tf.reduce_sum(values * weights) for values in each), grad
 
-        return apply(hidden, table, bias)
+        return MaskedLmSums(*apply(hidden, table, bias))
+
+
+def _mix_losses(losses, logits, labels, soft_targets):
+    """Return each token's objective, float32 [tokens], see `Ops.sum_masked_lm`.
+
+    Args:
+        losses: float32 [tokens], the cross entropy of the labels.
+        logits: float32 [tokens, vocabulary].
+        labels: int32 [tokens].
+        soft_targets: `SoftTargets`.
+    """
+    # log sum exp of the logits, since losses = that - the label's logit.
+    normalizers = losses + tf.gather(logits, labels, batch_dims=1)  # [tokens]
+    expected = tf.reduce_sum(soft_targets.probabilities * logits, -1)  # [tokens]
+    soft_losses = normalizers - expected
+    return losses + soft_targets.share * (soft_losses - losses)
 
 
 CPU = Ops(attention.attend_cpu, compile_loop, _subtract_labels_cpu, True)

@@ -4,6 +4,8 @@ Devlin et al., 2018, "BERT: Pre-training of Deep Bidirectional Transformers for 
 Understanding" (https://arxiv.org/abs/1810.04805).
 """
 
+import typing
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -40,6 +42,20 @@ def gelu_exact(x):
 
 
 ACTIVATIONS = {config_lib.GELU_TANH: gelu_tanh, config_lib.GELU_EXACT: gelu_exact}
+
+
+class Teacher(typing.NamedTuple):
+    """What another model makes of the same masked positions.
+
+    Attributes:
+        head: that model's `MaskedLmHead`.
+        hidden: its output.
+        share: of the loss that the teacher's predictions have, from 0 to 1.
+    """
+
+    head: "MaskedLmHead"
+    hidden: tf.Tensor
+    share: float
 
 
 class MaskedLmHead(keras.layers.Layer):
@@ -137,33 +153,64 @@ class MaskedLmHead(keras.layers.Layer):
         self._places = np.zeros(self.vocab_size, np.int32)
         self._places[self._output_ids] = np.arange(len(output_ids))
 
-    def sum_losses(self, hidden, labels, weights):
+    def sum_losses(
+        self,
+        hidden: tf.Tensor,
+        labels: tf.Tensor,
+        weights: tf.Tensor,
+        teacher: Teacher | None = None,
+    ) -> fused_ops.MaskedLmSums:
         """Add up losses and right predictions for training, keeping no logits.
 
         Args:
             hidden: the layer's output.
             labels: int32 [batch, predictions], the true tokens.
             weights: float32 [batch, predictions], 0 where nothing is masked.
-
-        Returns:
-            Two float32 scalars: sum of the losses, number of right predictions.
+            teacher: whose predictions are learned, too.
         """
-        table, bias = self.token_embedding.embeddings.value, self.bias.value
-        if self._output_ids is not None:
-            table = tf.gather(table, self._output_ids)  # [outputs, hidden]
-            bias = tf.gather(bias, self._output_ids)  # [outputs]
-            labels = tf.gather(self._places, labels)
-        hidden = tf.reshape(hidden, (-1, hidden.shape[-1]))  # [tokens, hidden]
-        labels = tf.reshape(labels, [-1])  # [tokens]
-        weights = tf.reshape(weights, [-1])  # [tokens]
+        tokens = [
+            tf.reshape(hidden, (-1, hidden.shape[-1])),  # [tokens, hidden]
+            tf.reshape(labels, [-1]),  # [tokens]
+            tf.reshape(weights, [-1]),  # [tokens]
+        ]
+        if teacher is not None:
+            tokens.append(tf.reshape(teacher.hidden, (-1, teacher.hidden.shape[-1])))
         if self._training_ops.has_dynamic_shapes:
-            used = _list_used(weights)
-            hidden, labels, weights = (
-                tf.gather(values, used) for values in (hidden, labels, weights)
-            )
+            used = _list_used(tokens[2])
+            tokens = [tf.gather(values, used) for values in tokens]
+        hidden, labels, weights, *taught = tokens
+        if self._output_ids is not None:
+            labels = tf.gather(self._places, labels)
+        table, bias = self._select_outputs(self._output_ids)
+        soft_targets = None
+        if teacher is not None:
+            probabilities = teacher.head.predict(taught[0], self._output_ids)
+            soft_targets = fused_ops.SoftTargets(probabilities, teacher.share)
         return self._training_ops.sum_masked_lm(
-            hidden, tf.cast(table, hidden.dtype), bias, labels, weights
+            hidden, tf.cast(table, hidden.dtype), bias, labels, weights, soft_targets
         )
+
+    def predict(self, hidden: tf.Tensor, output_ids: np.ndarray | None) -> tf.Tensor:
+        """Return the probabilities of some tokens, float32 [tokens, outputs].
+
+        They have no gradient.
+
+        Args:
+            hidden: compute dtype [tokens, hidden], the layer's output.
+            output_ids: int32 [outputs], the tokens that there are; None for all.
+        """
+        table, bias = self._select_outputs(output_ids)
+        logits = tf.matmul(hidden, tf.cast(table, hidden.dtype), transpose_b=True)
+        return tf.stop_gradient(tf.nn.softmax(tf.cast(logits, tf.float32) + bias))
+
+    def _select_outputs(
+        self, output_ids: np.ndarray | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the rows [outputs, hidden] and biases [outputs] of some tokens."""
+        table, bias = self.token_embedding.embeddings.value, self.bias.value
+        if output_ids is None:
+            return table, bias
+        return tf.gather(table, output_ids), tf.gather(bias, output_ids)
 
 
 def _list_used(weights: tf.Tensor) -> tf.Tensor:

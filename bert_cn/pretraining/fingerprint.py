@@ -35,6 +35,8 @@ _FIXED_FLAGS = (
     "clip_norm",
     "next_sentence_weight",
     "initial_masked_lm_prob",
+    "teacher_checkpoint",
+    "teacher_weight",
     "pretraining_dropout",
     "embedding_initializer_range",
     "kernel_initializer",
@@ -62,7 +64,8 @@ _NOT_THE_SAME_BITS = (
 _FREE = {
     "num_train_steps": (
         "--num_train_steps",
-        "the learning rate jumps to the curve of the new number",
+        "the learning rate jumps to the curve of the new number, and so does the "
+        "share of masked tokens with --initial_masked_lm_prob",
     ),
     "gradient_accumulation_steps": (
         "--gradient_accumulation_steps",

@@ -81,7 +81,9 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "there is none).",
         lower_bound=1,
     )
-    _define_step(define)
+    _define_computation(define)
+    _define_optimizer(define)
+    _define_objective(define)
     _define_initial_weights(define)
     _define_loop(define)
     flags.DEFINE_alias("eval_steps", "eval_every_steps", flag_values=values)
@@ -101,9 +103,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     define("tpu", "Train on a TPU: its name, local, or grpc://address:port.")
 
 
-def _define_step(define: Callable[..., None]) -> None:
-    define("train_batch_size", "Sequences per update over all replicas.", lower_bound=1)
-    define("learning_rate", "Peak learning rate.", lower_bound=0.0)
+def _define_optimizer(define: Callable[..., None]) -> None:
     define(
         "optimizer",
         "bert_adamw: google-research/bert's, without bias correction; adamw: the "
@@ -111,10 +111,28 @@ def _define_step(define: Callable[..., None]) -> None:
         "encoder and masked-LM head, adamw for the rest.",
         enum_values=choices.OPTIMIZERS,
     )
+    define("learning_rate", "Peak learning rate.", lower_bound=0.0)
     define(
         "muon_learning_rate",
         "With --optimizer=muon, the peak learning rate of Muon's kernels; "
         "--learning_rate is adamw's.",
+        lower_bound=0.0,
+    )
+    define(
+        "schedule",
+        "The learning rate after its warm-up: polynomial (google-research/bert's, see "
+        "--decay_power), linear (transformers'), cosine, triangle (rises to 25 % of "
+        "the run) or wsd (constant, then down in the last 20 %).",
+        enum_values=choices.SCHEDULES,
+    )
+    define(
+        "decay_power",
+        "Power of the learning rate's polynomial decay; 1 is linear.",
+        lower_bound=0.0,
+    )
+    define(
+        "weight_decay_rate",
+        "Decoupled weight decay of everything but biases and LayerNorm.",
         lower_bound=0.0,
     )
     define(
@@ -124,6 +142,21 @@ def _define_step(define: Callable[..., None]) -> None:
         upper_bound=1.0,
     )
     define("clip_norm", "Clip gradients to this global norm.", lower_bound=0.0)
+
+
+def _define_objective(define: Callable[..., None]) -> None:
+    define(
+        "teacher_checkpoint",
+        "Learn the predictions of this model, too: anything that convert_checkpoint "
+        "reads, with the records' vocabulary.",
+    )
+    define(
+        "teacher_weight",
+        "Share of the masked-LM loss that the teacher's predictions have; the true "
+        "tokens have the rest.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     define(
         "next_sentence_weight",
         "Factor of the next-sentence loss; with 1 it keeps a small model from learning "
@@ -146,22 +179,17 @@ def _define_step(define: Callable[..., None]) -> None:
         upper_bound=0.99,
     )
     define(
-        "schedule",
-        "The learning rate after its warm-up: polynomial (google-research/bert's, see "
-        "--decay_power), linear (transformers'), cosine, triangle (rises to 25 % of "
-        "the run) or wsd (constant, then down in the last 20 %).",
-        enum_values=choices.SCHEDULES,
+        "output_vocabulary",
+        "The tokens of the softmax in training: all, or those that occur in the "
+        "records (seen), which costs less. The output bias of the others is then so "
+        "low that they are never predicted: to train further on text that has them, "
+        "choose all.",
+        enum_values=choices.OUTPUT_VOCABULARIES,
     )
-    define(
-        "decay_power",
-        "Power of the learning rate's polynomial decay; 1 is linear.",
-        lower_bound=0.0,
-    )
-    define(
-        "weight_decay_rate",
-        "Decoupled weight decay of everything but biases and LayerNorm.",
-        lower_bound=0.0,
-    )
+
+
+def _define_computation(define: Callable[..., None]) -> None:
+    define("train_batch_size", "Sequences per update over all replicas.", lower_bound=1)
     define(
         "gradient_accumulation_steps",
         "Compute each batch in this many micro-batches; the result is that of the "
@@ -172,13 +200,6 @@ def _define_step(define: Callable[..., None]) -> None:
         "recompute_layers",
         "Compute layers again in the backward pass: less memory, up to a third more "
         "work.",
-    )
-    define(
-        "output_vocabulary",
-        "The tokens of the softmax in training: all, or those that occur in the "
-        "records (seen), which costs less; the output bias of the others is then so "
-        "low that they are never predicted.",
-        enum_values=choices.OUTPUT_VOCABULARIES,
     )
     define(
         "precision",

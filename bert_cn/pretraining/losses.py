@@ -32,9 +32,10 @@ _SUMS = (
     "next_sentence_loss_sum",
     "next_sentence_correct",
     "next_sentence_count",
+    "masked_lm_objective_sum",
 )
 NUM_SUMS = len(_SUMS)
-MLM_LOSS_SUM, NSP_LOSS_SUM = 0, 3
+MLM_LOSS_SUM, NSP_LOSS_SUM, OBJECTIVE_SUM = 0, 3, 6
 NSP_COUNT = _SUMS.index("next_sentence_count")
 
 # google-research/bert's run_pretraining.py adds this to the number of masked tokens, so
@@ -51,7 +52,7 @@ def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tenso
     Args:
         outputs: of the model, see `pretraining_model.build_pretraining_model`.
         features: int32 and float32 tensors by their names in `schema`.
-        masked_lm_sums: the results of `MaskedLmHead.sum_losses`; None to compute them
+        masked_lm_sums: the result of `MaskedLmHead.sum_losses`; None to compute it
             from the logits.
 
     Returns:
@@ -65,14 +66,20 @@ def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tenso
             features[schema.MASKED_LM_IDS],
             mlm_weights,
         )
+        objective = mlm[0]
     else:
-        mlm = (*masked_lm_sums, tf.reduce_sum(mlm_weights))
+        mlm = (
+            masked_lm_sums.loss,
+            masked_lm_sums.correct,
+            tf.reduce_sum(mlm_weights),
+        )
+        objective = masked_lm_sums.objective
     nsp = _weighted_sums(
         outputs[pretraining_model.NSP_LOGITS],
         features[schema.NEXT_SENTENCE_LABELS][:, 0],
         nsp_weights,
     )
-    return tf.stack([*mlm, *nsp])
+    return tf.stack([*mlm, *nsp, objective])
 
 
 def _weighted_sums(logits, labels, weights):
@@ -113,11 +120,11 @@ def compute_loss(
         use_sentence_loss: false for the masked-LM loss alone (RoBERTa).
         sentence_weight: factor of the sentence loss.
     """
-    mlm_loss = sums[MLM_LOSS_SUM] / (counts[0] + _COUNT_EPSILON)
+    objective = sums[OBJECTIVE_SUM] / (counts[0] + _COUNT_EPSILON)
     if not use_sentence_loss:
-        return mlm_loss
+        return objective
     sentence_loss = sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
-    return mlm_loss + sentence_weight * sentence_loss
+    return objective + sentence_weight * sentence_loss
 
 
 def summarize(
@@ -125,22 +132,23 @@ def summarize(
 ) -> dict[str, float]:
     """Turn accumulated sums [NUM_SUMS] into metrics under Google's names.
 
-    `loss` is the masked-LM loss plus `sentence_weight` times the next-sentence loss,
-    both averages over everything that was added up. Without a sentence loss there are
-    no next-sentence metrics, and `loss` is the masked-LM loss.
+    `loss` is the masked-LM objective plus `sentence_weight` times the next-sentence
+    loss, both averages over everything that was added up. Without a sentence loss there
+    are no next-sentence metrics, and `loss` is the objective. That is the masked-LM
+    loss, or with a teacher a mixture, see `fused_ops.Ops.sum_masked_lm`.
     """
     values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
     masked = values["masked_lm_count"] + _COUNT_EPSILON
     pairs = max(values["next_sentence_count"], 1.0)
-    mlm_loss = values["masked_lm_loss_sum"] / masked
+    objective = values["masked_lm_objective_sum"] / masked
     nsp_loss = values["next_sentence_loss_sum"] / pairs
     metrics = {
-        LOSS: mlm_loss,
-        MASKED_LM_LOSS: mlm_loss,
+        LOSS: objective,
+        MASKED_LM_LOSS: values["masked_lm_loss_sum"] / masked,
         MASKED_LM_ACCURACY: values["masked_lm_correct"] / masked,
     }
     if use_sentence_loss:
-        metrics[LOSS] = mlm_loss + sentence_weight * nsp_loss
+        metrics[LOSS] = objective + sentence_weight * nsp_loss
         metrics[NEXT_SENTENCE_LOSS] = nsp_loss
         metrics[NEXT_SENTENCE_ACCURACY] = values["next_sentence_correct"] / pairs
     return metrics

@@ -80,6 +80,12 @@ class PretrainingArgs:
     """The share of tokens that is masked at first, to fall to the records'; 0 to stay
     there."""
 
+    teacher_checkpoint: str = ""
+    """The model whose predictions are learned too, read like `init_checkpoint`."""
+
+    teacher_weight: float = 0.5
+    """The share of the masked-LM loss that the teacher's predictions have."""
+
     pretraining_dropout: float | None = None
     """Both dropout rates of this run; None for those of the configuration."""
 
@@ -167,7 +173,10 @@ class PretrainingArgs:
     @property
     def paths(self) -> dict[str, str]:
         """The paths that the hosts of a TPU open themselves, by the names of flags."""
-        names = ("input_file", "eval_input_file", "output_dir", "init_checkpoint")
+        names = (
+            *("input_file", "eval_input_file", "output_dir"),
+            *("init_checkpoint", "teacher_checkpoint"),
+        )
         return {name: getattr(self, name) for name in names}
 
 

@@ -13,6 +13,7 @@ from bert_cn.model import fused_ops, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
 from bert_cn.pretraining import eval_metrics, losses
 from bert_cn.pretraining import settings as settings_lib
+from bert_cn.pretraining import teacher as teacher_lib
 from bert_cn.training import environment, optimization, schedules
 from bert_cn.training import hosts as hosts_lib
 from data_prep.records import schema
@@ -46,6 +47,8 @@ class Trainer:
         time_budget: of the schedule; None if the run has a number of steps.
         sentence_task: "nsp" or "sop", which names its metrics; with "none" the loss is
             the masked-LM loss alone, see `pretraining_model.freeze_sentence_head`.
+        teacher: from `teacher.build_teacher`, whose predictions are learned, too; None
+            for the labels alone.
 
     Attributes:
         strategy: see above.
@@ -55,6 +58,7 @@ class Trainer:
         time_budget: see above.
         output_ids: int [outputs], the tokens that the training softmax is over; None
             for all.
+        teacher: see above.
         agree: returns whether a flag is set on any host, see `hosts.agree_any`.
         average: returns the mean of the hosts' numbers, see `hosts.average`.
     """
@@ -69,6 +73,7 @@ class Trainer:
         time_budget: schedules.TimeBudget | None = None,
         sentence_task: str = "nsp",
         output_ids: np.ndarray | None = None,
+        teacher: keras.Model | None = None,
     ):
         self.strategy = strategy
         self.model = model
@@ -81,6 +86,8 @@ class Trainer:
         self._sentence_weight = args.next_sentence_weight
         self._sentence_task = sentence_task
         self.output_ids = output_ids
+        self.teacher = teacher
+        self._teacher_weight = args.teacher_weight
         self.agree = functools.partial(hosts_lib.agree_any, strategy)
         self.average = functools.partial(hosts_lib.average, strategy)
         # The update alone: XLA compiles no iterator, so the loop stays outside.
@@ -107,13 +114,24 @@ class Trainer:
 
     def _forward(self, features):
         """Return float32 [NUM_SUMS] of a training batch, without its logits."""
-        outputs = self.model(self._select_inputs(features), training=True)
+        inputs = self._select_inputs(features)
+        outputs = self.model(inputs, training=True)
         masked_lm_sums = self.model.get_layer(pretraining_model.MLM_HEAD).sum_losses(
             outputs[pretraining_model.MLM_HIDDEN],
             features[schema.MASKED_LM_IDS],
             tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32),
+            self._ask_teacher(inputs),
         )
         return losses.compute_sums(outputs, features, masked_lm_sums)
+
+    def _ask_teacher(self, inputs) -> pretraining_model.Teacher | None:
+        if self.teacher is None:
+            return None
+        return pretraining_model.Teacher(
+            self.teacher.get_layer(pretraining_model.MLM_HEAD),
+            self.teacher(inputs, training=True)[pretraining_model.MLM_HIDDEN],
+            self._teacher_weight,
+        )
 
     def update(self, features):
         """Make one update on one replica.
@@ -271,6 +289,7 @@ def build_trainer(
     sentence_task: str = "nsp",
     training_ops: fused_ops.Ops = fused_ops.XLA,
     output_ids: np.ndarray | None = None,
+    teacher_config: config_lib.BertConfig | None = None,
 ) -> Trainer:
     """Build model, optimizer and step under a strategy.
 
@@ -284,6 +303,7 @@ def build_trainer(
         training_ops: `fused_ops.CPU` or `fused_ops.XLA`, what training computes with.
         output_ids: int [seen], the tokens that the training softmax is over; None for
             all.
+        teacher_config: sizes of the teacher; None for no teacher.
     """
     keras.utils.set_random_seed(args.random_seed)
     keras.config.set_dtype_policy(args.precision)
@@ -303,6 +323,10 @@ def build_trainer(
         schedule = _build_schedule(args, time_budget)
         optimizer = _build_optimizer(args, schedule)
         optimizer.build(model.trainable_variables)
+        # The last one, so that the model starts from the same weights with and without.
+        teacher = None
+        if teacher_config is not None:
+            teacher = teacher_lib.build_teacher(teacher_config, training_ops)
     return Trainer(
         args,
         strategy,
@@ -312,6 +336,7 @@ def build_trainer(
         time_budget,
         sentence_task,
         output_ids,
+        teacher,
     )
 
 

@@ -8,6 +8,7 @@ import os
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from bert_cn.conversion import (
     formats,
@@ -27,6 +28,7 @@ from bert_cn.pretraining import (
 )
 from bert_cn.pretraining import records as records_lib
 from bert_cn.pretraining import settings as settings_lib
+from bert_cn.pretraining import teacher as teacher_lib
 from bert_cn.training import batch_checks, hosts, run_files
 from data_prep.text import vocab as vocab_lib
 
@@ -45,10 +47,12 @@ class StartingPoint:
         config: sizes and activation.
         bert: the checkpoint of --init_checkpoint, fitted to the vocabulary; None for
             random weights, or if the run is resumed.
+        teacher: the checkpoint of --teacher_checkpoint; None for no teacher.
     """
 
     config: config_lib.BertConfig
     bert: pretrained.PretrainedBert | None
+    teacher: pretrained.PretrainedBert | None = None
 
 
 def find_start(
@@ -95,7 +99,7 @@ def find_start(
     batch_checks.check_positions(records.eval.max_seq_length, config)
     if bert is not None:
         bert = _fit(bert, config, vocabulary, args)
-    return StartingPoint(config, bert)
+    return StartingPoint(config, bert, teacher_lib.read_teacher(args, records))
 
 
 def _choose_config(
@@ -114,6 +118,37 @@ def _choose_config(
         "--bert_config_file is empty: name a bert_config.json, such as "
         "configs/models/bert_tiny_cn.json, or an --init_checkpoint, which has its own."
     )
+
+
+def build_trainer(
+    args: settings_lib.PretrainingArgs,
+    start: StartingPoint,
+    records: records_lib.Records,
+    strategy: tf.distribute.Strategy,
+) -> train_step.Trainer:
+    """Build the model of a run and its step, the teacher's weights in their place.
+
+    Args:
+        args: the run's.
+        start: from `find_start`.
+        records: to train and evaluate on.
+        strategy: under which everything is built.
+
+    Raises:
+        ValueError: --output_vocabulary needs counts that are not there.
+    """
+    trainer = train_step.build_trainer(
+        args,
+        start.config,
+        strategy,
+        records.sentence_task,
+        train_step.choose_training_ops(args),
+        find_outputs(args, records.train),
+        start.teacher and start.teacher.config,
+    )
+    if start.teacher is not None:
+        teacher_lib.load_weights(trainer.teacher, start.teacher)
+    return trainer
 
 
 def load_weights(
@@ -268,7 +303,13 @@ def _fit(
         bert = _resize(bert, vocabulary, np.random.default_rng(args.random_seed))
     _check_config(bert, config, args.init_checkpoint)
     if vocabulary is not None and bert.vocabulary is not None:
-        _check_vocabulary(bert.vocabulary, vocabulary, args.init_checkpoint)
+        pretrained.check_same_vocabulary(
+            bert.vocabulary,
+            vocabulary,
+            f"--init_checkpoint={args.init_checkpoint}",
+            "Make the records with the checkpoint's vocab.txt, or pass "
+            "--resize_embeddings.",
+        )
     return bert
 
 
@@ -305,16 +346,4 @@ def _check_config(
                 f"--init_checkpoint={path} has {field.name}={there}, but "
                 f"--bert_config_file says {here}: leave the flag out to take the "
                 f"checkpoint's own{_RESIZE_ADVICE.get(field.name, '.')}"
-            )
-
-
-def _check_vocabulary(
-    there: vocab_lib.Vocabulary, here: vocab_lib.Vocabulary, path: str
-) -> None:
-    for index, (old, new) in enumerate(zip(there.tokens, here.tokens, strict=True)):
-        if old != new:
-            raise ValueError(
-                f"--init_checkpoint={path} was trained with another vocabulary: id "
-                f"{index} is {old!r} there and {new!r} in the records. Make the "
-                "records with the checkpoint's vocab.txt, or pass --resize_embeddings."
             )

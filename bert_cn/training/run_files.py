@@ -35,7 +35,7 @@ _INDEX = re.compile(rf"({CHECKPOINT_NAME}-(\d+))\.index")
 _KEYS_NOT_SHOWN = frozenset(
     {
         *("num_files", "data_sha256", "file_groups", "masking_rules", "vocab_sha256"),
-        *("init_checkpoint", "num_replicas", "num_hosts"),
+        *("init_checkpoint", "teacher_checkpoint", "num_replicas", "num_hosts"),
     }
 )
 
@@ -84,9 +84,12 @@ def read_fingerprint(output_dir: str) -> dict[str, Any]:
 def describe_settings(values: dict[str, Any]) -> str:
     """Return the settings in a fingerprint as flags, without data and paths."""
     start = "another checkpoint" if values.get("init_checkpoint") else "random weights"
+    hidden, teacher = _KEYS_NOT_SHOWN, ", with a teacher"
+    if not values.get("teacher_checkpoint"):
+        hidden, teacher = hidden | {"teacher_weight"}, ""
     flags = " ".join(
         f"--{name}={value}"
         for name, value in values.items()
-        if name not in _KEYS_NOT_SHOWN and value is not None
+        if name not in hidden and value is not None
     )
-    return f"{flags} (started from {start})"
+    return f"{flags} (started from {start}{teacher})"

@@ -21,8 +21,8 @@ class TimeBudget(tf.Module):
     """How much of a run's time is used, as variables that the training step reads.
 
     Between two calls of the host the share grows with each update by what an update
-    took last. Checkpoints hold the variables, so that a resumed run goes on with what
-    was used up to its checkpoint.
+    took last. Checkpoints hold the variables, so that a resumed run starts from
+    the share used at its checkpoint.
 
     Args:
         minutes: of the whole run, from the first update on: updates, checkpoints and

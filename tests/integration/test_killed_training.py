@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bert_cn.conversion import formats, keras_weights, pretrained
 from bert_cn.model import config as config_lib
+from bert_cn.model import pretraining_model
 from data_prep.records.settings import Settings
 from data_prep.runner import local, outputs
 from data_prep.runner.job import Job
@@ -61,6 +63,7 @@ def flags(tmp_path_factory) -> dict[str, str]:
     )
     assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.1
     (folder / "bert_config.json").write_text(config.to_json(), encoding="utf-8")
+    _write_teacher(config, vocabulary, folder / "teacher")
     return {
         "bert_config_file": str(folder / "bert_config.json"),
         "input_file": str(folder / "train*.tfrecord"),
@@ -76,8 +79,16 @@ def flags(tmp_path_factory) -> dict[str, str]:
         "schedule": "wsd",
         "initial_masked_lm_prob": 0.3,
         "output_vocabulary": "seen",
+        "teacher_checkpoint": str(folder / "teacher"),
         "do_train": "true",
     }
+
+
+def _write_teacher(config, vocabulary, folder: pathlib.Path) -> None:
+    model = pretraining_model.build_pretraining_model(config)
+    weights = keras_weights.canonical_from_model(model)
+    bert = pretrained.PretrainedBert(config, weights, "a random model", vocabulary)
+    formats.write_checkpoint(bert, "tf1", str(folder))
 
 
 @pytest.fixture

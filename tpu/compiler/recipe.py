@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 
+from bert_cn.conversion import formats
 from bert_cn.model import config as config_lib
 from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import train_step
@@ -55,19 +56,28 @@ class Recipe:
             self._strategy,
             sentence_task,
             output_ids=_choose_outputs(args, self._config),
+            teacher_config=_read_teacher_config(args),
         )
 
     def describe(self) -> str:
         """Return the step in words."""
-        args, config = self.args, self._config
-        count = args.gradient_accumulation_steps
+        args, count = self.args, self.args.gradient_accumulation_steps
+        dropout = args.pretraining_dropout
+        if dropout is None:
+            dropout = self._config.hidden_dropout_prob
         return (
             f"{args.bert_config_file}, length {args.max_seq_length}, "
-            f"{args.max_predictions_per_seq} predictions, {args.precision}, "
-            f"{args.optimizer}, dropout {config.hidden_dropout_prob:g}"
+            f"{self._count_predictions()} predictions, {args.precision}, "
+            f"{args.optimizer}, dropout {dropout:g}"
             + (f", {count} micro-batches" if count > 1 else "")
+            + (", with a teacher" if args.teacher_checkpoint else "")
             + (", layers recomputed" if args.recompute_layers else "")
             + (", masked-LM loss alone" if self._sentence_task == "none" else "")
+        )
+
+    def _count_predictions(self) -> int:
+        return settings_lib.count_training_predictions(
+            self.args, self.args.max_seq_length, self.args.max_predictions_per_seq
         )
 
     def _warn_of(self, violations: list[graph_checks.Violation]) -> None:
@@ -93,9 +103,7 @@ class Recipe:
         features = step_lowering.make_features(
             batch_size,
             self.args.max_seq_length,
-            settings_lib.count_training_predictions(
-                self.args, self.args.max_seq_length, self.args.max_predictions_per_seq
-            ),
+            self._count_predictions(),
         )
         step = step_lowering.TracedStep(
             self._trainer, self._strategy, features, micro_batch_only
@@ -119,6 +127,15 @@ def _choose_outputs(
     So a step over the tokens seen is never larger than the one that is compiled.
     """
     return None if args.output_vocabulary == "all" else np.arange(config.vocab_size)
+
+
+def _read_teacher_config(
+    args: settings_lib.PretrainingArgs,
+) -> config_lib.BertConfig | None:
+    """Return the sizes of the teacher, whose weights do not matter here."""
+    if not args.teacher_checkpoint:
+        return None
+    return formats.read_checkpoint(args.teacher_checkpoint).config
 
 
 def check_recipe(recipe: Recipe, find_batch: bool) -> preflight_report.Report:

@@ -109,25 +109,53 @@ def test_sum_masked_lm_equals_tensorflow(ops):
     )
 
 
+@BOTH_OPS
+def test_objective_with_a_teacher_equals_tensorflow(ops):
+    labels = tf.constant([3, 0, 29, 3])
+    weights = tf.constant([1.0, 1.0, 0.0, 0.5])
+    expected = tf.nn.softmax(normal(4, 30, seed=3))
+    soft_targets = fused_ops.SoftTargets(expected, 0.3)
+
+    def reference(hidden, table, bias):
+        logits = tf.matmul(hidden, table, transpose_b=True) + bias
+        mixture = 0.7 * tf.one_hot(labels, 30) + 0.3 * expected
+        losses = tf.nn.softmax_cross_entropy_with_logits(mixture, logits)
+        return tf.reduce_sum(losses * weights)[None]
+
+    tensors = normal(4, 8), normal(30, 8, seed=1), normal(30, seed=2)
+    assert_same(
+        lambda *tensors: ops.sum_masked_lm(*tensors, labels, weights, soft_targets)[0][
+            None
+        ],
+        reference,
+        *tensors,
+    )
+    # The metrics stay those of the labels.
+    taught = ops.sum_masked_lm(*tensors, labels, weights, soft_targets)
+    alone = ops.sum_masked_lm(*tensors, labels, weights)
+    assert taught[1:] == alone[1:]
+    assert alone.objective == alone.loss != taught.objective
+
+
 def test_sum_masked_lm_counts_right_predictions_by_weight():
     # One-hot hidden states against the identity: token i is predicted for row i.
-    _, right = fused_ops.XLA.sum_masked_lm(
+    sums = fused_ops.XLA.sum_masked_lm(
         tf.eye(4),
         tf.eye(4),
         tf.zeros(4),
         tf.constant([0, 1, 0, 3]),
         tf.constant([1.0, 0.0, 1.0, 1.0]),
     )
-    assert right == 2
+    assert sums.correct == 2
 
 
 def test_impossible_prediction_has_a_finite_loss_and_nan_stays_nan():
     for value, expected in ((1e4, 87.3), (math.nan, math.nan)):
-        loss, _ = fused_ops.XLA.sum_masked_lm(
+        sums = fused_ops.XLA.sum_masked_lm(
             tf.constant([[value, 0.0]]),
             tf.eye(2),
             tf.zeros(2),
             tf.constant([1]),
             tf.ones(1),
         )
-        np.testing.assert_allclose(loss, expected, atol=0.1)
+        np.testing.assert_allclose(sums.loss, expected, atol=0.1)

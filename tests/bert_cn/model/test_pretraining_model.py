@@ -112,13 +112,13 @@ def test_training_softmax_over_the_tokens_seen_is_that_over_all(
     def measure():
         with tf.GradientTape() as tape:
             tape.watch(hidden)
-            loss, correct = head.sum_losses(
+            sums = head.sum_losses(
                 hidden,
                 small_batch[schema.MASKED_LM_IDS],
                 small_batch[schema.MASKED_LM_WEIGHTS],
             )
-        gradients = tape.gradient(loss, [hidden, *variables])
-        return [loss, correct, *map(tf.convert_to_tensor, gradients)]
+        gradients = tape.gradient(sums.objective, [hidden, *variables])
+        return [*sums, *map(tf.convert_to_tensor, gradients)]
 
     over_all = measure()
     head.limit_training(seen)
@@ -128,6 +128,41 @@ def test_training_softmax_over_the_tokens_seen_is_that_over_all(
     # What evaluation and every client of the weights computes.
     logits = head.compute_logits(hidden).numpy()
     assert set(np.unique(logits.argmax(-1))) <= set(seen)
+
+
+@pytest.mark.parametrize("ops", [fused_ops.XLA, fused_ops.CPU], ids=["xla", "cpu"])
+def test_teacher_of_the_same_weights_leaves_nothing_to_learn(
+    small_config, small_batch, ops, xla_for_cpus
+):
+    model = pretraining_model.build_pretraining_model(small_config, training_ops=ops)
+    head = model.get_layer(pretraining_model.MLM_HEAD)
+    head.bias.assign(np.linspace(-1, 1, 40, dtype=np.float32))
+    hidden = run(model, small_batch)[pretraining_model.MLM_HIDDEN]
+    labels = small_batch[schema.MASKED_LM_IDS]
+    weights = small_batch[schema.MASKED_LM_WEIGHTS]
+
+    def measure(teacher):
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            sums = head.sum_losses(hidden, labels, weights, teacher)
+        return sums, tf.abs(tape.gradient(sums.objective, hidden))
+
+    for outputs in (None, np.unique(np.append(labels.numpy(), [7, 9]))):
+        if outputs is not None:
+            head.limit_training(outputs)
+        _, alone = measure(None)
+        sums, taught = measure(pretraining_model.Teacher(head, hidden, 1.0))
+        assert tf.reduce_max(taught) < 1e-5 < 1e-3 < tf.reduce_max(alone)
+        # What is left of the objective is the entropy of the teacher.
+        table, bias = head._select_outputs(outputs)
+        flat = tf.reshape(hidden, (-1, hidden.shape[-1]))
+        logs = tf.nn.log_softmax(tf.matmul(flat, table, transpose_b=True) + bias)
+        entropy = -tf.reduce_sum(tf.exp(logs) * logs, -1)
+        np.testing.assert_allclose(
+            sums.objective,
+            tf.reduce_sum(entropy * tf.reshape(weights, [-1])),
+            rtol=1e-5,
+        )
 
 
 def test_unused_predictions_cost_nothing_where_shapes_may_vary(

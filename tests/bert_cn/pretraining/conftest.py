@@ -72,7 +72,12 @@ def start_run(small_config, files, tmp_path):
         }
         args = settings_lib.PretrainingArgs(**(defaults | settings))
         records = records_lib.Records(files, files, None, None, "nsp")
-        trainer = train_step.build_trainer(args, config, tf.distribute.get_strategy())
+        trainer = train_step.build_trainer(
+            args,
+            config,
+            tf.distribute.get_strategy(),
+            teacher_config=config if args.teacher_checkpoint else None,
+        )
         checkpoints = checkpoints_lib.TrainingCheckpoints(
             trainer.model,
             trainer.optimizer,

@@ -94,7 +94,11 @@ def build_trainer(small_config):
             **settings,
         )
         trainer = train_step.build_trainer(
-            args, small_config, strategy, output_ids=output_ids
+            args,
+            small_config,
+            strategy,
+            output_ids=output_ids,
+            teacher_config=small_config if args.teacher_checkpoint else None,
         )
         return trainer, strategy
 
@@ -126,11 +130,14 @@ def test_training_step_holds_nothing_that_a_tpu_cannot_do(
     assert graph_checks.find_violations(step.graph) == []
 
 
-def test_run_by_time_over_the_tokens_seen_holds_nothing_that_a_tpu_cannot_do(
+def test_step_with_every_new_option_holds_nothing_that_a_tpu_cannot_do(
     build_trainer,
 ):
     trainer, strategy = build_trainer(
-        "adamw", range(7, 31), train_minutes=10.0, schedule="wsd"
+        *("adamw", range(7, 31)),
+        train_minutes=10.0,
+        schedule="wsd",
+        teacher_checkpoint="is not read",
     )
     features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
     step = step_lowering.TracedStep(trainer, strategy, features)
