@@ -22,7 +22,11 @@ import statistics
 import subprocess
 import sys
 
+import numpy as np
 from absl import app, flags
+
+from bert_cn.conversion import formats
+from bert_cn.training import run_files
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # The settings of records, by the names that variants use.
@@ -41,16 +45,22 @@ class Variant:
         changes: flags that take the place of the recipe's.
         cost: of a step, in steps of the recipe.
         records: a name of `RECORDS`.
+        averaged: measure the mean of this many last checkpoints, which are saved after
+            every 1 % of the run; 1 for the last one alone. LAWA (Kaddour, 2022,
+            https://arxiv.org/abs/2209.14981).
+        taught: needs --teacher_checkpoint.
     """
 
     changes: tuple[str, ...] = ()
     cost: float = 1.0
     records: str = "chunks"
+    averaged: int = 1
+    taught: bool = False
 
 
-def change(*changes: str, cost: float = 1.0, records: str = "chunks"):
-    """Return a variant."""
-    return Variant(tuple(f"--{one}" for one in changes), cost, records)
+def change(*changes: str, **more) -> Variant:
+    """Return a variant; `more` are its other attributes."""
+    return Variant(tuple(f"--{one}" for one in changes), **more)
 
 
 # The rates are around those of tiny's recipe.
@@ -98,6 +108,13 @@ VARIANTS = {
     "weight_decay_rate 0.1": change("weight_decay_rate=0.1"),
     "train_batch_size 16": change("train_batch_size=16", cost=0.57),
     "train_batch_size 64": change("train_batch_size=64", cost=1.9),
+    "mean of the last 5 checkpoints": change(averaged=5),
+    "constant rate": change("decay_power=0"),
+    "constant rate, mean of the last 10 checkpoints": change(
+        "decay_power=0", averaged=10
+    ),
+    "teacher_weight 0.5": change("teacher_weight=0.5", cost=1.8, taught=True),
+    "teacher_weight 0.9": change("teacher_weight=0.9", cost=1.8, taught=True),
     "pairs, next_sentence_weight 0": change("next_sentence_weight=0", records="pairs"),
     "pairs, next_sentence_weight 0.1": change(
         "next_sentence_weight=0.1", records="pairs"
@@ -114,6 +131,9 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", "out/ablation", "Folder of records and runs.")
     flags.DEFINE_enum("size", "tiny", ["tiny", "mini"], "Size of the recipe.")
     flags.DEFINE_integer("num_steps", 2000, "Updates of the recipe itself.")
+    flags.DEFINE_string(
+        "teacher_checkpoint", "", "The teacher of some variants; without it, none."
+    )
     flags.DEFINE_list("seeds", ["12345"], "Seeds of each variant.")
     flags.DEFINE_list("only", [], "Variants that have one of these in their names.")
     flags.DEFINE_bool("table_only", False, "Print the runs that are there.")
@@ -124,7 +144,8 @@ def main(_) -> None:
     wanted = {
         name: variant
         for name, variant in VARIANTS.items()
-        if not args.only or any(part in name for part in args.only)
+        if (not args.only or any(part in name for part in args.only))
+        and (args.teacher_checkpoint or not variant.taught)
     }
     for seed in args.seeds:
         for name, variant in wanted.items():
@@ -180,8 +201,10 @@ def train(name: str, variant: Variant, seed: str) -> None:
         f"--input_file={make_records(args.train_text, 'train', variant.records)}",
         f"--output_dir={folder}",
         f"--num_train_steps={steps}",
-        f"--save_checkpoints_steps={steps}",
+        f"--save_checkpoints_steps={steps if variant.averaged == 1 else steps // 100}",
+        f"--max_checkpoints={variant.averaged}",
         f"--random_seed={seed}",
+        *([f"--teacher_checkpoint={args.teacher_checkpoint}"] * variant.taught),
         "--do_train",
         *variant.changes,
     )
@@ -190,7 +213,7 @@ def train(name: str, variant: Variant, seed: str) -> None:
         "bert_cn.run_pretraining",
         f"--input_file={make_records(args.held_out_text, 'held_out', held_out)}",
         f"--output_dir={os.path.join(folder, 'held_out')}",
-        f"--init_checkpoint={os.path.join(folder, 'weights')}",
+        f"--init_checkpoint={average_checkpoints(folder, variant.averaged)}",
         "--precision=mixed_bfloat16",
         "--max_eval_steps=0",
         "--do_eval",
@@ -202,6 +225,23 @@ def train(name: str, variant: Variant, seed: str) -> None:
         for name in ("ru_utime", "ru_stime")
     )
     pathlib.Path(result_path(name, seed)).write_text(json.dumps(metrics, indent=2))
+
+
+def average_checkpoints(folder: str, count: int) -> str:
+    """Return a folder with the mean weights of the last checkpoints of a run."""
+    weights = os.path.join(folder, "weights")
+    if count == 1:
+        return weights
+    runs = [formats.read_checkpoint(path) for path in run_files.find_prefixes(folder)]
+    assert len(runs) == count, runs
+    mean = {
+        name: np.mean([bert.weights[name][...] for bert in runs], axis=0)
+        for name in runs[0].weights
+    }
+    averaged = dataclasses.replace(formats.read_checkpoint(weights), weights=mean)
+    target = os.path.join(folder, "mean")
+    formats.write_checkpoint(averaged, "tf1", target, overwrite=True)
+    return target
 
 
 def run(module: str, *arguments: str) -> None:
