@@ -23,6 +23,7 @@ from data_prep.records import counts as counting
 from data_prep.records import (
     masking,
     packing,
+    pairs,
     schema,
     sequences,
     tfrecords,
@@ -147,14 +148,13 @@ class BucketRecordMaker:
             return packing.make_full_sentences(tokenized, longest)
         if settings.packing == "chunks":
             return packing.make_chunks(tokenized, longest)
-        return packing.make_pairs(
-            tokenized,
-            clause_ends,
+        rules = pairs.PairRules(
             longest,
             settings.short_seq_prob,
             settings.sentence_task,
-            rng,
+            settings.truncation,
         )
+        return pairs.make_pairs(tokenized, clause_ends, rules, rng)
 
     def _lay_out(self, tokenized, spans, known) -> sequences.Sequences:
         length = self._settings.max_seq_length

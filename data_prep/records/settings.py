@@ -38,6 +38,9 @@ class Settings:
     packing: str = "pairs"
     """One of `packing.PACKINGS`: the content of a sequence."""
 
+    truncation: str = "none"
+    """One of `packing.TRUNCATIONS`: what becomes of text that does not fit a pair."""
+
     do_lower_case: bool = True
     """Lower-case the text and strip accents."""
 
@@ -129,6 +132,7 @@ class Settings:
             ("masking_time", tuple(schema.FEATURES_OF)),
             ("sentence_task", packing_lib.SENTENCE_TASKS),
             ("packing", packing_lib.PACKINGS),
+            ("truncation", packing_lib.TRUNCATIONS),
             ("segmenter", segmentation.SEGMENTERS),
             ("traditional", traditional.CHOICES),
             ("on_bad_utf8", corpus.ON_BAD_UTF8),
@@ -154,6 +158,11 @@ class Settings:
                 f"--packing={self.packing} makes sequences of one part, and "
                 f"--sentence_task={self.sentence_task} compares two: use "
                 "--sentence_task=none or --packing=pairs."
+            )
+        if self.packing != "pairs" and self.truncation != "none":
+            raise ValueError(
+                f"--truncation={self.truncation} is for pairs, and --packing="
+                f"{self.packing} truncates nothing: leave it out."
             )
         if self.masking == "token" and self.mask_unit != "token":
             raise ValueError(

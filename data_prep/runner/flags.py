@@ -220,6 +220,13 @@ def _define_sequences() -> None:
         "(chunks), or one line (lines).",
     )
     flags.DEFINE_enum(
+        "truncation",
+        _DEFAULT.truncation,
+        packing.TRUNCATIONS,
+        "With pairs, text that has no room: opens the next pair (none), or is cut off "
+        "as google-research/bert does, which loses a quarter of a text (google).",
+    )
+    flags.DEFINE_enum(
         "sentence_task",
         None,
         packing.SENTENCE_TASKS,

@@ -10,7 +10,7 @@ MODULES = (
     "data_prep.text.tokenization",
     "data_prep.text.segmentation",
     "data_prep.text.documents",
-    "data_prep.records.packing",
+    "data_prep.records.pairs",
     "data_prep.records.masking",
     "data_prep.records.build",
 )
