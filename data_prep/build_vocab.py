@@ -1,14 +1,16 @@
 """Command: train a WordPiece vocabulary on raw text."""
 
+import sys
+
 from absl import flags
 
 from data_prep import command_line
-from data_prep.text import corpus, vocabulary_training
+from data_prep.text import corpus, lines, vocabulary_training
 
 _INPUT_FILE = flags.DEFINE_string(
     "input_file",
     None,
-    "Text file, glob or comma list, UTF-8; .jsonl too, and compressed files.",
+    "File, folder, glob or comma list, as create_pretraining_data reads them.",
     required=True,
 )
 _OUTPUT_FILE = flags.DEFINE_string(
@@ -24,12 +26,15 @@ _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case", False, "Lower-case the text and strip accents."
 )
 _TEXT_FIELD = flags.DEFINE_string(
-    "text_field", "text", "Name of the field that holds the document in .jsonl files."
+    "text_field",
+    "text",
+    "Field or column that holds the document in files with fields; several separated "
+    "by commas are joined.",
 )
 _ON_BAD_UTF8 = flags.DEFINE_enum(
     "on_bad_utf8",
     "fail",
-    corpus.ON_BAD_UTF8,
+    lines.ON_BAD_UTF8,
     "Stop at bytes that are not UTF-8, or read them as U+FFFD.",
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an existing vocabulary.")
@@ -40,7 +45,7 @@ def main(arguments: list[str]) -> None:
     command_line.refuse_arguments(arguments)
     path = _OUTPUT_FILE.value
     vocabulary_training.check_output(path, _OVERWRITE.value)
-    files = corpus.find_files(_INPUT_FILE.value)
+    files = corpus.find_files(_INPUT_FILE.value, _warn)
     if _TEXT_FIELD.present:
         corpus.check_text_field(files, _TEXT_FIELD.value)
     tokens = vocabulary_training.train_vocabulary(
@@ -57,6 +62,10 @@ def main(arguments: list[str]) -> None:
             f"The text yields only {len(tokens)} of the {_VOCAB_SIZE.value} tokens "
             "that --vocab_size asks for."
         )
+
+
+def _warn(text: str) -> None:
+    print(f"build_vocab: warning: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

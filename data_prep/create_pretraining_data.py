@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     # Inputs and outputs
     planned = outputs.plan_outputs(args.output_file, args.num_shards)
     vocabulary = vocab_lib.load_vocabulary(args.vocab_file)
-    files = corpus.find_files(args.input_file)
+    files = corpus.find_files(args.input_file, _warn)
     _refuse_replacing(files, planned)
     if args.text_field_given:
         corpus.check_text_field(files, args.settings.text_field)
@@ -122,7 +122,11 @@ def _print_warnings(job: Job, manifest: manifest_lib.Manifest) -> None:
             f"{empty[0]}: the text has few documents, so use fewer --num_shards."
         )
     for warning in warnings:
-        print(f"create_pretraining_data: warning: {warning}", file=sys.stderr)
+        _warn(warning)
+
+
+def _warn(text: str) -> None:
+    print(f"create_pretraining_data: warning: {text}", file=sys.stderr)
 
 
 def _percent(counts: dict[str, int], part: str, whole: str) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import glob as glob_lib
 import hashlib
+import io
 import os
 import shutil
 
@@ -38,6 +39,42 @@ def open(path: str, mode: str):
     if is_remote(path):
         return _gfile().GFile(path, mode)
     return _open_local(path, mode)
+
+
+@contextlib.contextmanager
+def open_seekable(path: str):
+    """Open a file for reading bytes by libraries that want one of Python's own."""
+    with open(path, "rb") as file:
+        if not is_remote(path):
+            yield file
+            return
+        with io.BufferedReader(_RawFile(file), _HASH_BYTES) as buffered:
+            yield buffered
+
+
+class _RawFile(io.RawIOBase):
+    """A `GFile` with the interface of Python's files."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._file.seek(offset, whence)
+        return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 @contextlib.contextmanager
@@ -135,6 +172,12 @@ def glob(pattern: str) -> list[str]:
 def listdir(path: str) -> list[str]:
     """Return the names in a folder."""
     return _gfile().listdir(path) if is_remote(path) else os.listdir(path)
+
+
+def walk(folder: str) -> list[str]:
+    """Return the paths of all files in a folder and the folders below it, sorted."""
+    walked = _gfile().walk(folder) if is_remote(folder) else os.walk(folder)
+    return sorted(os.path.join(top, name) for top, _, names in walked for name in names)
 
 
 def makedirs(path: str) -> None:

@@ -6,7 +6,7 @@ import math
 from data_prep.records import masking as masking_lib
 from data_prep.records import packing as packing_lib
 from data_prep.records import schema
-from data_prep.text import corpus, segmentation, traditional
+from data_prep.text import corpus, lines, segmentation, traditional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Settings:
     """Key of `schema.RECORD_NAMES`, the spelling of the features on disk."""
 
     text_field: str = "text"
-    """Field that holds the document in the objects of .jsonl files."""
+    """Fields that hold the document in files with fields, separated by commas."""
 
     on_bad_utf8: str = "fail"
-    """One of `corpus.ON_BAD_UTF8`: how to read bytes that are not UTF-8."""
+    """One of `lines.ON_BAD_UTF8`: how to read bytes that are not UTF-8."""
 
     max_seq_length: int = 128
     """Tokens per sequence."""
@@ -135,7 +135,7 @@ class Settings:
             ("truncation", packing_lib.TRUNCATIONS),
             ("segmenter", segmentation.SEGMENTERS),
             ("traditional", traditional.CHOICES),
-            ("on_bad_utf8", corpus.ON_BAD_UTF8),
+            ("on_bad_utf8", lines.ON_BAD_UTF8),
             ("feature_names", tuple(schema.RECORD_NAMES)),
         )
         for name, known in choices:

@@ -7,7 +7,7 @@ from absl import flags
 from data_prep import command_line
 from data_prep.records import masking, packing, schema
 from data_prep.records.settings import Settings
-from data_prep.text import corpus, segmentation, traditional
+from data_prep.text import lines, segmentation, traditional
 
 # The flags belong to the command that calls `define_flags`: --help lists them there.
 flags.disclaim_key_flags()
@@ -133,8 +133,10 @@ def _define_files() -> None:
     flags.DEFINE_string(
         "input_file",
         None,
-        "Text file, glob or comma list: UTF-8, one sentence a line, a blank line "
-        "between documents; or named .jsonl, one JSON object with a document a line. "
+        "File, folder, glob or comma list. Text is UTF-8, one sentence a line, a blank "
+        "line between documents. Names ending in .json, .jsonl, .ndjson (objects one a "
+        "line, or one array), .csv, .tsv (with a header), .parquet or .arrow have a "
+        "document in each object or row; a folder may be one that datasets saved. "
         "Names ending in .gz, .bz2, .xz or .zst are decompressed.",
         required=True,
     )
@@ -193,12 +195,13 @@ def _define_text() -> None:
     flags.DEFINE_string(
         "text_field",
         _DEFAULT.text_field,
-        "Name of the field that holds the document in .jsonl files.",
+        "Field or column that holds the document in files with fields; several "
+        "separated by commas are joined, each on lines of its own.",
     )
     flags.DEFINE_enum(
         "on_bad_utf8",
         _DEFAULT.on_bad_utf8,
-        corpus.ON_BAD_UTF8,
+        lines.ON_BAD_UTF8,
         "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no "
         "token.",
     )

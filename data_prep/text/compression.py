@@ -24,6 +24,8 @@ _DECOMPRESSORS: dict[str, Callable] = {
 SUFFIXES = tuple(_DECOMPRESSORS)
 # Text is about this many times as long as its file; the guesses are on the high side.
 _EXPANSION = {".gz": 4, ".bz2": 6, ".xz": 6, ".zst": 5}
+# A Parquet file is compressed inside.
+PARQUET_EXPANSION = 4
 _ERRORS = (zlib.error, OSError, EOFError, lzma.LZMAError, zstandard.ZstdError)
 
 

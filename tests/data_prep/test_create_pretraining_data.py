@@ -90,7 +90,7 @@ REFUSED = {
     ),
     "text_field_without_jsonl": (
         ["--text_field=content"],
-        "--text_field=content is for JSON lines, and no --in",
+        "--text_field=content is for files with fields, and no --in",
     ),
     "output_over_input": (
         ["--output_file={0}/text.txt", "--overwrite"],

@@ -1,24 +1,16 @@
 import hashlib
-import json
 import os
 
 import pytest
 import tensorflow as tf
 
-from data_prep.text import corpus
+from data_prep.text import corpus, lines
 
 
 def read(tmp_path, data: bytes) -> list[str]:
     path = tmp_path / "text.txt"
     path.write_bytes(data)
     return [text for text, _ in corpus.read_documents(str(path))]
-
-
-def read_json(tmp_path, text: str, **rules) -> list[str]:
-    path = tmp_path / "a.jsonl"
-    path.write_text(text, encoding="utf-8")
-    documents = corpus.read_documents(str(path), rules=corpus.ReadingRules(**rules))
-    return [text for text, _ in documents]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +47,7 @@ def test_every_byte_is_hashed_and_reported(tmp_path):
 
 
 def test_endless_document_is_cut_at_a_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "MAX_DOCUMENT_CHARACTERS", 10)
+    monkeypatch.setattr(lines, "MAX_DOCUMENT_CHARACTERS", 10)
     monkeypatch.setattr(corpus, "_BLOCK_BYTES", 8)
     documents = read(tmp_path, b"abc\n" * 8)
     assert "\n".join(documents) == "\n".join(["abc"] * 8)
@@ -72,7 +64,7 @@ def test_bad_utf8_is_refused_with_its_byte(tmp_path, monkeypatch):
 
 
 def test_utf16_is_named(tmp_path):
-    with pytest.raises(ValueError, match="begins as UTF-16"):
+    with pytest.raises(ValueError, match="begins as UTF-16 does; convert it"):
         read(tmp_path, "模型".encode("utf-16"))
 
 
@@ -116,8 +108,6 @@ def test_inputs_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "empty.txt").touch()
     with pytest.raises(ValueError, match="matches no file"):
         corpus.find_files(f"{tmp_path}/*.json")
-    with pytest.raises(ValueError, match="is a folder"):
-        corpus.find_files(str(tmp_path))
     with pytest.raises(ValueError, match=r"is empty \(0 bytes\)"):
         corpus.find_files(f"{tmp_path}/empty.txt")
     with pytest.raises(ValueError, match="--input_file is empty"):
@@ -143,57 +133,52 @@ def test_files_need_not_be_local():
     assert [t for t, _ in corpus.read_documents(files[0].path)] == ["甲", "乙"]
 
 
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        (
-            "天气很好。我们出去！好吗？好；走",
-            ["天气很好。", "我们出去！", "好吗？", "好；", "走"],
-        ),
-        ("他说：“走吧。”我们走了……", ["他说：“走吧。”", "我们走了……"]),
-        ("「真的？！」（对。）是", ["「真的？！」", "（对。）", "是"]),
-        ('He said "go!" Then; ok?', ['He said "go!"', "Then;", "ok?"]),
-        ("第一行\n第二行\r\n\n  第三行 ", ["第一行", "第二行", "第三行"]),
-        ("3.5元", ["3.5元"]),
-        ("。", ["。"]),
-    ],
-)
-def test_sentences_end_after_marks_and_closing_quotes(text, sentences):
-    assert corpus.break_into_sentences(text).split("\n") == sentences
+def test_folder_stands_for_all_files_below_it_that_can_be_read(tmp_path):
+    texts = ["a.txt", "b/c.jsonl.gz", "b/wiki_00", "d.parquet", "e.tsv"]
+    others = [".hidden.txt", "_SUCCESS", "b/picture.png", "page.html"]
+    for name in (*texts, *others):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    warnings = []
+    found = corpus.find_files(str(tmp_path), warnings.append)
+    assert [file.path for file in found] == [f"{tmp_path}/{name}" for name in texts]
+    assert len(warnings) == 1
+    assert "2 files of" in warnings[0]
+    assert "b/picture.png" in warnings[0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="without a file that can be read: their"):
+        corpus.find_files(f"{tmp_path}/empty")
 
 
-def test_each_json_line_is_a_document(tmp_path):
-    lines = [json.dumps({"text": text}) for text in ("甲。乙", "丙\n\n丁", " ")]
-    assert read_json(tmp_path, "\n\n".join(lines)) == ["甲。\n乙", "丙\n丁"]
-
-
-def test_text_field_names_the_document(tmp_path):
-    line = json.dumps({"title": "题", "content": "文。"}, ensure_ascii=False)
-    assert read_json(tmp_path, line + "\n", text_field="content") == ["文。"]
-    message = r"a.jsonl' line 1 has no field 'text', only content, title: name"
-    with pytest.raises(ValueError, match=message):
-        read_json(tmp_path, line)
+def test_folder_need_not_be_local():
+    tf.io.gfile.makedirs("ram://folder/deep")
+    for name in ("a.txt", "deep/b.txt"):
+        with tf.io.gfile.GFile(f"ram://folder/{name}", "w") as file:
+            file.write("甲\n")
+    found = corpus.find_files("ram://folder")
+    assert [file.path for file in found] == [
+        "ram://folder/a.txt",
+        "ram://folder/deep/b.txt",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("name", "ending"),
     [
-        ('{"text": ', r"a.jsonl' line 2 is not JSON \(Expecting value"),
-        ('["甲"]', r"line 2 is not a JSON object: write each document as"),
-        ('{"text": 3}', "line 2 has no text but int in the field 'text': name"),
+        ("a.txt", ""),
+        ("a.json", ".json"),
+        ("a.ndjson.xz", ".ndjson"),
+        ("a.csv.gz", ".csv"),
+        ("json", ""),
     ],
 )
-def test_bad_json_line_is_refused(tmp_path, line, message):
-    with pytest.raises(ValueError, match=message):
-        read_json(tmp_path, '{"text": "甲"}\n' + line)
+def test_format_is_the_ending_before_that_of_the_compression(name, ending):
+    assert corpus.find_format(name) == ending
 
 
-def test_json_line_nested_too_deeply_is_refused(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"text": ' + "[" * 100_000 + "\n")
-    with pytest.raises(ValueError, match=r"a.jsonl' line 1 is not JSON \("):
-        list(corpus.read_documents(str(path)))
-
-
-def test_half_a_surrogate_pair_is_no_character(tmp_path):
-    assert read_json(tmp_path, r'{"text": "\ud83d甲\ud83d\ude00"}') == ["\ufffd甲😀"]
+def test_text_field_without_a_file_of_fields_is_refused():
+    files = [corpus.InputFile("a.txt", 1)]
+    with pytest.raises(ValueError, match="--text_field=body is for files with fields"):
+        corpus.check_text_field(files, "body")
+    corpus.check_text_field([*files, corpus.InputFile("a.parquet", 1)], "body")
