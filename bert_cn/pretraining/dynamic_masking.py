@@ -20,6 +20,9 @@ from data_prep.text import vocab
 _RUNS, _ORDERS = 0, 1
 _STAYS = _ORDERS + 1 + masking.MORE_DRAWS
 _ACTIONS, _REPLACEMENTS = _STAYS + 1, _STAYS + 2
+# The place in the row `_STAYS`, whose first places the draws use, that decides whether
+# a sequence's whole words are masked or single tokens.
+_MIXED = 1 + masking.MORE_DRAWS
 _NOISE_ROWS = _REPLACEMENTS + 1
 
 
@@ -96,6 +99,10 @@ class Masker:
             `schema.FEATURES`, int32 and for the weights float32.
         """
         word_ids = features[schema.WORD_IDS]
+        if self.rules.masking == "mixed":
+            word_ids = _split_some(
+                word_ids, noise[:, _STAYS, _MIXED] >= self.rules.whole_word_share
+            )
         words = _Words(word_ids)
         if rates is None:
             rates = tf.constant(self.rules.masked_lm_prob, tf.float64)
@@ -193,6 +200,13 @@ def build_masker(manifests: tuple[manifest_lib.Manifest, ...]) -> Masker | None:
     ((rules, manifest),) = found.items()
     vocabulary = vocab.load_vocabulary(manifest.vocab_path)
     return Masker(rules, vocabulary.mask_id, vocabulary.replacement_ids)
+
+
+def _split_some(word_ids: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
+    """Return the word ids, where `which` [batch] is true each token a word."""
+    numbers = 1 + tf.range(word_ids.shape[1], dtype=word_ids.dtype)
+    tokens = tf.where(word_ids > 0, numbers, 0)
+    return tf.where(which[:, None], tokens, word_ids)
 
 
 class _Words:

@@ -31,7 +31,7 @@ import numpy as np
 from data_prep.records import sequences as sequences_lib
 from data_prep.text import vocab
 
-MASKINGS = ("wwm", "token", "ngram")
+MASKINGS = ("wwm", "token", "ngram", "mixed")
 MASK_UNITS = ("token", "word")
 MASK_SHARE, KEEP_SHARE = 0.8, 0.1
 # Shares of runs of 1, 2, 3 and 4 words (MacBERT, arXiv:2004.13922, section 3).
@@ -48,14 +48,19 @@ class MaskingRules:
         masked_lm_prob: share of tokens to mask.
         max_predictions_per_seq: masked tokens per sequence, at most.
         masking: one of `MASKINGS`, the tokens that are chosen together: those of a
-            whole word, single tokens, or those of a run of whole words.
+            whole word, single tokens, those of a run of whole words, or, "mixed", whole
+            words in some sequences and single tokens in the others (Dai et al., 2022,
+            https://arxiv.org/abs/2203.00286).
         mask_unit: one of `MASK_UNITS`, the tokens that share one draw of 80/10/10.
+        whole_word_share: with "mixed", the share of sequences whose whole words are
+            masked.
     """
 
     masked_lm_prob: float = 0.15
     max_predictions_per_seq: int = 20
     masking: str = "wwm"
     mask_unit: str = "token"
+    whole_word_share: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +97,9 @@ def mask_sequences(
     """
     word_starts, maskable = sequences.word_starts, sequences.maskable
     budgets = count_budgets(sequences.lengths, rules)
+    if rules.masking == "mixed":
+        has_tokens = rng.random(len(word_starts)) >= rules.whole_word_share
+        word_starts = word_starts | has_tokens[:, None]
     run_starts = word_starts
     if rules.masking == "ngram":
         run_starts = join_words(word_starts, maskable, rng)

@@ -65,6 +65,9 @@ class Settings:
     mask_unit: str = "token"
     """One of `masking.MASK_UNITS`: the tokens that share one draw of 80/10/10."""
 
+    whole_word_share: float = 0.5
+    """With `masking` "mixed", the share of sequences whose whole words are masked."""
+
     masking_time: str = "static"
     """Key of `schema.FEATURES_OF`; "dynamic" records are masked while training."""
 
@@ -96,6 +99,7 @@ class Settings:
             self.max_predictions_per_seq,
             self.masking,
             self.mask_unit,
+            self.whole_word_share,
         )
 
     @property
@@ -118,6 +122,7 @@ class Settings:
             ("dupe_factor", self.dupe_factor >= 1, "1 or more"),
             ("masked_lm_prob", 0 < self.masked_lm_prob <= 1, "over 0 and at most 1"),
             ("short_seq_prob", 0 <= self.short_seq_prob <= 1, "from 0 to 1"),
+            ("whole_word_share", 0 <= self.whole_word_share <= 1, "from 0 to 1"),
         )
         for name, holds, rule in rules:
             if not holds:

@@ -254,8 +254,14 @@ def _define_masking() -> None:
         "masking",
         None,
         masking.MASKINGS,
-        "Mask whole words (wwm), single tokens (token, the default), or runs of one to "
-        "four whole words as MacBERT does (ngram).",
+        "Mask whole words (wwm), single tokens (token, the default), runs of one to "
+        "four whole words as MacBERT does (ngram), or whole words in some sequences "
+        "and single tokens in the others (mixed).",
+    )
+    flags.DEFINE_float(
+        "whole_word_share",
+        _DEFAULT.whole_word_share,
+        "With --masking=mixed, the share of sequences whose whole words are masked.",
     )
     flags.DEFINE_bool(
         "do_whole_word_mask", None, "google-research/bert's spelling of --masking=wwm."

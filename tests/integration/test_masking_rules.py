@@ -163,7 +163,7 @@ class Outcome:
         return (np.diff(word_ids, axis=1) == 0) & (word_ids[:, 1:] > 0)
 
 
-@pytest.fixture(scope="module", params=masking.MASKINGS)
+@pytest.fixture(scope="module", params=["wwm", "token", "ngram"])
 def mode(request):
     return request.param
 
@@ -291,3 +291,23 @@ def test_sequence_without_words_stays_as_it_is(mask):
     np.testing.assert_array_equal(ids, features[schema.INPUT_IDS])
     assert not weights.any()
     assert not positions.any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_mixed_masks_whole_words_in_its_share_of_sequences(mask, features, share):
+    rules = masking.MaskingRules(masking="mixed", whole_word_share=share)
+    masked = mask(features, rules, 6)
+    outcome = Outcome(
+        "token", features[schema.INPUT_IDS], features[schema.WORD_IDS], *masked
+    )
+    chosen, same = outcome.chosen, outcome.same_word
+    in_part = ((chosen[:, 1:] != chosen[:, :-1]) & same).any(axis=1)
+    # Single tokens of a long sequence hardly ever come to whole words alone.
+    is_long = outcome.weights.sum(axis=1) >= 8
+    assert is_long.sum() > 300
+    assert abs(in_part[is_long].mean() - (1 - share)) < 0.08
+    lengths = (outcome.original > 0).sum(axis=1)
+    budgets = np.clip(np.rint(0.15 * lengths), 1, PREDICTIONS)
+    assert (outcome.weights.sum(axis=1) <= budgets).all()
+    assert (outcome.weights.sum(axis=1) == budgets).mean() > 0.995
+    assert (outcome.word_ids[chosen] > 0).all()
