@@ -26,6 +26,7 @@ from data_prep.records import (
     pairs,
     schema,
     sequences,
+    similar_words,
     tfrecords,
     token_counts,
 )
@@ -77,6 +78,14 @@ class BucketRecordMaker:
         self._settings = settings
         self._vocabulary = vocabulary
         self._document_tokenizer = _build_tokenizer(settings, vocabulary)
+        self._similar_words = None
+        if settings.similar_words:
+            self._similar_words = similar_words.build(
+                settings.similar_words,
+                settings.similar_words_sha256,
+                vocabulary,
+                settings.do_lower_case,
+            )
 
     def make(self, documents: Sequence[str], bucket: int) -> Iterator[Block]:
         """Yield one bucket's records, shuffled, in blocks.
@@ -172,7 +181,9 @@ class BucketRecordMaker:
         if self._settings.masking_time == "dynamic":
             return masking.leave_unmasked(choices.input_ids)
         rules = self._settings.masking_rules
-        return masking.mask_sequences(choices, rules, self._vocabulary, rng)
+        return masking.mask_sequences(
+            choices, rules, self._vocabulary, rng, self._similar_words
+        )
 
     def _count(self, words, masked, labels) -> counts_lib.Counts:
         settings = self._settings

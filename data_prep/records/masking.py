@@ -25,10 +25,12 @@ The golden sentence: 模型 is masked whole; 。 is chosen too and becomes anoth
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
 from data_prep.records import sequences as sequences_lib
+from data_prep.records import similar_words as similar_words_lib
 from data_prep.text import vocab
 
 MASKINGS = ("wwm", "token", "ngram", "mixed")
@@ -85,6 +87,7 @@ def mask_sequences(
     rules: MaskingRules,
     vocabulary: vocab.Vocabulary,
     rng: np.random.Generator,
+    similar_words: similar_words_lib.SimilarWords | None = None,
 ) -> MaskedSequences:
     """Choose and mask by the rules.
 
@@ -94,6 +97,8 @@ def mask_sequences(
         rules: see `MaskingRules`.
         vocabulary: names [MASK] and the tokens that may replace others.
         rng: the source of every draw.
+        similar_words: these take the place of [MASK], and where there is none a random
+            token; the tokens of a word then share one draw of 80/10/10.
     """
     word_starts, maskable = sequences.word_starts, sequences.maskable
     budgets = count_budgets(sequences.lengths, rules)
@@ -104,14 +109,15 @@ def mask_sequences(
     if rules.masking == "ngram":
         run_starts = join_words(word_starts, maskable, rng)
     chosen = choose_words(word_starts, maskable, budgets, run_starts, rng)
-    drawn_together = word_starts if rules.mask_unit == "word" else None
+    is_by_word = rules.mask_unit == "word" or similar_words is not None
     return apply_masks(
         sequences.input_ids,
         chosen,
         rules.max_predictions_per_seq,
         vocabulary,
-        drawn_together,
+        word_starts if is_by_word else None,
         rng,
+        similar_words,
     )
 
 
@@ -211,6 +217,7 @@ def apply_masks(
     vocabulary: vocab.Vocabulary,
     drawn_together: np.ndarray | None,
     rng: np.random.Generator,
+    similar_words: similar_words_lib.SimilarWords | None = None,
 ) -> MaskedSequences:
     """Replace the chosen tokens and list their labels.
 
@@ -222,6 +229,7 @@ def apply_masks(
         drawn_together: bool [sequences, max_seq_length], true where a word begins
             whose tokens share one draw of 80/10/10; None to draw for each token.
         rng: draws the fate of each token.
+        similar_words: see `mask_sequences`; with `drawn_together`.
     """
     rows, columns = np.nonzero(chosen)
     labels = input_ids[rows, columns]
@@ -234,7 +242,11 @@ def apply_masks(
     ]
     kept = np.where(draw < MASK_SHARE + KEEP_SHARE, labels, others)
     masked_ids = input_ids.copy()
-    masked_ids[rows, columns] = np.where(draw < MASK_SHARE, vocabulary.mask_id, kept)
+    hidden = np.full(len(rows), vocabulary.mask_id)
+    if similar_words is not None:
+        begins = drawn_together[rows, columns]
+        hidden = _replace_words(labels, begins, others, similar_words, rng)
+    masked_ids[rows, columns] = np.where(draw < MASK_SHARE, hidden, kept)
     num_predictions = chosen.sum(axis=1)
     place = np.arange(len(rows)) - (np.cumsum(num_predictions) - num_predictions)[rows]
     shape = (len(chosen), max_predictions_per_seq)
@@ -242,6 +254,35 @@ def apply_masks(
     positions[rows, place] = columns
     all_labels[rows, place] = labels
     return MaskedSequences(masked_ids, positions, all_labels, num_predictions)
+
+
+def _replace_words(
+    labels: np.ndarray,
+    begins: np.ndarray,
+    others: np.ndarray,
+    similar_words: similar_words_lib.SimilarWords,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return similar words in the place of words, int64 [tokens].
+
+    Args:
+        labels: int32 [tokens], the chosen tokens.
+        begins: bool [tokens], true where a word begins.
+        others: int32 [tokens], what takes the place of words without a similar one.
+        similar_words: the table.
+        rng: draws among the similar words.
+    """
+    borders = np.append(np.flatnonzero(begins), len(labels)).tolist()
+    tokens = labels.tolist()
+    spans = list(itertools.pairwise(borders))
+    words = [tuple(tokens[start:end]) for start, end in spans]
+    replaced = others.astype(np.int64)
+    for (start, end), found in zip(
+        spans, similar_words.replace(words, rng), strict=True
+    ):
+        if found is not None:
+            replaced[start:end] = found
+    return replaced
 
 
 def _draw_words(

@@ -68,6 +68,12 @@ class Settings:
     whole_word_share: float = 0.5
     """With `masking` "mixed", the share of sequences whose whole words are masked."""
 
+    similar_words: str = ""
+    """Path of the words that take the place of [MASK], or ""."""
+
+    similar_words_sha256: str = ""
+    """Hash of that file's bytes, or ""."""
+
     masking_time: str = "static"
     """Key of `schema.FEATURES_OF`; "dynamic" records are masked while training."""
 
@@ -173,6 +179,16 @@ class Settings:
             raise ValueError(
                 f"--mask_unit={self.mask_unit} has no use with --masking=token, which "
                 "draws for each token: leave it out, or mask whole words."
+            )
+        if self.similar_words and self.masking == "token":
+            raise ValueError(
+                "--similar_words has no use with --masking=token, which masks no "
+                "words: mask whole words, such as --masking=ngram, which is MacBERT's."
+            )
+        if self.similar_words and self.masking_time == "dynamic":
+            raise ValueError(
+                "--similar_words has no use with --masking_time=dynamic: use static "
+                "masks, and --dupe_factor for several of them."
             )
         if self.traditional == "yes" and self.segmenter not in dictionaries:
             raise ValueError(

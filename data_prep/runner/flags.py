@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from data_prep import command_line
-from data_prep.records import masking, packing, schema
+from data_prep.records import masking, packing, schema, similar_words
 from data_prep.records.settings import Settings
 from data_prep.text import lines, segmentation, traditional
 
@@ -112,6 +112,9 @@ def _read_settings(values: flags.FlagValues) -> Settings:
         plain["sentence_task"] = "nsp" if values.packing == "pairs" else "none"
     if values.user_dict:
         _, plain["user_dict_sha256"] = segmentation.load_user_dict(values.user_dict)
+    if values.similar_words:
+        _, sha256 = similar_words.read_file(values.similar_words)
+        plain["similar_words_sha256"] = sha256
     plain["masking"] = _read_masking(values)
     return Settings(**plain)
 
@@ -272,6 +275,13 @@ def _define_masking() -> None:
         masking.MASK_UNITS,
         "One draw decides between [MASK], another token and no change: for each token, "
         "as in google-research/bert, or for all tokens of a word.",
+    )
+    flags.DEFINE_string(
+        "similar_words",
+        _DEFAULT.similar_words,
+        "File of words to show in the place of [MASK], as MacBERT does: one word a "
+        "line, a tab, similar words. Words without a similar one of as many tokens "
+        "become random tokens.",
     )
     flags.DEFINE_enum(
         "masking_time",

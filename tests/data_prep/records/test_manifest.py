@@ -97,8 +97,9 @@ def test_file_is_flat_json_in_the_order_of_format_1(manifest):
             "max_predictions_per_seq sentence_task packing truncation do_lower_case "
             "vocab_file vocab_size vocab_sha256 segmenter user_dict user_dict_sha256 "
             "traditional fix_punctuation masking mask_unit whole_word_share "
-            "masking_time dupe_factor masked_lm_prob short_seq_prob random_seed "
-            "deduplicate inputs counts shards"
+            "similar_words similar_words_sha256 masking_time dupe_factor "
+            "masked_lm_prob short_seq_prob random_seed deduplicate inputs counts "
+            "shards"
         ).split()
     )
     assert content["format_version"] == 1
