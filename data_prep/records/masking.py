@@ -277,11 +277,10 @@ def _replace_words(
     spans = list(itertools.pairwise(borders))
     words = [tuple(tokens[start:end]) for start, end in spans]
     replaced = others.astype(np.int64)
-    for (start, end), found in zip(
-        spans, similar_words.replace(words, rng), strict=True
-    ):
-        if found is not None:
-            replaced[start:end] = found
+    found = similar_words.replace(words, rng)
+    for (start, end), word in zip(spans, found, strict=True):
+        if word is not None:
+            replaced[start:end] = word
     return replaced
 
 

@@ -4,15 +4,7 @@ import pytest
 from data_prep.records import masking, sequences, similar_words
 from data_prep.text import vocab
 
-TOKENS = (
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    *"天气很好坏晴朗雨雪快慢ab",
-    "##c",
-)
+TOKENS = (*vocab.REQUIRED_TOKENS, *"天气很好坏晴朗雨雪快慢ab", "##c")
 VOCABULARY = vocab.Vocabulary(TOKENS, "test", b"")
 ID = {token: number for number, token in enumerate(TOKENS)}
 
@@ -69,9 +61,8 @@ def test_chosen_words_are_replaced_and_labels_stay(build):
         chosen[number, places] = True
         for place in places[starts[0, places]].tolist():
             before = tuple(row[place : place + (2 if row[place] == ID["天"] else 1)])
-            after = tuple(
-                masked.input_ids[number, place : place + len(before)].tolist()
-            )
+            here = slice(place, place + len(before))
+            after = tuple(masked.input_ids[number, here].tolist())
             expected = {ids("天气"): "晴朗 雨雪", ids("好"): "坏"}.get(before, "")
             if after in [ids(word) for word in expected.split()]:
                 counts["similar"] += 1
