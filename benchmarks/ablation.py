@@ -67,6 +67,7 @@ def change(*changes: str, **more) -> Variant:
 VARIANTS = {
     "the recipe": change(),
     "full sentences": change(cost=0.95, records="full_sentences"),
+    "shift_positions off": change("noshift_positions"),
     "initial_masked_lm_prob 0": change("initial_masked_lm_prob=0", cost=0.95),
     "initial_masked_lm_prob 0.4": change("initial_masked_lm_prob=0.4", cost=1.04),
     "initial_masked_lm_prob 0.5": change("initial_masked_lm_prob=0.5", cost=1.08),
@@ -191,7 +192,7 @@ def train(name: str, variant: Variant, seed: str) -> None:
     args = flags.FLAGS
     steps = round(args.num_steps / variant.cost)
     # A model that learned pairs is measured on pairs: a second part is new to others.
-    held_out = "pairs" if variant.records == "pairs" else "full_sentences"
+    held_out = "pairs" if variant.records == "pairs" else "chunks"
     print(f"{name}, seed {seed}: {steps} steps", flush=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     folder = folder_of(name, seed)

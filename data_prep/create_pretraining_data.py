@@ -7,7 +7,7 @@ import time
 from data_prep import command_line
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report
-from data_prep.runner import flags, local, outputs, workers
+from data_prep.runner import flags, held_out, local, outputs, workers
 from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import vocab as vocab_lib
@@ -24,21 +24,33 @@ def main(arguments: list[str]) -> None:
     planned = outputs.plan_outputs(args.output_file, args.num_shards)
     vocabulary = vocab_lib.load_vocabulary(args.vocab_file)
     files = corpus.find_files(args.input_file, _warn)
-    _refuse_replacing(files, planned)
     if args.text_field_given:
         corpus.check_text_field(files, args.settings.text_field)
     job = Job(files, vocabulary, args.settings, planned)
 
-    # Records
-    if args.runner is None:
-        num_workers = args.num_workers or workers.choose_num_workers(job)
-        manifest = local.run(job, num_workers, args.overwrite)
-    else:
-        manifest = _run_on_beam(job, args)
+    # Records, those of the text that is held out first
+    jobs = held_out.split_job(job) or (job,)
+    for part in jobs:
+        _refuse_replacing(files, part.outputs)
+    *earlier, manifest = [_make_records(part, args) for part in jobs]
 
     # Result
     _print_summary(manifest, planned, time.monotonic() - start)
+    for part in earlier:
+        _print_held_out(part)
     _print_warnings(job, manifest)
+
+
+def _make_records(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
+    if args.runner is None:
+        num_workers = args.num_workers or workers.choose_num_workers(job)
+        return local.run(job, num_workers, args.overwrite)
+    if args.settings.eval_documents:
+        raise ValueError(
+            "--eval_documents reads the whole text here before --runner reads it: use "
+            "--eval_fraction."
+        )
+    return _run_on_beam(job, args)
 
 
 def _refuse_replacing(files: list[corpus.InputFile], planned: outputs.Outputs) -> None:
@@ -92,6 +104,15 @@ def _print_summary(
     print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
     print(f"Report: {planned.report_page}")
     print(f"Done in {seconds:.1f} s.")
+
+
+def _print_held_out(manifest: manifest_lib.Manifest) -> None:
+    counts = manifest.counts
+    print(
+        f"Held out: {counts['documents']} documents, {counts['sequences']} sequences, "
+        f"{manifest.path.removesuffix(manifest_lib.SUFFIX)}.tfrecord; run_pretraining "
+        "--do_eval finds them by itself."
+    )
 
 
 def _describe_masks(manifest: manifest_lib.Manifest) -> str:

@@ -61,6 +61,9 @@ class BertEncoder(keras_hub.models.BertBackbone):
             compute the rest of the layer again there.
         training_ops: what training computes with, `fused_ops.CPU` or `fused_ops.XLA`;
             inference always uses XLA's.
+        shift_positions: in training, number the positions of each batch from a random
+            one on, so that short sequences train all of them (Kiyono et al., 2021,
+            https://arxiv.org/abs/2109.05644).
         **kwargs: of `keras.Model`.
     """
 
@@ -69,6 +72,7 @@ class BertEncoder(keras_hub.models.BertBackbone):
         config: config_lib.BertConfig,
         recompute_layers: bool = False,
         training_ops: fused_ops.Ops = fused_ops.XLA,
+        shift_positions: bool = False,
         **kwargs,
     ):
         super().__init__(
@@ -86,6 +90,7 @@ class BertEncoder(keras_hub.models.BertBackbone):
         self._config = config
         self._recompute_layers = recompute_layers
         self._training_ops = training_ops
+        self._shift_positions = shift_positions
         self.dropout_seeds = keras.random.SeedGenerator()
 
     def call(self, inputs, training=None, mask=None):
@@ -118,6 +123,8 @@ class BertEncoder(keras_hub.models.BertBackbone):
         tokens = tf.gather(table, token_ids)  # [batch, length, hidden]
         table = self.position_embedding.position_embeddings._value
         positions = table[: tf.shape(token_ids)[1]]  # [length, hidden]
+        if self._shift_positions and seeds is not None:
+            positions = _shift_rows(table, tf.shape(token_ids)[1], seeds)
         segments = tf.one_hot(segment_ids, config.type_vocab_size)
         segments = tf.reshape(segments, (-1, config.type_vocab_size))
         table = self.segment_embedding.embeddings._value
@@ -133,6 +140,15 @@ class BertEncoder(keras_hub.models.BertBackbone):
             rate=0.0,
         )
         return ops.dropout(x, seeds, config.hidden_dropout_prob)
+
+
+def _shift_rows(table, length, seeds):
+    """Return `length` rows of a table from a random one on."""
+    seed = seeds + [0, _SEEDS_PER_PASS - 1]
+    room = tf.cast(tf.shape(table)[0] - length + 1, tf.float32)
+    first = tf.cast(tf.random.stateless_uniform([], seed) * room, tf.int32)
+    # Not a slice: the gradient of one that begins anywhere is no program for XLA.
+    return tf.gather(table, first + tf.range(length))
 
 
 def _layer_seeds(seeds, number: int):

@@ -236,13 +236,14 @@ def build_encoder(
     config: config_lib.BertConfig,
     recompute_layers: bool = False,
     training_ops: fused_ops.Ops = fused_ops.XLA,
+    shift_positions: bool = False,
 ) -> encoder_lib.BertEncoder:
     """Build the encoder, inputs token_ids, segment_ids and padding_mask.
 
     The arguments are `BertEncoder`'s.
     """
     encoder = encoder_lib.BertEncoder(
-        config, recompute_layers, training_ops, name="bert"
+        config, recompute_layers, training_ops, shift_positions, name="bert"
     )
     if config.initializer_range != _KERAS_HUB_INITIALIZER_RANGE:
         scale = config.initializer_range / _KERAS_HUB_INITIALIZER_RANGE
@@ -256,6 +257,7 @@ def build_pretraining_model(
     config: config_lib.BertConfig,
     recompute_layers: bool = False,
     training_ops: fused_ops.Ops = fused_ops.XLA,
+    shift_positions: bool = False,
 ) -> keras.Model:
     """Build encoder and heads as one functional model.
 
@@ -274,7 +276,7 @@ def build_pretraining_model(
         name: keras.Input((None,), dtype="int32", name=name)
         for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
     }
-    encoder = build_encoder(config, recompute_layers, training_ops)
+    encoder = build_encoder(config, recompute_layers, training_ops, shift_positions)
     outputs = encoder(
         {
             "token_ids": inputs[schema.INPUT_IDS],

@@ -35,6 +35,7 @@ _FIXED_FLAGS = (
     "clip_norm",
     "next_sentence_weight",
     "initial_masked_lm_prob",
+    "shift_positions",
     "teacher_checkpoint",
     "teacher_weight",
     "pretraining_dropout",

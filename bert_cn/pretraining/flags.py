@@ -146,6 +146,11 @@ def _define_optimizer(define: Callable[..., None]) -> None:
 
 def _define_objective(define: Callable[..., None]) -> None:
     define(
+        "shift_positions",
+        "Number the positions of each batch from a random one on, so that records "
+        "shorter than the model train all of its positions, and not the first alone.",
+    )
+    define(
         "teacher_checkpoint",
         "Learn the predictions of this model, too: anything that convert_checkpoint "
         "reads, with the records' vocabulary.",

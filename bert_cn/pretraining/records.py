@@ -4,6 +4,7 @@ import dataclasses
 
 from bert_cn.pretraining import dynamic_masking, record_files
 from bert_cn.pretraining import settings as settings_lib
+from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.text import vocab as vocab_lib
 
@@ -126,6 +127,36 @@ def _vary_masks(
     )
 
 
+def _find_held_out(
+    files: record_files.RecordFiles, args: settings_lib.PretrainingArgs
+) -> tuple[record_files.FileGroup, ...]:
+    """Return the records of the documents that others leave out; () for none.
+
+    Args:
+        files: of --input_file.
+        args: the run's.
+
+    Raises:
+        ValueError: they are lost, or would be trained on.
+    """
+    if args.do_train and any(m.settings.split == "eval" for m in files.manifests):
+        raise ValueError(
+            "--input_file names records that are held out to evaluate on (see their "
+            "manifests): name those to train on alone, which do not begin with eval-."
+        )
+    paths = sorted({m.held_out_path for m in files.manifests} - {""})
+    if not args.do_eval or args.eval_input_file:
+        return ()
+    for path in paths:
+        if not storage.exists(path):
+            raise ValueError(
+                f"The records of --input_file leave out documents to evaluate on, and "
+                f"theirs, {path!r}, are not there: make them again, or name others by "
+                "--eval_input_file."
+            )
+    return (record_files.FileGroup(tuple(paths)),) if paths else ()
+
+
 def load_records(args: settings_lib.PretrainingArgs) -> Records:
     """Find the records that the flags name, and check them.
 
@@ -133,22 +164,25 @@ def load_records(args: settings_lib.PretrainingArgs) -> Records:
         ValueError: there are none, or they do not agree with each other or the flags.
     """
 
-    def load(flag: str) -> record_files.RecordFiles:
-        groups = record_files.find_files(getattr(args, flag), f"--{flag}")
+    def load(groups) -> record_files.RecordFiles:
         return record_files.check_files(
             groups, args.max_seq_length, args.max_predictions_per_seq
         )
 
-    evaluated = load("eval_input_file" if args.eval_input_file else "input_file")
-    trained = evaluated
-    if args.do_train and args.eval_input_file:
-        trained = load("input_file")
-        if trained.shape != evaluated.shape:
-            raise ValueError(
-                "--input_file and --eval_input_file have (max_seq_length, "
-                f"max_predictions_per_seq) of {trained.shape} and {evaluated.shape}: "
-                "train and evaluate on records of one shape."
-            )
+    trained, held_out = None, ()
+    if args.do_train or not args.eval_input_file:
+        trained = load(record_files.find_files(args.input_file, "--input_file"))
+        held_out = _find_held_out(trained, args)
+    if args.eval_input_file:
+        held_out = record_files.find_files(args.eval_input_file, "--eval_input_file")
+    evaluated = load(held_out) if held_out else trained
+    trained = trained or evaluated
+    if args.do_train and trained.shape != evaluated.shape:
+        raise ValueError(
+            "--input_file and --eval_input_file have (max_seq_length, "
+            f"max_predictions_per_seq) of {trained.shape} and {evaluated.shape}: "
+            "train and evaluate on records of one shape."
+        )
     manifests = (*trained.manifests, *evaluated.manifests)
     return Records(
         _vary_masks(trained, args) if args.do_train else trained,

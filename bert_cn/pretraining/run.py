@@ -51,6 +51,12 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
     batch_checks.check_jit_compile(args.jit_compile, strategy)
     with strategy_lib.keep_chiefs_files(strategy, args.output_dir) as output_dir:
         records = records_lib.load_records(args)
+        if args.do_train and args.do_eval and records.eval.paths == records.train.paths:
+            print(
+                "Evaluations are on the records that are trained on: hold some out by "
+                "create_pretraining_data --eval_fraction=0.01, or name others by "
+                "--eval_input_file."
+            )
         trainer, own_checkpoints = _build_model(args, records, strategy, output_dir)
         is_finished = _train_and_evaluate(
             args, records, trainer, own_checkpoints, output_dir

@@ -80,6 +80,9 @@ class PretrainingArgs:
     """The share of tokens that is masked at first, to fall to the records'; 0 to stay
     there."""
 
+    shift_positions: bool = False
+    """Number the positions of each batch from a random one on."""
+
     teacher_checkpoint: str = ""
     """The model whose predictions are learned too, read like `init_checkpoint`."""
 

@@ -312,6 +312,7 @@ def build_trainer(
             _set_dropout(config, args.pretraining_dropout),
             args.recompute_layers,
             training_ops,
+            args.shift_positions,
         )
         if sentence_task == "none":
             pretraining_model.freeze_sentence_head(model)

@@ -49,9 +49,33 @@ class Manifest:
         return os.path.join(os.path.dirname(self.path), self.vocab_file)
 
     @property
+    def held_out_path(self) -> str:
+        """The record file of the documents that these records leave out; "" for none.
+
+        Its own manifest lies beside it.
+        """
+        settings = self.settings
+        if settings.split == "eval" or not (
+            settings.eval_fraction or settings.eval_documents
+        ):
+            return ""
+        return name_held_out(self.path.removesuffix(SUFFIX))
+
+    @property
     def token_counts_path(self) -> str:
         """Full path of the counts of tokens, see `token_counts`."""
         return self.path.removesuffix(SUFFIX) + token_counts.SUFFIX
+
+
+def name_held_out(stem: str) -> str:
+    """Return the record file of the text that is held out.
+
+    Args:
+        stem: of the other records; `out/train` gives `out/eval-train.tfrecord`, which
+            no pattern such as `out/train*` matches.
+    """
+    folder, name = os.path.split(stem)
+    return os.path.join(folder, f"eval-{name}.tfrecord")
 
 
 def read_manifest(path: str) -> Manifest:

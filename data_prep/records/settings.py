@@ -8,6 +8,9 @@ from data_prep.records import packing as packing_lib
 from data_prep.records import schema
 from data_prep.text import corpus, lines, segmentation, traditional
 
+# The records to train on, and those of the documents that are held out.
+SPLITS = ("train", "eval")
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -89,6 +92,15 @@ class Settings:
     random_seed: int = 12345
     """Decides every draw."""
 
+    eval_fraction: float = 0.0
+    """Share of the documents that are held out, to evaluate on."""
+
+    eval_documents: int = 0
+    """Number of the documents that are held out, to evaluate on."""
+
+    split: str = "train"
+    """One of `SPLITS`: which of the documents these records are made of."""
+
     deduplicate: bool = False
     """Use documents of equal text once."""
 
@@ -128,6 +140,8 @@ class Settings:
             ("dupe_factor", self.dupe_factor >= 1, "1 or more"),
             ("masked_lm_prob", 0 < self.masked_lm_prob <= 1, "over 0 and at most 1"),
             ("short_seq_prob", 0 <= self.short_seq_prob <= 1, "from 0 to 1"),
+            ("eval_fraction", 0 <= self.eval_fraction < 1, "0 or more, below 1"),
+            ("eval_documents", self.eval_documents >= 0, "0 or more"),
             ("whole_word_share", 0 <= self.whole_word_share <= 1, "from 0 to 1"),
         )
         for name, holds, rule in rules:
@@ -174,6 +188,11 @@ class Settings:
             raise ValueError(
                 f"--truncation={self.truncation} is for pairs, and --packing="
                 f"{self.packing} truncates nothing: leave it out."
+            )
+        if self.eval_fraction and self.eval_documents:
+            raise ValueError(
+                "--eval_fraction and --eval_documents both say how much is held out: "
+                "pass one of the two."
             )
         if self.masking == "token" and self.mask_unit != "token":
             raise ValueError(

@@ -22,8 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data_prep import command_line, storage
 from data_prep.records import build, tfrecords
 from data_prep.records import manifest as manifest_lib
-from data_prep.records.settings import Settings
-from data_prep.runner import buckets, finish, resume, run_lock
+from data_prep.runner import buckets, finish, held_out, resume, run_lock
 from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import counts as counts_lib
@@ -132,8 +131,7 @@ def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
         pipeline
         | "Files" >> beam.Create(files)
         | "SpreadFiles" >> beam.Reshuffle()
-        | "ReadDocuments"
-        >> beam.ParDo(_ReadDocuments(folder, num_buckets, job.settings))
+        | "ReadDocuments" >> beam.ParDo(_ReadDocuments(folder, job))
     )
     # So that a bucket without a document has a part and counts as well.
     buckets_alone = [(bucket, None) for bucket in range(num_buckets)]
@@ -160,18 +158,21 @@ def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
 class _ReadDocuments(beam.DoFn):
     """(number, path) of a file -> (bucket, (hash, text)) of each of its documents."""
 
-    def __init__(self, folder: str, num_buckets: int, settings: Settings):
+    def __init__(self, folder: str, job: Job):
         self._folder = folder
-        self._num_buckets = num_buckets
-        self._random_seed = settings.random_seed
-        self._rules = settings.reading_rules
+        self._job = job
+        self._num_buckets = job.num_buckets
 
     def process(self, element):
         number, path = element
         sha256 = hashlib.sha256()
         try:
-            for text, _ in corpus.read_documents(path, sha256, self._rules):
-                digest = buckets.hash_document(text, self._random_seed)
+            settings = self._job.settings
+            rules = settings.reading_rules
+            for text, _ in corpus.read_documents(path, sha256, rules):
+                if not held_out.takes(self._job, text):
+                    continue
+                digest = buckets.hash_document(text, settings.random_seed)
                 bucket = buckets.find_bucket(digest, self._num_buckets)
                 yield bucket, (digest, text)
         except (ValueError, OSError, tf.errors.OpError) as error:

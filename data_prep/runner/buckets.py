@@ -13,7 +13,7 @@ BUCKET_BYTES = 16 << 20
 DIGEST_BYTES = 16
 
 
-def count_buckets_per_shard(corpus_bytes: int, num_shards: int) -> int:
+def count_buckets_per_shard(corpus_bytes: float, num_shards: int) -> int:
     """Return the number of buckets of a shard: a bucket is about 16 MiB of text."""
     return max(1, math.ceil(corpus_bytes / num_shards / BUCKET_BYTES))
 

@@ -70,6 +70,11 @@ def complete_output(
     for shard in shards:
         counts_lib.add(counts, shard["counts"])
     if not counts["sequences"]:
+        if job.settings.split == "eval":
+            raise ValueError(
+                "Not a document of the text is held out, or none gives a sequence: "
+                "raise --eval_fraction or --eval_documents, or leave them out."
+            )
         raise ValueError(
             "The input gave no sequence: every line is empty of tokens, or the whole "
             "text is one word; name other files with --input_file."

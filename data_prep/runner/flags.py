@@ -153,6 +153,17 @@ def _define_files() -> None:
         "vocab_file", None, "The vocabulary that BERT is trained on.", required=True
     )
     flags.DEFINE_integer("num_shards", 1, "Record files to write.")
+    flags.DEFINE_float(
+        "eval_fraction",
+        _DEFAULT.eval_fraction,
+        "Hold out this share of the documents, such as 0.01: their records go to "
+        "eval-NAME.tfrecord, masked once, and run_pretraining evaluates on them.",
+    )
+    flags.DEFINE_integer(
+        "eval_documents",
+        _DEFAULT.eval_documents,
+        "The same for a number of documents; reads the text once more.",
+    )
     flags.DEFINE_enum(
         "feature_names",
         _DEFAULT.feature_names,

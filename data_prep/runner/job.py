@@ -11,6 +11,9 @@ from data_prep.runner.outputs import Outputs
 from data_prep.text import corpus, vocab
 from data_prep.text import counts as counts_lib
 
+# Bits of the hash that divides the documents.
+EVAL_BITS = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -21,12 +24,14 @@ class Job:
         vocabulary: the WordPiece vocabulary.
         settings: those of the records.
         outputs: the files to write. The files of the work folder are named here.
+        eval_limit: divides the documents, see `held_out`; 0 if all are used.
     """
 
     files: list[corpus.InputFile]
     vocabulary: vocab.Vocabulary
     settings: Settings
     outputs: Outputs
+    eval_limit: int = 0
 
     @property
     def corpus_bytes(self) -> int:
@@ -37,6 +42,8 @@ class Job:
     def buckets_per_shard(self) -> int:
         """Number of buckets that make up one shard."""
         text_bytes = sum(file.text_bytes for file in self.files)
+        if self.settings.split == "eval":
+            text_bytes *= self.eval_limit / 2**EVAL_BITS
         return buckets.count_buckets_per_shard(text_bytes, len(self.outputs.shards))
 
     @property

@@ -14,6 +14,7 @@ class Outputs:
     """Paths of one run of create_pretraining_data.
 
     Attributes:
+        stem: the part of the names that all files share.
         shards: the record files.
         manifest: the manifest beside them.
         vocabulary: the vocabulary's copy beside them.
@@ -25,6 +26,7 @@ class Outputs:
             removed at the end.
     """
 
+    stem: str
     shards: tuple[str, ...]
     manifest: str
     vocabulary: str
@@ -87,6 +89,7 @@ def plan_outputs(output_file: str, num_shards: int) -> Outputs:
             for shard in range(num_shards)
         ]
     return Outputs(
+        stem,
         tuple(paths),
         stem + manifest_lib.SUFFIX,
         stem + ".vocab.txt",

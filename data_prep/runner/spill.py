@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from data_prep import storage
-from data_prep.runner import buckets
+from data_prep.runner import buckets, held_out
 from data_prep.runner.job import Job
 from data_prep.text import corpus
 
@@ -38,6 +38,8 @@ def spill_documents(job: Job, report: Callable[[int], None]) -> list[str]:
         before = 0
         documents = corpus.read_documents(file.path, sha256, job.settings.reading_rules)
         for text, done in documents:
+            if not held_out.takes(job, text):
+                continue
             digest = buckets.hash_document(text, job.settings.random_seed)
             data = text.encode("utf-8")
             entries = waiting[buckets.find_bucket(digest, num_buckets)]

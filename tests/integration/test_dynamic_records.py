@@ -21,7 +21,7 @@ from bert_cn.pretraining import records as records_lib
 from bert_cn.pretraining import settings as settings_lib
 from data_prep.records import schema
 from data_prep.records.settings import Settings
-from data_prep.runner import local, outputs
+from data_prep.runner import held_out, local, outputs
 from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
 
@@ -53,7 +53,8 @@ def write_records(tmp_path_factory):
             settings,
             outputs.plan_outputs(str(folder / name / "train.tfrecord"), 2),
         )
-        local.run(job, 1, False)
+        for part in held_out.split_job(job) or (job,):
+            local.run(part, 1, False)
         return job.outputs.shards
 
     return write
@@ -313,3 +314,46 @@ def test_habits_explain_an_accuracy_that_needs_no_context(files):
     copying = habits.explain(0.1 + 0.9 * habits.share)
     assert "copying the tokens that masking left unchanged" in copying
     assert habits.explain(0.1 + 0.9 * habits.share + 0.02) == ""
+
+
+@pytest.fixture(scope="module")
+def split_paths(write_records):
+    """Record files to train on; those of the documents left out lie beside them."""
+    return write_records("split", dataclasses.replace(SETTINGS, eval_fraction=0.3))
+
+
+def test_evaluation_finds_the_records_that_are_held_out(split_paths):
+    args = settings_lib.PretrainingArgs(
+        input_file=",".join(split_paths), do_train=True, do_eval=True
+    )
+    records = records_lib.load_records(args)
+    folder = pathlib.Path(split_paths[0]).parent
+    assert records.train.paths == split_paths
+    assert records.eval.paths == (str(folder / "eval-train.tfrecord"),)
+    # Masked once, so that every evaluation measures the same.
+    assert records.eval.masker is None
+    assert records.train.masker is not None
+    # A file that is named, or no evaluation: these are not looked for.
+    named = dataclasses.replace(args, eval_input_file=split_paths[0])
+    assert records_lib.load_records(named).eval.paths == split_paths[:1]
+    alone = dataclasses.replace(args, do_eval=False)
+    assert records_lib.load_records(alone).eval.paths == split_paths
+    # All of them at once would train on what is held out.
+    every = dataclasses.replace(args, input_file=f"{folder}/eval-*.tfrecord")
+    with pytest.raises(ValueError, match="records that are held out to evaluate on"):
+        records_lib.load_records(every)
+    measured = dataclasses.replace(
+        args, do_train=False, input_file=f"{folder}/eval-*.tfrecord"
+    )
+    assert records_lib.load_records(measured).eval.paths == records.eval.paths
+
+
+def test_lost_records_of_the_held_out_text_are_named(write_records):
+    settings = dataclasses.replace(SETTINGS, eval_fraction=0.3)
+    paths = write_records("lost", settings)
+    (pathlib.Path(paths[0]).parent / "eval-train.tfrecord").unlink()
+    args = settings_lib.PretrainingArgs(
+        input_file=",".join(paths), do_train=True, do_eval=True
+    )
+    with pytest.raises(ValueError, match="eval-train.tfrecord', are not there: make"):
+        records_lib.load_records(args)

@@ -59,7 +59,7 @@ def flags(tmp_path_factory) -> dict[str, str]:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=32,
-        max_position_embeddings=LENGTH,
+        max_position_embeddings=2 * LENGTH,
     )
     assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.1
     (folder / "bert_config.json").write_text(config.to_json(), encoding="utf-8")
@@ -79,6 +79,7 @@ def flags(tmp_path_factory) -> dict[str, str]:
         "schedule": "wsd",
         "initial_masked_lm_prob": 0.3,
         "output_vocabulary": "seen",
+        "shift_positions": "true",
         "teacher_checkpoint": str(folder / "teacher"),
         "do_train": "true",
     }

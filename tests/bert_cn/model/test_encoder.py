@@ -130,3 +130,30 @@ def test_both_dropout_rates_are_used(inputs):
     assert np.abs(outputs[0] - still).max() > 1e-6
     assert np.abs(outputs[1] - still).max() > 1e-3
     np.testing.assert_array_equal(outputs[2], still)
+
+
+def test_shifted_positions_are_rows_of_the_table_from_one_row_on(inputs):
+    theirs, ours = build_pair(shift_positions=True)
+    table = ours.position_embedding.position_embeddings
+    rows = table.numpy()
+    before = ours(inputs, training=False)["sequence_output"].numpy()
+    np.testing.assert_allclose(
+        before, theirs(inputs)["sequence_output"], rtol=1e-4, atol=1e-4
+    )
+    expected = []
+    for first in range(40 - 32 + 1):
+        table.assign(np.roll(rows, -first, axis=0))
+        expected.append(ours(inputs, training=False)["sequence_output"].numpy())
+    table.assign(rows)
+    found = set()
+    for _ in range(60):
+        shifted = ours(inputs, training=True)["sequence_output"].numpy()
+        away = [np.abs(shifted - one).max() for one in expected]
+        assert min(away) < 1e-4
+        found.add(int(np.argmin(away)))
+    assert found == set(range(len(expected)))
+    # Every row learns.
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(ours(inputs, training=True)["sequence_output"] ** 2)
+    gradient = tf.convert_to_tensor(tape.gradient(loss, table.value))
+    assert tf.math.count_nonzero(tf.reduce_any(gradient != 0, axis=1)) == 32

@@ -98,8 +98,8 @@ def test_file_is_flat_json_in_the_order_of_format_1(manifest):
             "vocab_file vocab_size vocab_sha256 segmenter user_dict user_dict_sha256 "
             "traditional fix_punctuation masking mask_unit whole_word_share "
             "similar_words similar_words_sha256 masking_time dupe_factor "
-            "masked_lm_prob short_seq_prob random_seed deduplicate inputs counts "
-            "shards"
+            "masked_lm_prob short_seq_prob random_seed eval_fraction eval_documents "
+            "split deduplicate inputs counts shards"
         ).split()
     )
     assert content["format_version"] == 1

@@ -137,6 +137,7 @@ def test_step_with_every_new_option_holds_nothing_that_a_tpu_cannot_do(
         *("adamw", range(7, 31)),
         train_minutes=10.0,
         schedule="wsd",
+        shift_positions=True,
         teacher_checkpoint="is not read",
     )
     features = step_lowering.make_features(4, records.LENGTH, records.PREDICTIONS)
