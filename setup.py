@@ -48,6 +48,8 @@ setup(
         "numpy>=1.26",
         "opencc>=1.1.9",
         "packaging>=24",
+        # MinHash, for --deduplicate=near.
+        "rensa>=0.5",
         "rjieba>=0.2",
         "safetensors>=0.5",
         "scikit-learn>=1.5",

@@ -65,6 +65,11 @@ def _refuse_replacing(files: list[corpus.InputFile], planned: outputs.Outputs) -
 
 
 def _run_on_beam(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
+    if args.settings.deduplicate == "near":
+        raise ValueError(
+            "--deduplicate=near compares all documents, which --runner does not do "
+            "yet: leave --runner out, or use --deduplicate=exact."
+        )
     try:
         # Apache Beam is an extra, and needs seconds to be imported.
         from data_prep.runner import beam

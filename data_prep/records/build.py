@@ -119,7 +119,7 @@ class BucketRecordMaker:
         distinct = list(dict.fromkeys(documents))
         duplicates = len(documents) - len(distinct)
         dropped = 0
-        if self._settings.deduplicate:
+        if self._settings.deduplicate == "exact":
             documents, dropped = distinct, duplicates
         counts = dict.fromkeys(_SEQUENCE_COUNTS, 0)
         counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}

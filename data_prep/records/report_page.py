@@ -23,6 +23,7 @@ def write_markdown(report: dict[str, Any], name: str, image: str) -> str:
         f"![Sequence lengths, pick rate, unknown characters]({image})\n",
         _word_table(report),
         _unknown_table(report),
+        _groups_table(report["statistics"].get("largest_near_duplicates", {})),
     ]
     return "\n".join(parts)
 
@@ -63,12 +64,34 @@ def draw_plots(report: dict[str, Any]) -> bytes:
     return image.getvalue()
 
 
+def _groups_table(groups: dict[str, int]) -> str:
+    if not groups:
+        return ""
+    rows = sorted(groups.items(), key=lambda group: (-group[1], group[0]))
+    return (
+        "## Largest groups of similar documents\n\n"
+        "Of each the longest document was used; this is its beginning.\n\n"
+        + _table(
+            ("document", "similar ones, itself included"),
+            [(_escape(text), size) for text, size in rows],
+        )
+    )
+
+
+def _near_duplicates(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
+    name = "near_duplicates_dropped"
+    if name not in counts:
+        return ()
+    return (("Similar documents dropped (`--deduplicate=near`)", counts[name]),)
+
+
 def _text_table(counts: dict[str, int]) -> str:
     rows = (
         ("Files", counts["files"]),
         ("Documents used", counts["documents"]),
         ("Documents equal to an earlier one", counts["duplicate_documents"]),
         ("Duplicates dropped (`--deduplicate`)", counts["duplicates_dropped"]),
+        *_near_duplicates(counts),
         ("Documents of traditional text", counts["traditional_documents"]),
         ("Sentences", counts["sentences"]),
         ("Sentences too long for a sequence, split", counts["sentences_cut"]),

@@ -10,6 +10,7 @@ from data_prep.text import corpus, lines, segmentation, traditional
 
 # The records to train on, and those of the documents that are held out.
 SPLITS = ("train", "eval")
+DEDUPLICATIONS = ("none", "exact", "near")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +102,8 @@ class Settings:
     split: str = "train"
     """One of `SPLITS`: which of the documents these records are made of."""
 
-    deduplicate: bool = False
-    """Use documents of equal text once."""
+    deduplicate: str = "none"
+    """One of `DEDUPLICATIONS`: which documents are used once."""
 
     @property
     def max_text_tokens(self) -> int:
@@ -157,6 +158,7 @@ class Settings:
             ("masking_time", tuple(schema.FEATURES_OF)),
             ("sentence_task", packing_lib.SENTENCE_TASKS),
             ("packing", packing_lib.PACKINGS),
+            ("deduplicate", DEDUPLICATIONS),
             ("truncation", packing_lib.TRUNCATIONS),
             ("segmenter", segmentation.SEGMENTERS),
             ("traditional", traditional.CHOICES),

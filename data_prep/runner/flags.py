@@ -6,6 +6,7 @@ from absl import flags
 
 from data_prep import command_line
 from data_prep.records import masking, packing, schema, similar_words
+from data_prep.records import settings as settings_lib
 from data_prep.records.settings import Settings
 from data_prep.text import lines, segmentation, traditional
 
@@ -219,8 +220,12 @@ def _define_text() -> None:
         "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no "
         "token.",
     )
-    flags.DEFINE_bool(
-        "deduplicate", _DEFAULT.deduplicate, "Use documents of exactly equal text once."
+    flags.DEFINE_enum(
+        "deduplicate",
+        _DEFAULT.deduplicate,
+        settings_lib.DEDUPLICATIONS,
+        "Use documents of equal text once (exact), or documents of similar text, the "
+        "longest of them (near: MinHash over five characters at a time).",
     )
 
 

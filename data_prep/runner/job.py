@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from typing import Any
 
@@ -51,6 +52,20 @@ class Job:
         """Number of buckets of all shards."""
         return self.buckets_per_shard * len(self.outputs.shards)
 
+    @property
+    def num_compared_buckets(self) -> int:
+        """Number of buckets whose documents are compared with all others.
+
+        Those after `num_buckets` hold the held-out documents, of which no record is
+        made here.
+        """
+        settings = self.settings
+        compares = settings.deduplicate == "near" and settings.split == "train"
+        if not (compares and self.eval_limit):
+            return self.num_buckets
+        share = self.eval_limit / 2**EVAL_BITS
+        return self.num_buckets + math.ceil(share * self.num_buckets)
+
     def buckets_of(self, shard: int) -> range:
         """Return the numbers of a shard's buckets."""
         per_shard = self.buckets_per_shard
@@ -85,6 +100,27 @@ class Job:
     def counts_path(self, bucket: int) -> str:
         """Return the file of a bucket's counts, which is written after its part."""
         return self._bucket_path(bucket, "counts.json")
+
+    def bands_path(self, bucket: int) -> str:
+        """Return the file of a bucket's signatures, see `near_duplicates`."""
+        return self._bucket_path(bucket, "bands.npy")
+
+    def signatures_path(self, bucket: int) -> str:
+        """Return the file of the hashes of a bucket's documents."""
+        return self._bucket_path(bucket, "signatures.npy")
+
+    def lengths_path(self, bucket: int) -> str:
+        """Return the file of the lengths of a bucket's documents."""
+        return self._bucket_path(bucket, "lengths.npy")
+
+    def dropped_path(self, bucket: int) -> str:
+        """Return the file that lists the documents that a bucket leaves out."""
+        return self._bucket_path(bucket, "dropped.json")
+
+    @property
+    def duplicates_path(self) -> str:
+        """The file that says that all buckets know what they leave out."""
+        return os.path.join(self.outputs.work_folder, "plan.near_duplicates.json")
 
     def is_made(self, bucket: int) -> bool:
         """Say whether a bucket's part is there, whole."""

@@ -15,7 +15,14 @@ from typing import Any
 
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
-from data_prep.runner import finish, resume, run_lock, spill, workers
+from data_prep.runner import (
+    finish,
+    near_duplicates,
+    resume,
+    run_lock,
+    spill,
+    workers,
+)
 from data_prep.runner.job import Job
 from data_prep.runner.progress import Progress
 
@@ -53,6 +60,8 @@ def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
         resume.remove_work_folder(job.outputs.work_folder)
         return finish.restore_output(job, earlier, shards)
     plan = _prepare(job, earlier)
+    if job.settings.deduplicate == "near":
+        _find_near_duplicates(job, num_workers)
     for shard, entry in _make_shards(job, missing, num_workers):
         shards[shard] = entry
     manifest = finish.complete_output(job, plan["inputs"], shards)
@@ -83,6 +92,19 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
         )
     manifest_lib.write_json(job.plan_path, plan)
     return plan
+
+
+def _find_near_duplicates(job: Job, num_workers: int) -> None:
+    def sign(buckets: list[int]) -> None:
+        progress = Progress(
+            "comparing", sum(spill.bucket_bytes(job, bucket) for bucket in buckets)
+        )
+        task = near_duplicates.sign_bucket
+        for _ in workers.make_parts(job, buckets, num_workers, progress.add, task):
+            pass
+        progress.close()
+
+    near_duplicates.find(job, sign)
 
 
 def _make_shards(

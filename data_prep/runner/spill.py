@@ -38,11 +38,15 @@ def spill_documents(job: Job, report: Callable[[int], None]) -> list[str]:
         before = 0
         documents = corpus.read_documents(file.path, sha256, job.settings.reading_rules)
         for text, done in documents:
-            if not held_out.takes(job, text):
-                continue
             digest = buckets.hash_document(text, job.settings.random_seed)
+            if held_out.takes(job, text):
+                bucket = buckets.find_bucket(digest, num_buckets)
+            elif num_held_out := job.num_compared_buckets - num_buckets:
+                bucket = num_buckets + buckets.find_bucket(digest, num_held_out)
+            else:
+                continue
             data = text.encode("utf-8")
-            entries = waiting[buckets.find_bucket(digest, num_buckets)]
+            entries = waiting[bucket]
             entries += _HEAD.pack(digest, len(data))
             entries += data
             size += len(data)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from data_prep import storage
 from data_prep.records import build, tfrecords
-from data_prep.runner import spill
+from data_prep.runner import near_duplicates, spill
 from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
 
@@ -37,6 +37,8 @@ def make_part(
     documents = spill.load_bucket(job, bucket)
     text_bytes = spill.bucket_bytes(job, bucket)
     counts: counts_lib.Counts = {}
+    if job.settings.deduplicate == "near":
+        documents, counts = near_duplicates.drop(job, bucket, documents)
 
     def batches() -> Iterator[list[bytes]]:
         reported = 0.0
@@ -54,27 +56,38 @@ def make_part(
 
 
 def make_parts(
-    job: Job, buckets: list[int], num_workers: int, report: Report
+    job: Job,
+    buckets: list[int],
+    num_workers: int,
+    report: Report,
+    task: Callable[..., None] | None = None,
 ) -> Iterator[int]:
     """Make the parts of some buckets; yield each bucket's number when it is finished.
+
+    Args:
+        job: its documents are spilled.
+        buckets: their numbers.
+        num_workers: processes.
+        report: see `Report`.
+        task: another function with the arguments of `make_part`.
 
     Raises:
         ValueError: a worker process died.
     """
     if min(num_workers, len(buckets)) < 2:
-        maker = build.BucketRecordMaker(job.settings, job.vocabulary)
+        _start_worker(job, report)
         for bucket in buckets:
-            make_part(job, maker, bucket, report)
+            _work(bucket, task)
             yield bucket
         return
     # Spawned, not forked: TensorFlow does not survive a fork.
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     executor = concurrent.futures.ProcessPoolExecutor(
-        min(num_workers, len(buckets)), context, _start_worker, (job, reports)
+        min(num_workers, len(buckets)), context, _start_process, (job, reports)
     )
     try:
-        running = {executor.submit(_work, bucket): bucket for bucket in buckets}
+        running = {executor.submit(_work, bucket, task): bucket for bucket in buckets}
         while running:
             done, _ = concurrent.futures.wait(
                 running, _POLL_SECONDS, concurrent.futures.FIRST_COMPLETED
@@ -97,16 +110,19 @@ def make_parts(
             process.terminate()
 
 
-# The state of one worker process: set once by `_start_worker`.
+# What works on buckets in this process: set by `_start_worker`.
 _worker: dict = {}
 
 
-def _start_worker(job: Job, reports) -> None:
+def _start_process(job: Job, reports) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent decides.
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _worker["job"] = job
-    _worker["maker"] = build.BucketRecordMaker(job.settings, job.vocabulary)
-    _worker["report"] = lambda *numbers: reports.put(numbers)
+    _start_worker(job, lambda *numbers: reports.put(numbers))
+
+
+def _start_worker(job: Job, report: Report) -> None:
+    _worker.clear()
+    _worker.update(job=job, report=report)
 
 
 def _leave_with_parent() -> None:
@@ -115,5 +131,11 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _work(bucket: int) -> None:
-    make_part(_worker["job"], _worker["maker"], bucket, _worker["report"])
+def _work(bucket: int, task: Callable[..., None] | None) -> None:
+    job = _worker["job"]
+    maker = None
+    if task is None:
+        if "maker" not in _worker:
+            _worker["maker"] = build.BucketRecordMaker(job.settings, job.vocabulary)
+        maker = _worker["maker"]
+    (task or make_part)(job, maker, bucket, _worker["report"])

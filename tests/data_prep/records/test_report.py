@@ -93,7 +93,7 @@ def test_duplicates_are_counted_and_dropped_on_request(make_job):
     counts = local.run(kept, 1, False).counts
     assert counts["documents"] == 5
     assert (counts["duplicate_documents"], counts["duplicates_dropped"]) == (2, 0)
-    dropped = make_job(texts, out="dropped", deduplicate=True)
+    dropped = make_job(texts, out="dropped", deduplicate="exact")
     counts = local.run(dropped, 1, False).counts
     assert (counts["duplicate_documents"], counts["duplicates_dropped"]) == (2, 2)
     assert counts["documents"] == 3

@@ -1,0 +1,239 @@
+"""Documents that are nearly equal, found across all buckets; the longest is kept.
+
+MinHash (Broder, 1997) over the characters of a document, five at a time, without white
+space. The hashes fall into 25 bands of 5 (Leskovec et al., "Mining of Massive
+Datasets", section 3.4): two documents of similarity s (Jaccard's, of their sets of five
+characters) agree in one with probability 1 - (1 - s^5)^25, which is 0.92 at 0.63 and
+0.06 at 0.3. Those that agree in one are nearly equal if at least half of their hashes
+are equal, which estimates s.
+
+1. Each bucket is signed: a file of its hashes, and one of (hash of a band, document) in
+   order.
+2. The latter are merged, a range at a time, and documents that meet are compared.
+3. From the longest document to the shortest, each is kept unless it is nearly equal to
+   one that is kept already, so that nothing is left out for a likeness at second hand.
+
+Everything follows from the documents and their places alone, so that the number of
+workers changes nothing, and a killed run repeats what is not there.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from rensa import RMinHash
+
+from data_prep import storage
+from data_prep.records import manifest as manifest_lib
+from data_prep.runner import spill
+from data_prep.runner.job import Job
+
+_BANDS, _ROWS = 25, 5
+_SIMILAR = 0.5
+_SHINGLE = 5
+_SEED = 1
+_LARGEST_SHOWN = 10
+_SAMPLE_CHARACTERS = 60
+# Entries of all bands that are merged at a time, some 16 bytes each.
+_RANGE_ENTRIES = 1 << 23
+_ENTRY = np.dtype([("hash", "<u8"), ("document", "<u8")])
+# A document's number: its bucket, then its place in there.
+_PLACE_BITS = np.uint64(32)
+_PLACE = 0xFFFFFFFF
+_PRIME = np.uint64(0x100000001B3)
+_OFFSET = np.uint64(0xCBF29CE484222325)
+
+
+def sign_texts(texts: list[str]) -> np.ndarray:
+    """Return the MinHash of each text, uint32 [texts, bands * rows]."""
+    signatures = np.empty((len(texts), _BANDS * _ROWS), np.uint32)
+    for row, text in enumerate(texts):
+        plain = "".join(text.split())
+        count = max(1, len(plain) - _SHINGLE + 1)
+        minhash = RMinHash(num_perm=_BANDS * _ROWS, seed=_SEED)
+        minhash.update([plain[place : place + _SHINGLE] for place in range(count)])
+        signatures[row] = minhash.digest()
+    return signatures
+
+
+def hash_bands(signatures: np.ndarray) -> np.ndarray:
+    """Return a hash of each band, uint64 [texts, bands]."""
+    rows = signatures.astype(np.uint64).reshape(len(signatures), _BANDS, _ROWS)
+    # FNV-1a over the rows of a band; a band's number keeps it apart from the others.
+    hashes = np.full(rows.shape[:2], _OFFSET) ^ np.arange(_BANDS, dtype=np.uint64)
+    for row in range(_ROWS):
+        hashes = (hashes ^ rows[:, :, row]) * _PRIME
+    # The high bits, which decide the ranges, mix last.
+    return (hashes ^ (hashes >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+def sign_bucket(job: Job, _, bucket: int, report: Callable[[float, int], None]) -> None:
+    """Write a bucket's signatures; a task of `workers.make_parts`."""
+    texts = spill.load_bucket(job, bucket)
+    signatures = sign_texts(texts)
+    hashes = hash_bands(signatures)
+    entries = np.empty(hashes.size, _ENTRY)
+    entries["hash"] = hashes.ravel()
+    numbers = (np.uint64(bucket) << _PLACE_BITS) + np.arange(
+        len(texts), dtype=np.uint64
+    )
+    entries["document"] = np.repeat(numbers, _BANDS)
+    entries.sort(order=("hash", "document"))
+    _save(job.lengths_path(bucket), np.array([len(text) for text in texts], np.uint32))
+    _save(job.signatures_path(bucket), signatures)
+    _save(job.bands_path(bucket), entries)
+    report(spill.bucket_bytes(job, bucket), 0)
+
+
+def find(job: Job, sign: Callable[[list[int]], None]) -> None:
+    """List the documents that each bucket leaves out, unless this is done.
+
+    Args:
+        job: its documents are spilled.
+        sign: calls `sign_bucket` for buckets.
+    """
+    if os.path.exists(job.duplicates_path):
+        return
+    buckets = list(range(job.num_compared_buckets))
+    sign([b for b in buckets if not os.path.exists(job.bands_path(b))])
+    edges = np.concatenate([np.empty((0, 2), np.uint64), *_find_edges(job, buckets)])
+    groups = _choose_kept(job, np.unique(edges, axis=0))
+    largest = dict(
+        sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))[
+            :_LARGEST_SHOWN
+        ]
+    )
+    dropped = sorted(document for group in groups.values() for document in group)
+    for bucket in buckets:
+        begin, end = np.searchsorted(dropped, [bucket << 32, (bucket + 1) << 32])
+        content = {
+            "dropped": [document & _PLACE for document in dropped[begin:end]],
+            "largest": {
+                str(kept & _PLACE): 1 + len(group)
+                for kept, group in largest.items()
+                if kept >> 32 == bucket
+            },
+        }
+        storage.write_whole(job.dropped_path(bucket), json.dumps(content))
+    manifest_lib.write_json(job.duplicates_path, {"dropped": len(dropped)})
+    for bucket in buckets:
+        for path in (
+            job.bands_path(bucket),
+            job.signatures_path(bucket),
+            job.lengths_path(bucket),
+        ):
+            os.remove(path)
+
+
+def drop(job: Job, bucket: int, texts: list[str]) -> tuple[list[str], dict]:
+    """Return a bucket's documents without those that are left out, and counts.
+
+    The counts name the largest components by the beginning of the text that is kept.
+    """
+    with open(job.dropped_path(bucket), encoding="utf-8") as file:
+        content = json.load(file)
+    places = set(content["dropped"])
+    kept = [text for place, text in enumerate(texts) if place not in places]
+    samples = {
+        " ".join(texts[int(place)].split())[:_SAMPLE_CHARACTERS]: size
+        for place, size in content["largest"].items()
+    }
+    return kept, {
+        "near_duplicates_dropped": len(places),
+        "largest_near_duplicates": samples,
+    }
+
+
+def _find_edges(job: Job, buckets: list[int]) -> Iterator[np.ndarray]:
+    """Yield uint64 [edges, 2], documents that agree in a band, range by range."""
+    files = [np.load(job.bands_path(bucket), mmap_mode="r") for bucket in buckets]
+    total = sum(map(len, files))
+    num_ranges = max(1, math.ceil(total / _RANGE_ENTRIES))
+    borders = [number * 2**64 // num_ranges for number in range(num_ranges + 1)]
+    starts = [0] * len(files)
+    for border in borders[1:]:
+        parts, ends = [], []
+        for entries, start in zip(files, starts, strict=True):
+            end = len(entries)
+            if border < 2**64:
+                end = int(np.searchsorted(entries["hash"], np.uint64(border)))
+            parts.append(np.array(entries[start:end]))
+            ends.append(end)
+        starts = ends
+        merged = np.concatenate(parts)
+        merged.sort(order=("hash", "document"))
+        begins = np.flatnonzero(np.diff(merged["hash"], prepend=~merged["hash"][:1]))
+        first = np.repeat(begins, np.diff(np.append(begins, len(merged))))
+        documents = merged["document"]
+        # Each with the first one that has its hash, and with the one before it.
+        before = np.maximum(np.arange(len(merged)) - 1, first)
+        met = np.concatenate(
+            [
+                np.stack([documents[other], documents], axis=1)
+                for other in (first, before)
+            ]
+        )
+        met = np.unique(met[met[:, 0] != met[:, 1]], axis=0)
+        yield met[_compare(job, met) >= _SIMILAR]
+
+
+def _compare(job: Job, met: np.ndarray) -> np.ndarray:
+    """Return the share of equal hashes of pairs of documents, float64 [pairs]."""
+    signatures = np.empty((2, len(met), _BANDS * _ROWS), np.uint32)
+    for side in (0, 1):
+        documents = met[:, side]
+        for bucket in np.unique(documents >> _PLACE_BITS).tolist():
+            here = np.flatnonzero(documents >> _PLACE_BITS == bucket)
+            rows = np.load(job.signatures_path(bucket), mmap_mode="r")
+            signatures[side, here] = rows[documents[here] & np.uint64(_PLACE)]
+    return (signatures[0] == signatures[1]).mean(axis=1)
+
+
+def _choose_kept(job: Job, edges: np.ndarray) -> dict[int, list[int]]:
+    """Return each kept document that is like others, and those left out for it.
+
+    Held-out text stays whatever it is like, so that training has nothing like it.
+
+    Args:
+        job: for the lengths.
+        edges: uint64 [edges, 2], documents that are nearly equal.
+    """
+    neighbors: dict[int, list[int]] = {}
+    for one, other in edges.tolist():
+        neighbors.setdefault(one, []).append(other)
+        neighbors.setdefault(other, []).append(one)
+    lengths = {
+        bucket: np.load(job.lengths_path(bucket))
+        for bucket in {document >> 32 for document in neighbors}
+    }
+
+    def is_held_out(document: int) -> bool:
+        return document >> 32 >= job.num_buckets
+
+    def rank(document: int) -> tuple[bool, int, int]:
+        length = int(lengths[document >> 32][document & _PLACE])
+        return not is_held_out(document), -length, document
+
+    groups: dict[int, list[int]] = {}
+    gone: set[int] = set()
+    for document in sorted(neighbors, key=rank):
+        if document in gone:
+            continue
+        group = sorted(
+            other
+            for other in neighbors[document]
+            if other not in gone and not is_held_out(other)
+        )
+        gone.update(group)
+        if group:
+            groups[document] = group
+    return groups
+
+
+def _save(path: str, array: np.ndarray) -> None:
+    partial = f"{path}.{os.getpid()}.partial"
+    with open(partial, "wb") as file:
+        np.save(file, array)
+    os.replace(partial, path)
