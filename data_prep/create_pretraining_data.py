@@ -65,10 +65,10 @@ def _refuse_replacing(files: list[corpus.InputFile], planned: outputs.Outputs) -
 
 
 def _run_on_beam(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
-    if args.settings.deduplicate == "near":
+    if args.settings.deduplicate == "near" or args.settings.drop_repeated_lines:
         raise ValueError(
-            "--deduplicate=near compares all documents, which --runner does not do "
-            "yet: leave --runner out, or use --deduplicate=exact."
+            "--deduplicate=near and --drop_repeated_lines compare all documents, which "
+            "--runner does not do yet: leave --runner out, or them."
         )
     try:
         # Apache Beam is an extra, and needs seconds to be imported.

@@ -78,11 +78,13 @@ def _groups_table(groups: dict[str, int]) -> str:
     )
 
 
-def _near_duplicates(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
-    name = "near_duplicates_dropped"
-    if name not in counts:
-        return ()
-    return (("Similar documents dropped (`--deduplicate=near`)", counts[name]),)
+def _list_dropped(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Return rows of what was dropped because it is elsewhere, too."""
+    rows = (
+        ("near_duplicates_dropped", "Similar documents dropped (`--deduplicate=near`)"),
+        ("repeated_lines_dropped", "Lines dropped (`--drop_repeated_lines`)"),
+    )
+    return [(words, counts[name]) for name, words in rows if name in counts]
 
 
 def _text_table(counts: dict[str, int]) -> str:
@@ -91,7 +93,7 @@ def _text_table(counts: dict[str, int]) -> str:
         ("Documents used", counts["documents"]),
         ("Documents equal to an earlier one", counts["duplicate_documents"]),
         ("Duplicates dropped (`--deduplicate`)", counts["duplicates_dropped"]),
-        *_near_duplicates(counts),
+        *_list_dropped(counts),
         ("Documents of traditional text", counts["traditional_documents"]),
         ("Sentences", counts["sentences"]),
         ("Sentences too long for a sequence, split", counts["sentences_cut"]),

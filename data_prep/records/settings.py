@@ -102,6 +102,9 @@ class Settings:
     split: str = "train"
     """One of `SPLITS`: which of the documents these records are made of."""
 
+    drop_repeated_lines: int = 0
+    """Lines that stand in more documents than this are removed; 0 for none."""
+
     deduplicate: str = "none"
     """One of `DEDUPLICATIONS`: which documents are used once."""
 
@@ -142,6 +145,7 @@ class Settings:
             ("masked_lm_prob", 0 < self.masked_lm_prob <= 1, "over 0 and at most 1"),
             ("short_seq_prob", 0 <= self.short_seq_prob <= 1, "from 0 to 1"),
             ("eval_fraction", 0 <= self.eval_fraction < 1, "0 or more, below 1"),
+            ("drop_repeated_lines", self.drop_repeated_lines >= 0, "0 or more"),
             ("eval_documents", self.eval_documents >= 0, "0 or more"),
             ("whole_word_share", 0 <= self.whole_word_share <= 1, "from 0 to 1"),
         )

@@ -220,6 +220,12 @@ def _define_text() -> None:
         "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no "
         "token.",
     )
+    flags.DEFINE_integer(
+        "drop_repeated_lines",
+        _DEFAULT.drop_repeated_lines,
+        "Remove lines that stand in more documents than this, such as menus and "
+        "copyright notices; 0: none.",
+    )
     flags.DEFINE_enum(
         "deduplicate",
         _DEFAULT.deduplicate,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 from typing import Any
 
@@ -54,17 +53,27 @@ class Job:
 
     @property
     def num_compared_buckets(self) -> int:
-        """Number of buckets whose documents are compared with all others.
+        """Number of buckets whose documents are compared with each other.
 
-        Those after `num_buckets` hold the held-out documents, of which no record is
-        made here.
+        Those after `num_buckets` hold the documents of the other side, held out or not,
+        of which no record is made here.
         """
         settings = self.settings
         compares = settings.deduplicate == "near" and settings.split == "train"
-        if not (compares and self.eval_limit):
+        if not self.eval_limit or not (compares or settings.drop_repeated_lines):
             return self.num_buckets
         share = self.eval_limit / 2**EVAL_BITS
-        return self.num_buckets + math.ceil(share * self.num_buckets)
+        if settings.split == "eval":
+            share = 1 - share
+        text_bytes = sum(file.text_bytes for file in self.files)
+        return self.num_buckets + buckets.count_buckets_per_shard(share * text_bytes, 1)
+
+    @property
+    def num_near_buckets(self) -> int:
+        """The same for documents of similar text: held-out ones among themselves."""
+        if self.settings.split == "eval":
+            return self.num_buckets
+        return self.num_compared_buckets
 
     def buckets_of(self, shard: int) -> range:
         """Return the numbers of a shard's buckets."""
@@ -116,6 +125,15 @@ class Job:
     def dropped_path(self, bucket: int) -> str:
         """Return the file that lists the documents that a bucket leaves out."""
         return self._bucket_path(bucket, "dropped.json")
+
+    def lines_path(self, bucket: int) -> str:
+        """Return the file that counts a bucket's lines, see `repeated_lines`."""
+        return self._bucket_path(bucket, "lines.npy")
+
+    @property
+    def repeated_lines_path(self) -> str:
+        """The file of the hashes of all lines that are removed."""
+        return os.path.join(self.outputs.work_folder, "plan.repeated_lines.npy")
 
     @property
     def duplicates_path(self) -> str:

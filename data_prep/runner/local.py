@@ -10,7 +10,7 @@ The order of a run, which is also the order of a resumed one:
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from data_prep import storage
@@ -18,6 +18,7 @@ from data_prep.records import manifest as manifest_lib
 from data_prep.runner import (
     finish,
     near_duplicates,
+    repeated_lines,
     resume,
     run_lock,
     spill,
@@ -60,8 +61,7 @@ def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
         resume.remove_work_folder(job.outputs.work_folder)
         return finish.restore_output(job, earlier, shards)
     plan = _prepare(job, earlier)
-    if job.settings.deduplicate == "near":
-        _find_near_duplicates(job, num_workers)
+    _compare(job, num_workers)
     for shard, entry in _make_shards(job, missing, num_workers):
         shards[shard] = entry
     manifest = finish.complete_output(job, plan["inputs"], shards)
@@ -94,17 +94,24 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     return plan
 
 
-def _find_near_duplicates(job: Job, num_workers: int) -> None:
-    def sign(buckets: list[int]) -> None:
-        progress = Progress(
-            "comparing", sum(spill.bucket_bytes(job, bucket) for bucket in buckets)
-        )
-        task = near_duplicates.sign_bucket
-        for _ in workers.make_parts(job, buckets, num_workers, progress.add, task):
-            pass
-        progress.close()
+def _compare(job: Job, num_workers: int) -> None:
+    """Find what is dropped because it is elsewhere, too: lines, then documents."""
 
-    near_duplicates.find(job, sign)
+    def run(task: Callable[..., None]) -> Callable[[list[int]], None]:
+        def run_task(buckets: list[int]) -> None:
+            size = sum(spill.bucket_bytes(job, bucket) for bucket in buckets)
+            progress = Progress("comparing", size)
+            done = workers.make_parts(job, buckets, num_workers, progress.add, task)
+            for _ in done:
+                pass
+            progress.close()
+
+        return run_task
+
+    if job.settings.drop_repeated_lines:
+        repeated_lines.find(job, run(repeated_lines.count_bucket))
+    if job.settings.deduplicate == "near":
+        near_duplicates.find(job, run(near_duplicates.sign_bucket))
 
 
 def _make_shards(

@@ -18,7 +18,6 @@ workers changes nothing, and a killed run repeats what is not there.
 """
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
 
@@ -27,7 +26,7 @@ from rensa import RMinHash
 
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
-from data_prep.runner import spill
+from data_prep.runner import bucket_documents, merging, spill
 from data_prep.runner.job import Job
 
 _BANDS, _ROWS = 25, 5
@@ -36,8 +35,6 @@ _SHINGLE = 5
 _SEED = 1
 _LARGEST_SHOWN = 10
 _SAMPLE_CHARACTERS = 60
-# Entries of all bands that are merged at a time, some 16 bytes each.
-_RANGE_ENTRIES = 1 << 23
 _ENTRY = np.dtype([("hash", "<u8"), ("document", "<u8")])
 # A document's number: its bucket, then its place in there.
 _PLACE_BITS = np.uint64(32)
@@ -71,7 +68,7 @@ def hash_bands(signatures: np.ndarray) -> np.ndarray:
 
 def sign_bucket(job: Job, _, bucket: int, report: Callable[[float, int], None]) -> None:
     """Write a bucket's signatures; a task of `workers.make_parts`."""
-    texts = spill.load_bucket(job, bucket)
+    texts, _ = bucket_documents.load(job, bucket)
     signatures = sign_texts(texts)
     hashes = hash_bands(signatures)
     entries = np.empty(hashes.size, _ENTRY)
@@ -81,9 +78,11 @@ def sign_bucket(job: Job, _, bucket: int, report: Callable[[float, int], None]) 
     )
     entries["document"] = np.repeat(numbers, _BANDS)
     entries.sort(order=("hash", "document"))
-    _save(job.lengths_path(bucket), np.array([len(text) for text in texts], np.uint32))
-    _save(job.signatures_path(bucket), signatures)
-    _save(job.bands_path(bucket), entries)
+    merging.save_array(
+        job.lengths_path(bucket), np.array([len(text) for text in texts], np.uint32)
+    )
+    merging.save_array(job.signatures_path(bucket), signatures)
+    merging.save_array(job.bands_path(bucket), entries)
     report(spill.bucket_bytes(job, bucket), 0)
 
 
@@ -96,7 +95,7 @@ def find(job: Job, sign: Callable[[list[int]], None]) -> None:
     """
     if os.path.exists(job.duplicates_path):
         return
-    buckets = list(range(job.num_compared_buckets))
+    buckets = list(range(job.num_near_buckets))
     sign([b for b in buckets if not os.path.exists(job.bands_path(b))])
     edges = np.concatenate([np.empty((0, 2), np.uint64), *_find_edges(job, buckets)])
     groups = _choose_kept(job, np.unique(edges, axis=0))
@@ -148,22 +147,7 @@ def drop(job: Job, bucket: int, texts: list[str]) -> tuple[list[str], dict]:
 
 def _find_edges(job: Job, buckets: list[int]) -> Iterator[np.ndarray]:
     """Yield uint64 [edges, 2], documents that agree in a band, range by range."""
-    files = [np.load(job.bands_path(bucket), mmap_mode="r") for bucket in buckets]
-    total = sum(map(len, files))
-    num_ranges = max(1, math.ceil(total / _RANGE_ENTRIES))
-    borders = [number * 2**64 // num_ranges for number in range(num_ranges + 1)]
-    starts = [0] * len(files)
-    for border in borders[1:]:
-        parts, ends = [], []
-        for entries, start in zip(files, starts, strict=True):
-            end = len(entries)
-            if border < 2**64:
-                end = int(np.searchsorted(entries["hash"], np.uint64(border)))
-            parts.append(np.array(entries[start:end]))
-            ends.append(end)
-        starts = ends
-        merged = np.concatenate(parts)
-        merged.sort(order=("hash", "document"))
+    for merged in merging.merge([job.bands_path(bucket) for bucket in buckets]):
         begins = np.flatnonzero(np.diff(merged["hash"], prepend=~merged["hash"][:1]))
         first = np.repeat(begins, np.diff(np.append(begins, len(merged))))
         documents = merged["document"]
@@ -230,10 +214,3 @@ def _choose_kept(job: Job, edges: np.ndarray) -> dict[int, list[int]]:
         if group:
             groups[document] = group
     return groups
-
-
-def _save(path: str, array: np.ndarray) -> None:
-    partial = f"{path}.{os.getpid()}.partial"
-    with open(partial, "wb") as file:
-        np.save(file, array)
-    os.replace(partial, path)

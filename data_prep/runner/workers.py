@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from data_prep import storage
 from data_prep.records import build, tfrecords
-from data_prep.runner import near_duplicates, spill
+from data_prep.runner import bucket_documents, near_duplicates, spill
 from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
 
@@ -34,11 +34,12 @@ def make_part(
     job: Job, maker: build.BucketRecordMaker, bucket: int, report: Report
 ) -> None:
     """Write one bucket's records, then its counts."""
-    documents = spill.load_bucket(job, bucket)
+    documents, counts = bucket_documents.load(job, bucket)
     text_bytes = spill.bucket_bytes(job, bucket)
-    counts: counts_lib.Counts = {}
     if job.settings.deduplicate == "near":
-        documents, counts = near_duplicates.drop(job, bucket, documents)
+        documents, more = near_duplicates.drop(job, bucket, documents)
+        counts |= more
+    documents = [text for text in documents if text]
 
     def batches() -> Iterator[list[bytes]]:
         reported = 0.0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.runner import buckets as buckets_lib
-from data_prep.runner import held_out, local, near_duplicates, spill
+from data_prep.runner import held_out, local, merging, near_duplicates, spill
 from tests.data_prep.runner.conftest import SAMPLE, SETTINGS
 
 NEAR = dataclasses.replace(SETTINGS, deduplicate="near", dupe_factor=1)
@@ -87,7 +87,7 @@ def planted(texts, tmp_path) -> tuple[str, list[str], list[str]]:
 
 def read_kept(job, num_workers=1) -> list[str]:
     local._prepare(job, None)
-    local._find_near_duplicates(job, num_workers)
+    local._compare(job, num_workers)
     return sorted(
         text
         for bucket in range(job.num_buckets)
@@ -100,7 +100,7 @@ def test_the_longest_of_similar_documents_is_kept(
     make_job, planted, monkeypatch, range_entries
 ):
     monkeypatch.setattr(buckets_lib, "BUCKET_BYTES", 20_000)
-    monkeypatch.setattr(near_duplicates, "_RANGE_ENTRIES", range_entries)
+    monkeypatch.setattr(merging, "_RANGE_ENTRIES", range_entries)
     path, kept, _ = planted
     job = make_job(NEAR, inputs=path)
     assert job.num_buckets > 10

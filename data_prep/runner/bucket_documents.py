@@ -1,0 +1,17 @@
+"""The documents of a bucket, without the lines that are removed."""
+
+from data_prep.runner import repeated_lines, spill
+from data_prep.runner.job import Job
+from data_prep.text import counts as counts_lib
+
+
+def load(job: Job, bucket: int) -> tuple[list[str], counts_lib.Counts]:
+    """Return a bucket's documents in the order of their hashes, and counts.
+
+    A document that loses all its lines is an empty text, so that places stay.
+    """
+    texts = spill.load_bucket(job, bucket)
+    if not job.settings.drop_repeated_lines:
+        return texts, {}
+    texts, removed = repeated_lines.remove(job, texts)
+    return texts, {"repeated_lines_dropped": removed}

@@ -1,0 +1,79 @@
+"""Lines that stand in many documents, such as menus and copyright notices.
+
+1. Each bucket counts in how many of its documents each line stands: a file of (hash of
+   the line, documents), in order of the hashes.
+2. All files are merged, a range of hashes at a time.
+3. Lines above the limit are removed wherever they stand.
+
+A line counts without the white space around it.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from data_prep.runner import merging, spill
+from data_prep.runner.job import Job
+
+_ENTRY = np.dtype([("hash", "<u8"), ("documents", "<u4")])
+
+
+def count_bucket(
+    job: Job, _, bucket: int, report: Callable[[float, int], None]
+) -> None:
+    """Write a bucket's counts; a task of `workers.make_parts`."""
+    hashes = [_hash_lines(text) for text in spill.load_bucket(job, bucket)]
+    found, counts = np.unique(
+        np.concatenate([np.empty(0, np.uint64), *map(np.unique, hashes)]),
+        return_counts=True,
+    )
+    entries = np.empty(len(found), _ENTRY)
+    entries["hash"], entries["documents"] = found, counts
+    merging.save_array(job.lines_path(bucket), entries)
+    report(spill.bucket_bytes(job, bucket), 0)
+
+
+def find(job: Job, count: Callable[[list[int]], None]) -> None:
+    """Find the lines that are removed, unless this is done.
+
+    Args:
+        job: its documents are spilled.
+        count: calls `count_bucket` for buckets.
+    """
+    if os.path.exists(job.repeated_lines_path):
+        return
+    buckets = list(range(job.num_compared_buckets))
+    count([b for b in buckets if not os.path.exists(job.lines_path(b))])
+    found = [np.empty(0, np.uint64)]
+    for merged in merging.merge([job.lines_path(bucket) for bucket in buckets]):
+        hashes, which = np.unique(merged["hash"], return_inverse=True)
+        documents = np.bincount(which, merged["documents"], len(hashes))
+        found.append(hashes[documents > job.settings.drop_repeated_lines])
+    merging.save_array(job.repeated_lines_path, np.concatenate(found))
+    for bucket in buckets:
+        os.remove(job.lines_path(bucket))
+
+
+def remove(job: Job, texts: list[str]) -> tuple[list[str], int]:
+    """Return texts without the lines that are removed, and how many those are."""
+    repeated = np.load(job.repeated_lines_path)
+    cleaned, removed = [], 0
+    for text in texts:
+        keeps = ~np.isin(_hash_lines(text), repeated)
+        if not keeps.all():
+            lines = zip(text.split("\n"), keeps.tolist(), strict=True)
+            text = "\n".join(line for line, keep in lines if keep)
+            removed += int((~keeps).sum())
+        cleaned.append(text)
+    return cleaned, removed
+
+
+def _hash_lines(text: str) -> np.ndarray:
+    """Return a hash of each line, uint64 [lines]."""
+    digests = b"".join(
+        hashlib.blake2b(line.strip().encode("utf-8"), digest_size=8).digest()
+        for line in text.split("\n")
+    )
+    return np.frombuffer(digests, "<u8")
