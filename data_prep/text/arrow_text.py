@@ -37,17 +37,24 @@ def read(path: str, text_fields: Sequence[str], is_parquet: bool) -> Iterator[st
                 pa, file, path, text_fields
             )
             for batch in batches:
+                # A damaged file would otherwise end this process.
+                batch.validate(full=True)
                 columns = [batch.column(field).to_pylist() for field in text_fields]
                 for values in zip(*columns, strict=True):
                     row += 1
                     content = dict(zip(text_fields, values, strict=True))
                     where = f"--input_file {path!r} row {row}"
                     yield fields.join_fields(content, text_fields, where)
-        except (pa.ArrowException, OSError) as error:
+        # A damaged length asks for more memory than there is.
+        except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
             raise ValueError(
                 f"--input_file {path!r} cannot be read as {kind} after row {row} "
-                f"({' '.join(str(error).split())[:200]}): check that it is whole."
+                f"({_describe(error)}): check that it is whole."
             ) from error
+
+
+def _describe(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _open_parquet(pa, file, path: str, text_fields: Sequence[str]) -> Iterator:
