@@ -26,7 +26,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["bert_cn*", "data_prep*", "tpu*"]),
-    package_data={"data_prep": ["sample_corpus/*.txt", "sample_corpus/held_out/*.txt"]},
+    package_data={
+        "data_prep": ["sample_corpus/*.txt", "sample_corpus/held_out/*.txt"],
+        "data_prep.text": ["*.json"],
+    },
     # The recipes that benchmark_suite knows by name, for users without the repository.
     data_files=[("share/bert_cn/finetune", sorted(glob("configs/finetune/*.flags")))],
     install_requires=[

@@ -15,6 +15,7 @@ masked_lm_weights 1 1 1
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -33,7 +34,13 @@ from data_prep.records import (
 from data_prep.records.settings import Settings
 from data_prep.text import counts as counts_lib
 from data_prep.text import documents as documents_lib
-from data_prep.text import punctuation, segmentation, traditional, vocab
+from data_prep.text import (
+    punctuation,
+    quality_filter,
+    segmentation,
+    traditional,
+    vocab,
+)
 
 # Sequences that are masked and encoded at a time.
 _BLOCK_SEQUENCES = 4096
@@ -78,6 +85,10 @@ class BucketRecordMaker:
         self._settings = settings
         self._vocabulary = vocabulary
         self._document_tokenizer = _build_tokenizer(settings, vocabulary)
+        self._thresholds = None
+        if settings.filter:
+            self._thresholds = read_thresholds(settings)
+            self._segment = segmentation.build_segmenter(settings.segmenter)
         self._similar_words = None
         if settings.similar_words:
             self._similar_words = similar_words.build(
@@ -116,6 +127,7 @@ class BucketRecordMaker:
 
     def _tokenize(self, documents: Sequence[str]):
         """Return (documents as they are packed, their counts)."""
+        documents, filtered = self._filter(documents)
         distinct = list(dict.fromkeys(documents))
         duplicates = len(documents) - len(distinct)
         dropped = 0
@@ -124,10 +136,32 @@ class BucketRecordMaker:
         counts = dict.fromkeys(_SEQUENCE_COUNTS, 0)
         counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}
         tokenized = self._document_tokenizer.tokenize(documents)
-        counts |= tokenized.counts
+        counts |= filtered | tokenized.counts
         if self._settings.packing in packing.ACROSS_DOCUMENTS:
             tokenized = packing.join_documents(tokenized, self._vocabulary.sep_id)
         return tokenized, counts
+
+    def _filter(self, documents: Sequence[str]) -> tuple[Sequence[str], dict]:
+        """Return the documents that pass --filter, and counts by rule."""
+        if self._thresholds is None:
+            return documents, {}
+        kept, problems = [], {}
+        for text in documents:
+            words = self._list_words(text)
+            problem = quality_filter.find_problem(text, words, self._thresholds)
+            if problem:
+                problems[problem] = problems.get(problem, 0) + 1
+            else:
+                kept.append(text)
+        return kept, {
+            "documents_filtered": len(documents) - len(kept),
+            "filtered_by_rule": problems,
+        }
+
+    def _list_words(self, text: str) -> list[str]:
+        places = [*np.flatnonzero(self._segment(text)).tolist(), len(text)]
+        words = (text[start:end].strip() for start, end in itertools.pairwise(places))
+        return [word for word in words if word]
 
     def _pack(self, tokenized: documents_lib.TokenizedDocuments, bucket: int):
         """Return (spans, next_sentence_labels, counts) of all copies."""
@@ -269,6 +303,21 @@ def read_user_words(
         for entry, other in zip(words, simplified, strict=True)
         for form in dict.fromkeys((entry.word, other))
     ]
+
+
+def read_thresholds(settings: Settings) -> quality_filter.Thresholds:
+    """Read the table of --filter.
+
+    Raises:
+        ValueError: the file cannot be read, or is not the one of the settings.
+    """
+    thresholds, sha256 = quality_filter.load_thresholds(settings.filter)
+    if sha256 != settings.filter_sha256:
+        raise ValueError(
+            f"--filter={settings.filter} has changed since the run began: run the "
+            "command again."
+        )
+    return thresholds
 
 
 def _build_tokenizer(

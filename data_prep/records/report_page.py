@@ -24,6 +24,7 @@ def write_markdown(report: dict[str, Any], name: str, image: str) -> str:
         _word_table(report),
         _unknown_table(report),
         _groups_table(report["statistics"].get("largest_near_duplicates", {})),
+        _filter_table(report["statistics"].get("filtered_by_rule", {})),
     ]
     return "\n".join(parts)
 
@@ -78,10 +79,19 @@ def _groups_table(groups: dict[str, int]) -> str:
     )
 
 
+def _filter_table(problems: dict[str, int]) -> str:
+    if not problems:
+        return ""
+    rows = sorted(problems.items(), key=lambda row: (-row[1], row[0]))
+    head = ("threshold that a document fails first", "documents")
+    return "## Documents left out by `--filter`\n\n" + _table(head, rows)
+
+
 def _list_dropped(counts: dict[str, int]) -> list[tuple[str, int]]:
     """Return rows of what was dropped because it is elsewhere, too."""
     rows = (
         ("near_duplicates_dropped", "Similar documents dropped (`--deduplicate=near`)"),
+        ("documents_filtered", "Documents left out (`--filter`)"),
         ("repeated_lines_dropped", "Lines dropped (`--drop_repeated_lines`)"),
     )
     return [(words, counts[name]) for name, words in rows if name in counts]

@@ -102,6 +102,12 @@ class Settings:
     split: str = "train"
     """One of `SPLITS`: which of the documents these records are made of."""
 
+    filter: str = ""
+    """A table of thresholds, see `quality_filter.load_thresholds`; "" for none."""
+
+    filter_sha256: str = ""
+    """Hash of that table's bytes, or ""."""
+
     drop_repeated_lines: int = 0
     """Lines that stand in more documents than this are removed; 0 for none."""
 

@@ -8,7 +8,7 @@ from data_prep import command_line
 from data_prep.records import masking, packing, schema, similar_words
 from data_prep.records import settings as settings_lib
 from data_prep.records.settings import Settings
-from data_prep.text import lines, segmentation, traditional
+from data_prep.text import lines, quality_filter, segmentation, traditional
 
 # The flags belong to the command that calls `define_flags`: --help lists them there.
 flags.disclaim_key_flags()
@@ -116,6 +116,8 @@ def _read_settings(values: flags.FlagValues) -> Settings:
     if values.similar_words:
         _, sha256 = similar_words.read_file(values.similar_words)
         plain["similar_words_sha256"] = sha256
+    if values.filter:
+        _, plain["filter_sha256"] = quality_filter.load_thresholds(values.filter)
     plain["masking"] = _read_masking(values)
     return Settings(**plain)
 
@@ -219,6 +221,12 @@ def _define_text() -> None:
         lines.ON_BAD_UTF8,
         "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no "
         "token.",
+    )
+    flags.DEFINE_string(
+        "filter",
+        _DEFAULT.filter,
+        "Leave out documents of low quality: fineweb2_zh (the thresholds that FineWeb-2 "
+        "publishes for Chinese) or a JSON file of your own.",
     )
     flags.DEFINE_integer(
         "drop_repeated_lines",

@@ -99,7 +99,8 @@ def test_file_is_flat_json_in_the_order_of_format_1(manifest):
             "traditional fix_punctuation masking mask_unit whole_word_share "
             "similar_words similar_words_sha256 masking_time dupe_factor "
             "masked_lm_prob short_seq_prob random_seed eval_fraction eval_documents "
-            "split drop_repeated_lines deduplicate inputs counts shards"
+            "split filter filter_sha256 drop_repeated_lines deduplicate inputs counts "
+            "shards"
         ).split()
     )
     assert content["format_version"] == 1
