@@ -225,8 +225,8 @@ def _define_text() -> None:
     flags.DEFINE_string(
         "filter",
         _DEFAULT.filter,
-        "Leave out documents of low quality: fineweb2_zh (the thresholds that FineWeb-2 "
-        "publishes for Chinese) or a JSON file of your own.",
+        "Leave out documents of low quality: fineweb2_zh, the thresholds that "
+        "FineWeb-2 publishes for Chinese, or a JSON file of your own.",
     )
     flags.DEFINE_integer(
         "drop_repeated_lines",

@@ -32,8 +32,8 @@ class Thresholds:
         max_doc_words: more words are refused.
         min_avg_word_length: of the words' characters.
         max_avg_word_length: the same.
-        max_non_alpha_words_ratio: a smaller share of words with a letter is refused;
-            the name is FineWeb-2's.
+        max_non_alpha_words_ratio: fewer words with a letter, of all words but
+            punctuation, are refused; the name is FineWeb-2's.
         max_symbol_word_ratio: more # or ellipses a word are refused.
         max_bullet_lines_ratio: of lines that begin with a bullet.
         max_ellipsis_lines_ratio: of lines that end in an ellipsis.
@@ -162,7 +162,7 @@ def _check_words(text, lines, words, thresholds: Thresholds) -> str:
         ("max_avg_word_length", average > thresholds.max_avg_word_length),
         (
             "max_non_alpha_words_ratio",
-            with_letter / len(words) < thresholds.max_non_alpha_words_ratio,
+            with_letter / count < thresholds.max_non_alpha_words_ratio,
         ),
         (
             "max_symbol_word_ratio",
