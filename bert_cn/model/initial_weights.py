@@ -54,8 +54,11 @@ def exclude_outputs(head: keras.layers.Layer, output_ids: np.ndarray) -> None:
 
 
 def scale_kernels(model: keras.Model, config: config_lib.BertConfig) -> None:
-    """Give every kernel the standard deviation 1/sqrt(fan-in) (LeCun et al., 1998)."""
-    for variable in model.trainable_variables:
+    """Give every kernel the standard deviation 1/sqrt(fan-in) (LeCun et al., 1998).
+
+    The pooler's too where it is not trained, since fine-tuning begins with it.
+    """
+    for variable in model.weights:
         if variable.name == "kernel":
             is_output = "attention_output" in variable.path
             fan_in = np.prod(variable.shape[:-1]) if is_output else variable.shape[0]

@@ -48,7 +48,10 @@ def test_each_head_attends_to_one_neighbor_wherever_its_token_stands(model):
         assert weights[head, own, own + distance].mean() > 0.5, distance
 
 
-def test_kernels_have_the_deviation_of_their_fan_in(model):
+@pytest.mark.parametrize("sentence_task", ["nsp", "none"])
+def test_kernels_have_the_deviation_of_their_fan_in(model, sentence_task):
+    if sentence_task == "none":
+        pretraining_model.freeze_sentence_head(model)
     initial_weights.scale_kernels(model, CONFIG)
     layer = model.get_layer("bert").transformer_layers[0]
     attention = layer._self_attention_layer
@@ -56,6 +59,7 @@ def test_kernels_have_the_deviation_of_their_fan_in(model):
         (256, attention._query_dense.kernel),
         (512, layer._feedforward_output_dense.kernel),
         (256, attention._output_dense.kernel),
+        (256, model.get_layer("bert").pooled_dense.kernel),
     )
     for fan_in, kernel in kernels:
         assert kernel.numpy().std() == pytest.approx(fan_in**-0.5, rel=0.03)
