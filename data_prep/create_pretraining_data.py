@@ -7,7 +7,7 @@ import time
 from data_prep import command_line
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report
-from data_prep.runner import flags, held_out, local, outputs, workers
+from data_prep.runner import flags, held_out, local, outputs, tasks, workers
 from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import vocab as vocab_lib
@@ -32,19 +32,32 @@ def main(arguments: list[str]) -> None:
     jobs = held_out.split_job(job) or (job,)
     for part in jobs:
         _refuse_replacing(files, part.outputs)
-    *earlier, manifest = [_make_records(part, args) for part in jobs]
+    made = [_make_records(part, args) for part in jobs]
 
     # Result
-    _print_summary(manifest, planned, time.monotonic() - start)
-    for part in earlier:
-        _print_held_out(part)
-    _print_warnings(job, manifest)
+    if made[-1] is None:
+        print(
+            f"Task {args.task_index} of {args.num_tasks} is done; the last one writes "
+            f"{planned.manifest}."
+        )
+        return
+    _print_summary(made[-1], planned, time.monotonic() - start)
+    for manifest in filter(None, made[:-1]):
+        _print_held_out(manifest)
+    _print_warnings(job, made[-1])
 
 
-def _make_records(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
+def _make_records(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest | None:
+    """Return the manifest; None if another task makes it."""
     if args.runner is None:
         num_workers = args.num_workers or workers.choose_num_workers(job)
-        return local.run(job, num_workers, args.overwrite)
+        if args.num_tasks == 1:
+            return local.run(job, num_workers, args.overwrite)
+        if job.settings.split == "train":
+            return tasks.run(job, args.task_index, args.num_tasks, num_workers)
+        # The held-out text is one shard, the first task's.
+        is_first = args.task_index == 0
+        return local.run(job, num_workers, False) if is_first else None
     if args.settings.eval_documents:
         raise ValueError(
             "--eval_documents reads the whole text here before --runner reads it: use "

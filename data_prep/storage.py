@@ -10,6 +10,7 @@ import dataclasses
 import glob as glob_lib
 import hashlib
 import io
+import json
 import os
 import shutil
 
@@ -105,6 +106,11 @@ def read_bytes(path: str) -> bytes:
         raise IsADirectoryError(21, "Is a folder", path)
     with _gfile().GFile(path, "rb") as file:
         return file.read()
+
+
+def read_json(path: str):
+    """Return the content of a JSON file of ours; errors are `read_bytes`'s."""
+    return json.loads(read_bytes(path))
 
 
 def hash_file(path: str) -> str:

@@ -42,6 +42,12 @@ class DataArgs:
     text_field_given: bool
     """Whether --text_field is on the command line, so that JSON lines must follow."""
 
+    task_index: int
+    """The number of this process among `num_tasks` that share the output."""
+
+    num_tasks: int
+    """How many processes share the output, each with shards of its own."""
+
     num_workers: int | None
     """Local processes; None to choose by the size of the text."""
 
@@ -86,6 +92,7 @@ def read_flags(arguments: list[str]) -> DataArgs:
         raise ValueError(
             f"--num_workers={values.num_workers} cannot work: it must be 1 or more."
         )
+    _check_tasks(values)
     settings = _read_settings(values)
     settings.check()
     return DataArgs(
@@ -95,11 +102,26 @@ def read_flags(arguments: list[str]) -> DataArgs:
         settings=settings,
         num_shards=values.num_shards,
         text_field_given=values["text_field"].present > 0,
+        task_index=values.task_index,
+        num_tasks=values.num_tasks,
         num_workers=values.num_workers,
         runner=values.runner,
         beam_arguments=arguments[1:],
         overwrite=values.overwrite,
     )
+
+
+def _check_tasks(values: flags.FlagValues) -> None:
+    if not 0 <= values.task_index < values.num_tasks:
+        raise ValueError(
+            f"--task_index={values.task_index} cannot work with --num_tasks="
+            f"{values.num_tasks}: it must be 0 or more, and below."
+        )
+    if values.num_tasks > 1 and (values.overwrite or values.runner):
+        raise ValueError(
+            "--num_tasks goes with neither --overwrite nor --runner: its tasks share "
+            "an output, so remove an earlier one by hand."
+        )
 
 
 def _read_settings(values: flags.FlagValues) -> Settings:
@@ -332,6 +354,13 @@ def _define_masking() -> None:
 
 
 def _define_run() -> None:
+    flags.DEFINE_integer(
+        "num_tasks",
+        1,
+        "Number of independent processes that share the output, such as the tasks of a "
+        "Slurm array; each makes shards of its own, the last one the manifest.",
+    )
+    flags.DEFINE_integer("task_index", 0, "This process among --num_tasks, from 0 on.")
     flags.DEFINE_integer(
         "num_workers",
         None,

@@ -25,6 +25,7 @@ class Job:
         settings: those of the records.
         outputs: the files to write. The files of the work folder are named here.
         eval_limit: divides the documents, see `held_out`; 0 if all are used.
+        own_shards: the shards that this process makes, see `tasks`; None for all.
     """
 
     files: list[corpus.InputFile]
@@ -32,6 +33,7 @@ class Job:
     settings: Settings
     outputs: Outputs
     eval_limit: int = 0
+    own_shards: tuple[int, ...] | None = None
 
     @property
     def corpus_bytes(self) -> int:
@@ -74,6 +76,11 @@ class Job:
         if self.settings.split == "eval":
             return self.num_buckets
         return self.num_compared_buckets
+
+    def is_own(self, bucket: int) -> bool:
+        """Say whether this process makes the records of a bucket."""
+        shard = bucket // self.buckets_per_shard
+        return self.own_shards is None or shard in self.own_shards
 
     def buckets_of(self, shard: int) -> range:
         """Return the numbers of a shard's buckets."""

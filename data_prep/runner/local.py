@@ -60,16 +60,16 @@ def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
     if earlier is not None and not missing:
         resume.remove_work_folder(job.outputs.work_folder)
         return finish.restore_output(job, earlier, shards)
-    plan = _prepare(job, earlier)
-    _compare(job, num_workers)
-    for shard, entry in _make_shards(job, missing, num_workers):
+    plan = prepare(job, earlier)
+    compare(job, num_workers)
+    for shard, entry in make_shards(job, missing, num_workers):
         shards[shard] = entry
     manifest = finish.complete_output(job, plan["inputs"], shards)
     resume.remove_work_folder(job.outputs.work_folder)
     return manifest
 
 
-def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
+def prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     """Make the work folder with all spill files; return the plan."""
     folder = job.outputs.work_folder
     resume.check_work_folder(folder)
@@ -94,7 +94,7 @@ def _prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     return plan
 
 
-def _compare(job: Job, num_workers: int) -> None:
+def compare(job: Job, num_workers: int) -> None:
     """Find what is dropped because it is elsewhere, too: lines, then documents."""
 
     def run(task: Callable[..., None]) -> Callable[[list[int]], None]:
@@ -114,7 +114,7 @@ def _compare(job: Job, num_workers: int) -> None:
         near_duplicates.find(job, run(near_duplicates.sign_bucket))
 
 
-def _make_shards(
+def make_shards(
     job: Job, missing: list[int], num_workers: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (shard, its manifest entry) as shards are finished."""

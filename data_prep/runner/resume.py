@@ -90,7 +90,7 @@ def _check_same_inputs(job: Job, old: list[dict[str, Any]], where: str) -> None:
         changed = entry["bytes"] != file.bytes
         # Equal times too, because some storage counts whole seconds.
         if not changed and storage.stat(file.path).mtime_nsec >= made_at:
-            changed = entry["sha256"] != storage.hash_file(file.path)
+            changed = entry.get("sha256") != storage.hash_file(file.path)
         if changed:
             raise ValueError(
                 f"Input {file.path!r} has changed since the earlier output (see "

@@ -41,6 +41,8 @@ def spill_documents(job: Job, report: Callable[[int], None]) -> list[str]:
             digest = buckets.hash_document(text, job.settings.random_seed)
             if held_out.takes(job, text):
                 bucket = buckets.find_bucket(digest, num_buckets)
+                if not job.is_own(bucket):
+                    continue
             elif num_held_out := job.num_compared_buckets - num_buckets:
                 bucket = num_buckets + buckets.find_bucket(digest, num_held_out)
             else:

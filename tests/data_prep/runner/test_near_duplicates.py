@@ -86,8 +86,8 @@ def planted(texts, tmp_path) -> tuple[str, list[str], list[str]]:
 
 
 def read_kept(job, num_workers=1) -> list[str]:
-    local._prepare(job, None)
-    local._compare(job, num_workers)
+    local.prepare(job, None)
+    local.compare(job, num_workers)
     return sorted(
         text
         for bucket in range(job.num_buckets)
@@ -157,7 +157,7 @@ def test_training_has_nothing_like_the_text_that_is_held_out(make_job, planted):
     jobs = held_out.split_job(make_job(exact, inputs=path, out="exact"))
     sides = []
     for job in jobs:
-        local._prepare(job, None)
+        local.prepare(job, None)
         sides.append(
             [t for b in range(job.num_buckets) for t in spill.load_bucket(job, b)]
         )
