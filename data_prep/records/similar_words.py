@@ -4,12 +4,9 @@ Cui et al., 2020 (https://arxiv.org/abs/2004.13922, section 3): fine-tuning neve
 [MASK], so pretraining shows similar words in its place.
 """
 
-import hashlib
-
 import numpy as np
 
-from data_prep import storage
-from data_prep.text import tokenization, vocab
+from data_prep.text import lines, tokenization, vocab
 
 
 class SimilarWords:
@@ -54,18 +51,7 @@ def read_file(path: str) -> tuple[dict[str, list[str]], str]:
     Raises:
         ValueError: the file cannot be read, or a line has another format.
     """
-    try:
-        data = storage.read_bytes(path)
-        text = data.decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise ValueError(
-            f"--similar_words={path} cannot be read: check the path."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"--similar_words={path} is not UTF-8 at byte {error.start}: convert the "
-            "file."
-        ) from error
+    text, sha256 = lines.read_whole(path, "similar_words")
     words: dict[str, list[str]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         word, tab, others = line.strip().partition("\t")
@@ -79,7 +65,7 @@ def read_file(path: str) -> tuple[dict[str, list[str]], str]:
         words.setdefault(word, []).extend(others.split())
     if not words:
         raise ValueError(f"--similar_words={path} holds no word: leave it out.")
-    return words, hashlib.sha256(data).hexdigest()
+    return words, sha256
 
 
 def build(

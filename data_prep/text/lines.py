@@ -5,10 +5,12 @@ Lines end at LF and CRLF only: U+2028, form feeds and the like are text, so
 """
 
 import codecs
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
 
+from data_prep import storage
 from data_prep.text import compression
 
 ON_BAD_UTF8 = ("fail", "replace")
@@ -47,6 +49,31 @@ def decode(path: str, blocks: Iterable[bytes], on_bad_utf8: str) -> Iterator[str
             text = _decode(data[skip:], path, done + skip, on_bad_utf8)
             done += len(data)
             yield text.replace("\r\n", "\n")
+
+
+def read_whole(path: str, flag: str) -> tuple[str, str]:
+    """Read a small file, such as a dictionary.
+
+    Args:
+        path: UTF-8, with or without BOM.
+        flag: that names it, for messages.
+
+    Returns:
+        (its text, sha256 of its bytes in hexadecimal).
+
+    Raises:
+        ValueError: there is no such file, or it is not UTF-8.
+    """
+    try:
+        data = storage.read_bytes(path)
+        text = data.decode("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise ValueError(f"--{flag}={path} cannot be read: check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"--{flag}={path} is not UTF-8 at byte {error.start}: convert the file."
+        ) from error
+    return text, hashlib.sha256(data).hexdigest()
 
 
 def build_decoder(on_bad_utf8: str) -> codecs.IncrementalDecoder | None:

@@ -8,12 +8,11 @@ A word is a span of characters, found before tokenization and without regard to 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from data_prep import storage
+from data_prep.text import lines
 
 # Text in, bool [characters] out: true where a word begins. The text may be many lines
 # joined by LF; no word crosses an LF.
@@ -43,17 +42,7 @@ def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
     Raises:
         ValueError: the file cannot be read, or a line has another format.
     """
-    try:
-        data = storage.read_bytes(path)
-        text = data.decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise ValueError(
-            f"--user_dict={path} cannot be read: check the path."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"--user_dict={path} is not UTF-8 at byte {error.start}: convert the file."
-        ) from error
+    text, sha256 = lines.read_whole(path, "user_dict")
     words = []
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()
@@ -75,7 +64,7 @@ def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
         words.append(UserWord(word, frequency, rest[0] if rest else None))
     if not words:
         raise ValueError(f"--user_dict={path} holds no word: leave it out.")
-    return tuple(words), hashlib.sha256(data).hexdigest()
+    return tuple(words), sha256
 
 
 def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Segmenter:
