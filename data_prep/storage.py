@@ -108,6 +108,27 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
+def join_named(folder: str, name, where: str) -> str:
+    """Join a folder and the name that a file gives to another one in it.
+
+    Args:
+        folder: local or remote.
+        name: what stands in the file, of any type.
+        where: the file, for the message.
+
+    Raises:
+        ValueError: the name is none of a file in the folder itself, such as
+            "../other" or "/etc/passwd".
+    """
+    is_name = isinstance(name, str) and os.path.basename(name) == name
+    if not is_name or name in ("", ".", "..") or "\\" in name or "\0" in name:
+        raise ValueError(
+            f"{where} names {str(name)[:80]!r}, which is no file beside it: it is "
+            "damaged or hostile, so take it from a source that you trust."
+        )
+    return os.path.join(folder, name)
+
+
 def read_json(path: str):
     """Return the content of a JSON file of ours; errors are `read_bytes`'s."""
     return json.loads(read_bytes(path))

@@ -29,6 +29,24 @@ def exists(folder: str, *names: str) -> bool:
     return tf.io.gfile.exists(join(folder, *names))
 
 
+def latest_checkpoint(folder: str) -> str | None:
+    """Return the newest TensorFlow checkpoint of a folder, as its state file says.
+
+    Raises:
+        ValueError: the state file names one of another folder.
+    """
+    found = tf.train.latest_checkpoint(folder)
+    if found is None:
+        return None
+    here = join(folder, os.path.basename(found))
+    if not exists(here + ".index") and not exists(here):
+        raise ValueError(
+            f"{join(folder, 'checkpoint')} names {found}, which is not in this folder: "
+            "name that checkpoint itself, or put it here."
+        )
+    return here
+
+
 def list_folder(folder: str) -> list[str]:
     """Return the names in a folder, sorted; none if there is no such folder."""
     if not tf.io.gfile.isdir(folder):

@@ -58,7 +58,7 @@ def _find_in_folder(folder: str) -> str | None:
     if f"{CHECKPOINT_NAME}.index" in names:
         return folders.join(folder, CHECKPOINT_NAME)
     if folders.exists(folder, "checkpoint"):
-        return tf.train.latest_checkpoint(folder)
+        return folders.latest_checkpoint(folder)
     if len(names) == 1:
         return folders.join(folder, tf_checkpoint.strip_suffix(names[0]))
     return None

@@ -67,7 +67,9 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     names = [name for name in folders.list_folder(path) if name != "assets"]
     with folders.local_copy(path, names) as local:
         try:
-            backbone = keras_hub.models.BertBackbone.from_preset(local)
+            # A relative path may be the name of one of KerasHub's own presets, which
+            # it would download.
+            backbone = keras_hub.models.BertBackbone.from_preset(os.path.abspath(local))
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"KerasHub cannot load the preset {path} "

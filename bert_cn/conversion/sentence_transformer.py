@@ -18,6 +18,7 @@ from bert_cn.conversion import (
     transformers_pt,
     weight_map,
 )
+from data_prep import storage
 
 MODULES_FILE = "modules.json"
 _TRANSFORMER_FILE = "sentence_bert_config.json"
@@ -112,10 +113,7 @@ def _list_modules(path: str) -> list[tuple[str, str]]:
     try:
         with tf.io.gfile.GFile(file_name, "r") as file:
             modules = [
-                (
-                    module.get("type", "").rpartition(".")[2],
-                    folders.join(path, module["path"]),
-                )
+                (module.get("type", "").rpartition(".")[2], module["path"])
                 for module in json.loads(file.read())
             ]
         modules[0]
@@ -130,7 +128,11 @@ def _list_modules(path: str) -> list[tuple[str, str]]:
             f"{file_name} is no list of modules that sentence-transformers wrote: copy "
             "it again."
         ) from error
-    return modules
+    return [
+        # The first module of new folders is the folder itself.
+        (kind, storage.join_named(path, name, file_name) if name else path)
+        for kind, name in modules
+    ]
 
 
 def _encoder_folder(path: str) -> str:

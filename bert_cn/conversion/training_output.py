@@ -43,7 +43,7 @@ def _find_newest(folder: str) -> str | None:
         for prefix in run_files.find_prefixes(folder):
             return prefix
     if folders.exists(folder, "checkpoint"):
-        return tf.train.latest_checkpoint(folder)
+        return folders.latest_checkpoint(folder)
     return None
 
 

@@ -22,7 +22,7 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
-from data_prep import command_line
+from data_prep import command_line, storage
 
 SAFETENSORS_FILE = "model.safetensors"
 SAFETENSORS_INDEX_FILE = "model.safetensors.index.json"
@@ -128,7 +128,10 @@ def _read_index(path: str) -> list[str]:
     shards = folders.read_json(path).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise ValueError(f"{path} names no shards in its weight_map: copy it again.")
-    return sorted(set(map(str, shards.values())))
+    names = set(map(str, shards.values()))
+    for name in names:
+        storage.join_named("", name, path)
+    return sorted(names)
 
 
 def _open_safetensors(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:

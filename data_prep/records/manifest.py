@@ -107,11 +107,25 @@ def read_manifest(path: str) -> Manifest:
             f"Manifest {path!r} lacks {', '.join(sorted(missing))}: make the records "
             "again."
         )
+    _check_names(content, path)
     return Manifest(
         settings=Settings(**{name: content[name] for name in settings}),
         **{name: content[name] for name in own},
         path=path,
     )
+
+
+def _check_names(content: dict[str, Any], path: str) -> None:
+    """Refuse a manifest whose files are not beside it."""
+    where = f"Manifest {path!r}"
+    try:
+        names = [content["vocab_file"], *(s["file"] for s in content["shards"])]
+    except (TypeError, KeyError) as error:
+        raise ValueError(
+            f"{where} has no list of shards: make the records again."
+        ) from error
+    for name in names:
+        storage.join_named("", name, where)
 
 
 def find_manifest(record_file: str) -> Manifest | None:

@@ -159,7 +159,7 @@ def remove_output(job: Job, plan_path: str) -> None:
         # A broken plan lists nothing that could be removed.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             shards = json.loads(storage.read_bytes(plan_path))["shards"]
-            paths.update(os.path.join(folder, name) for name in shards)
+            paths.update(storage.join_named(folder, s, plan_path) for s in shards)
     if storage.exists(outputs.manifest):
         # An unreadable manifest lists nothing that could be removed.
         with contextlib.suppress(ValueError):

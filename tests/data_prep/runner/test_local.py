@@ -414,3 +414,22 @@ def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(
         for name in BESIDE_SHARDS:
             assert (folder / name).read_bytes() == (whole / name).read_bytes()
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "{folder}/victim.txt"])
+def test_overwriting_removes_only_files_of_the_folder(make_job, tmp_path, name):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    job = make_job()
+    local.run(job, 1, False)
+    path = pathlib.Path(job.outputs.manifest)
+    text = path.read_text()
+    own = os.path.basename(job.outputs.shards[1])
+    path.write_text(text.replace(f'"{own}"', f'"{name.format(folder=tmp_path)}"'))
+    with pytest.raises(ValueError, match="which is no file beside it: it is damaged"):
+        local.run(job, 1, False)
+    other = dataclasses.replace(
+        job, settings=dataclasses.replace(job.settings, random_seed=1)
+    )
+    local.run(other, 1, True)
+    assert victim.read_text() == "precious"
