@@ -25,7 +25,6 @@ The golden sentence: 模型 is masked whole; 。 is chosen too and becomes anoth
 """
 
 import dataclasses
-import itertools
 
 import numpy as np
 
@@ -245,7 +244,7 @@ def apply_masks(
     hidden = np.full(len(rows), vocabulary.mask_id)
     if similar_words is not None:
         begins = drawn_together[rows, columns]
-        hidden = _replace_words(labels, begins, others, similar_words, rng)
+        hidden = similar_words.replace_tokens(labels, begins, others, rng)
     masked_ids[rows, columns] = np.where(draw < MASK_SHARE, hidden, kept)
     num_predictions = chosen.sum(axis=1)
     place = np.arange(len(rows)) - (np.cumsum(num_predictions) - num_predictions)[rows]
@@ -254,34 +253,6 @@ def apply_masks(
     positions[rows, place] = columns
     all_labels[rows, place] = labels
     return MaskedSequences(masked_ids, positions, all_labels, num_predictions)
-
-
-def _replace_words(
-    labels: np.ndarray,
-    begins: np.ndarray,
-    others: np.ndarray,
-    similar_words: similar_words_lib.SimilarWords,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Return similar words in the place of words, int64 [tokens].
-
-    Args:
-        labels: int32 [tokens], the chosen tokens.
-        begins: bool [tokens], true where a word begins.
-        others: int32 [tokens], what takes the place of words without a similar one.
-        similar_words: the table.
-        rng: draws among the similar words.
-    """
-    borders = np.append(np.flatnonzero(begins), len(labels)).tolist()
-    tokens = labels.tolist()
-    spans = list(itertools.pairwise(borders))
-    words = [tuple(tokens[start:end]) for start, end in spans]
-    replaced = others.astype(np.int64)
-    found = similar_words.replace(words, rng)
-    for (start, end), word in zip(spans, found, strict=True):
-        if word is not None:
-            replaced[start:end] = word
-    return replaced
 
 
 def _draw_words(

@@ -4,6 +4,8 @@ Cui et al., 2020 (https://arxiv.org/abs/2004.13922, section 3): fine-tuning neve
 [MASK], so pretraining shows similar words in its place.
 """
 
+import itertools
+
 import numpy as np
 
 from data_prep.text import lines, tokenization, vocab
@@ -37,6 +39,32 @@ class SimilarWords:
             similar = self._table.get(word)
             found.append(None if similar is None else similar[int(draw * len(similar))])
         return found
+
+    def replace_tokens(
+        self,
+        labels: np.ndarray,
+        begins: np.ndarray,
+        others: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Return similar words in the place of words, int64 [tokens].
+
+        Args:
+            labels: int32 [tokens], the words, one after the other.
+            begins: bool [tokens], true where a word begins.
+            others: int32 [tokens], what takes the place of words without a similar one.
+            rng: draws among the similar words.
+        """
+        borders = np.append(np.flatnonzero(begins), len(labels)).tolist()
+        tokens = labels.tolist()
+        spans = list(itertools.pairwise(borders))
+        words = [tuple(tokens[start:end]) for start, end in spans]
+        replaced = others.astype(np.int64)
+        found = self.replace(words, rng)
+        for (start, end), word in zip(spans, found, strict=True):
+            if word is not None:
+                replaced[start:end] = word
+        return replaced
 
 
 def read_file(path: str) -> tuple[dict[str, list[str]], str]:

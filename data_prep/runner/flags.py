@@ -65,6 +65,7 @@ def define_flags() -> None:
     """Define the flags of `DataArgs`; settings have the names of their fields."""
     _define_files()
     _define_text()
+    _define_cleaning()
     _define_sequences()
     _define_masking()
     _define_run()
@@ -244,6 +245,9 @@ def _define_text() -> None:
         "Stop at bytes that are not UTF-8, or read them as U+FFFD, which makes no "
         "token.",
     )
+
+
+def _define_cleaning() -> None:
     flags.DEFINE_string(
         "filter",
         _DEFAULT.filter,
