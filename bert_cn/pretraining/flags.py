@@ -37,50 +37,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         values: where to define them; the command's own by default.
     """
     define = functools.partial(_define, values)
-    define(
-        "bert_config_file",
-        "Sizes of the model: configs/models/bert_tiny_cn.json, ...; without the flag, "
-        "those of --init_checkpoint.",
-    )
-    define(
-        "input_file",
-        "TFRecords to train on: files or globs, separated by commas, each with a "
-        "weight or none (news*.tfrecord:2,wiki*.tfrecord:1).",
-    )
-    define(
-        "eval_input_file",
-        "TFRecords to evaluate on; without the flag, those of --input_file.",
-    )
-    define(
-        "output_dir", "Folder for checkpoints, TensorBoard files, curves and results."
-    )
-    define("vocab_file", "The vocabulary, if no manifest lies beside the records.")
-    define(
-        "do_lower_case",
-        "Whether the records were lower-cased, if no manifest lies beside them.",
-    )
-    define(
-        "init_checkpoint",
-        "Start from these weights: anything that convert_checkpoint reads.",
-    )
-    define(
-        "resize_embeddings",
-        "Let --init_checkpoint have another vocabulary: tokens of both keep their "
-        "rows.",
-    )
-    define(
-        "max_seq_length",
-        "Tokens per sequence, checked against the records; without the flag, taken "
-        f"from their manifest ({settings.DEFAULT_MAX_SEQ_LENGTH} if there is none).",
-        lower_bound=1,
-    )
-    define(
-        "max_predictions_per_seq",
-        "Masked positions per sequence, checked against the records; without the flag, "
-        f"taken from their manifest ({settings.DEFAULT_MAX_PREDICTIONS_PER_SEQ} if "
-        "there is none).",
-        lower_bound=1,
-    )
+    _define_model_and_records(define)
     _define_computation(define)
     _define_optimizer(define)
     _define_objective(define)
@@ -190,6 +147,54 @@ def _define_objective(define: Callable[..., None]) -> None:
         "low that they are never predicted: to train further on text that has them, "
         "choose all.",
         enum_values=choices.OUTPUT_VOCABULARIES,
+    )
+
+
+def _define_model_and_records(define: Callable[..., None]) -> None:
+    define(
+        "bert_config_file",
+        "Sizes of the model: configs/models/bert_tiny_cn.json, ...; without the flag, "
+        "those of --init_checkpoint.",
+    )
+    define(
+        "input_file",
+        "TFRecords to train on: files or globs, separated by commas, each with a "
+        "weight or none (news*.tfrecord:2,wiki*.tfrecord:1).",
+    )
+    define(
+        "eval_input_file",
+        "TFRecords to evaluate on; without the flag, those that were held out from "
+        "--input_file's, else --input_file's.",
+    )
+    define(
+        "output_dir", "Folder for checkpoints, TensorBoard files, curves and results."
+    )
+    define("vocab_file", "The vocabulary, if no manifest lies beside the records.")
+    define(
+        "do_lower_case",
+        "Whether the records were lower-cased, if no manifest lies beside them.",
+    )
+    define(
+        "init_checkpoint",
+        "Start from these weights: anything that convert_checkpoint reads.",
+    )
+    define(
+        "resize_embeddings",
+        "Let --init_checkpoint have another vocabulary: tokens of both keep their "
+        "rows.",
+    )
+    define(
+        "max_seq_length",
+        "Tokens per sequence, checked against the records; without the flag, taken "
+        f"from their manifest ({settings.DEFAULT_MAX_SEQ_LENGTH} if there is none).",
+        lower_bound=1,
+    )
+    define(
+        "max_predictions_per_seq",
+        "Masked positions per sequence, checked against the records; without the flag, "
+        f"taken from their manifest ({settings.DEFAULT_MAX_PREDICTIONS_PER_SEQ} if "
+        "there is none).",
+        lower_bound=1,
     )
 
 
