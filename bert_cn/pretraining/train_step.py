@@ -377,5 +377,7 @@ def _build_schedule(
 def choose_training_ops(args: settings_lib.PretrainingArgs) -> fused_ops.Ops:
     """Return the operations of training that suit the device of a run."""
     is_on_cpu = not (args.tpu or tf.config.list_physical_devices("GPU"))
-    compiles_for_cpu = is_on_cpu and environment.has_compiler_for_cpu()
-    return fused_ops.CPU if compiles_for_cpu else fused_ops.XLA
+    compiles_pieces = is_on_cpu and not args.jit_compile
+    if compiles_pieces and environment.has_compiler_for_cpu():
+        return fused_ops.CPU
+    return fused_ops.XLA

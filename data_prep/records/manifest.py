@@ -15,6 +15,19 @@ from data_prep.records.settings import Settings
 
 FORMAT_VERSION = 1
 SUFFIX = ".manifest.json"
+# Settings that manifests of this format did not always have, and what held before.
+_LATER_SETTINGS = {
+    "truncation": "google",
+    "whole_word_share": 0.5,
+    "similar_words": "",
+    "similar_words_sha256": "",
+    "eval_fraction": 0.0,
+    "eval_documents": 0,
+    "split": "train",
+    "filter": "",
+    "filter_sha256": "",
+    "drop_repeated_lines": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +114,7 @@ def read_manifest(path: str) -> Manifest:
         )
     settings = {field.name for field in dataclasses.fields(Settings)}
     own = {field.name for field in dataclasses.fields(Manifest)} - {"settings", "path"}
+    content = _LATER_SETTINGS | content
     missing = (settings | own) - set(content)
     if missing:
         raise ValueError(

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.pretraining import input_pipeline
+from bert_cn.model import fused_ops
+from bert_cn.pretraining import input_pipeline, train_step
+from bert_cn.pretraining import settings as settings_lib
 
 
 def test_wait_for_input_is_measured(start_run, files):
@@ -86,3 +88,13 @@ def test_sentence_loss_of_weight_0_moves_nothing(start_run, files, tmp_path):
     np.testing.assert_array_equal(head(still), head(start))
     moved = train_two_steps(start_run, files, tmp_path / "moved", weight_decay_rate=0.0)
     assert not np.array_equal(head(moved), head(start))
+
+
+def test_update_compiled_as_a_whole_has_fixed_shapes():
+    """Shapes that may vary cost XLA's program for a CPU sixty times the time."""
+    choose = train_step.choose_training_ops
+    args = settings_lib.PretrainingArgs()
+    assert choose(args) is fused_ops.CPU
+    whole = choose(dataclasses.replace(args, jit_compile=True))
+    assert whole is fused_ops.XLA
+    assert not whole.has_dynamic_shapes

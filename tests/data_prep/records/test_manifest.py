@@ -86,6 +86,19 @@ def test_bad_manifest_is_refused(tmp_path, text, message):
         manifest_lib.read_manifest(str(path))
 
 
+def test_older_manifest_has_what_held_before(manifest):
+    manifest_lib.write_manifest(manifest)
+    with open(manifest.path, encoding="utf-8") as file:
+        content = json.load(file)
+    for name in ("truncation", "eval_fraction", "filter", "split"):
+        del content[name]
+    with open(manifest.path, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    found = manifest_lib.read_manifest(manifest.path).settings
+    assert found.truncation == "google"
+    assert dataclasses.replace(found, truncation="none") == manifest.settings
+
+
 def test_file_is_flat_json_in_the_order_of_format_1(manifest):
     manifest_lib.write_manifest(manifest)
     with open(manifest.path, encoding="utf-8") as file:
