@@ -136,8 +136,11 @@ class Evaluator:
 
     def _print_metrics(self, metrics: dict[str, float], count: int, step: int) -> None:
         reporting.write_scalars(self._writer, metrics, step)
-        flag = self._args.eval_input_file
-        source = "--eval_input_file" if flag else "the training records"
+        source = "the training records"
+        if self._args.eval_input_file:
+            source = "--eval_input_file"
+        elif any(m.settings.split == "eval" for m in self._records.eval.manifests):
+            source = "the text that is held out"
         print(f"Evaluated {count} records of {source} at step {step}:")
         for name, value in sorted(metrics.items()):
             print(f"  {name} = {value:.4f}")
