@@ -22,11 +22,7 @@ def find_place(text: str) -> int:
 
 
 def split_job(job: Job) -> tuple[Job, Job] | None:
-    """Return the job of the held-out text and that of the rest; None if all is used.
-
-    Raises:
-        ValueError: a document would have to be on both sides.
-    """
+    """Return the job of the held-out text and that of the rest; None if all is used."""
     settings = job.settings
     if settings.eval_documents:
         limit = _find_limit(_read_places(job), settings.eval_documents)

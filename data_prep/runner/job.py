@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Collection
 from typing import Any
 
 from data_prep.records.settings import Settings
@@ -77,10 +78,14 @@ class Job:
             return self.num_buckets
         return self.num_compared_buckets
 
-    def is_own(self, bucket: int) -> bool:
-        """Say whether this process makes the records of a bucket."""
-        shard = bucket // self.buckets_per_shard
-        return self.own_shards is None or shard in self.own_shards
+    @property
+    def own_buckets(self) -> Collection[int]:
+        """The buckets whose records this process makes."""
+        if self.own_shards is None:
+            return range(self.num_buckets)
+        return {
+            bucket for shard in self.own_shards for bucket in self.buckets_of(shard)
+        }
 
     def buckets_of(self, shard: int) -> range:
         """Return the numbers of a shard's buckets."""

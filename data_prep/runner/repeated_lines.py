@@ -9,6 +9,7 @@ A line counts without the white space around it.
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable
 
@@ -58,16 +59,19 @@ def find(job: Job, count: Callable[[list[int]], None]) -> None:
 
 def remove(job: Job, texts: list[str]) -> tuple[list[str], int]:
     """Return texts without the lines that are removed, and how many those are."""
-    repeated = np.load(job.repeated_lines_path)
-    cleaned, removed = [], 0
-    for text in texts:
-        keeps = ~np.isin(_hash_lines(text), repeated)
-        if not keeps.all():
-            lines = zip(text.split("\n"), keeps.tolist(), strict=True)
-            text = "\n".join(line for line, keep in lines if keep)
-            removed += int((~keeps).sum())
+    if not texts:
+        return [], 0
+    hashes = [_hash_lines(text) for text in texts]
+    every = np.concatenate([np.empty(0, np.uint64), *hashes])
+    # For all texts at once, since `isin` sorts the repeated lines each time.
+    keeps = ~np.isin(every, np.load(job.repeated_lines_path))
+    borders = np.cumsum([len(lines) for lines in hashes])[:-1]
+    cleaned = []
+    for text, keep in zip(texts, np.split(keeps, borders), strict=True):
+        if not keep.all():
+            text = "\n".join(itertools.compress(text.split("\n"), keep))
         cleaned.append(text)
-    return cleaned, removed
+    return cleaned, int((~keeps).sum())
 
 
 def _hash_lines(text: str) -> np.ndarray:

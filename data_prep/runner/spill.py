@@ -30,7 +30,9 @@ def spill_documents(job: Job, report: Callable[[int], None]) -> list[str]:
         The sha256 of each input file, in hexadecimal.
     """
     waiting: dict[int, bytearray] = defaultdict(bytearray)
-    num_buckets = job.num_buckets
+    # Each is a sum over all files, so they are not asked for again for a document.
+    num_buckets, own_buckets = job.num_buckets, job.own_buckets
+    num_others = job.num_compared_buckets - num_buckets
     size = 0
     checksums = []
     for file in job.files:
@@ -41,10 +43,10 @@ def spill_documents(job: Job, report: Callable[[int], None]) -> list[str]:
             digest = buckets.hash_document(text, job.settings.random_seed)
             if held_out.takes(job, text):
                 bucket = buckets.find_bucket(digest, num_buckets)
-                if not job.is_own(bucket):
+                if bucket not in own_buckets:
                     continue
-            elif num_held_out := job.num_compared_buckets - num_buckets:
-                bucket = num_buckets + buckets.find_bucket(digest, num_held_out)
+            elif num_others:
+                bucket = num_buckets + buckets.find_bucket(digest, num_others)
             else:
                 continue
             data = text.encode("utf-8")

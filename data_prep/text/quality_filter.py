@@ -154,7 +154,6 @@ def _check_words(text, lines, words, thresholds: Thresholds) -> str:
     average = sum(map(len, spoken)) / count
     with_letter = sum(any(map(str.isalpha, word)) for word in words)
     ellipses = sum(map(text.count, _ELLIPSES))
-    han = sum(map(vocab.is_han, text))
     rules = (
         ("min_doc_words", len(spoken) < thresholds.min_doc_words),
         ("max_doc_words", len(spoken) > thresholds.max_doc_words),
@@ -173,7 +172,11 @@ def _check_words(text, lines, words, thresholds: Thresholds) -> str:
             sum(word in thresholds.stopwords for word in words)
             < thresholds.min_stop_words,
         ),
-        ("min_han_ratio", han / len(text) < thresholds.min_han_ratio),
+        (
+            "min_han_ratio",
+            thresholds.min_han_ratio > 0
+            and sum(map(vocab.is_han, text)) / len(text) < thresholds.min_han_ratio,
+        ),
     )
     return next((name for name, fails in rules if fails), "")
 
