@@ -149,7 +149,7 @@ def _describe_labels(manifest: manifest_lib.Manifest) -> str:
     if task not in meaning:
         return ""
     name, words = meaning[task]
-    return f"{_percent(manifest.counts, name, 'sequences')} {words}, "
+    return f"{_percent(manifest.counts, name, 'parts')} {words}, "
 
 
 def _print_warnings(job: Job, manifest: manifest_lib.Manifest) -> None:

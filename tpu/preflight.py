@@ -35,6 +35,12 @@ flags.DEFINE_enum(
     "The sentence task of the records, as in create_pretraining_data: with none, the "
     "step has the masked-LM loss alone.",
 )
+flags.DEFINE_integer(
+    "pack_sequences",
+    1,
+    "Sequences of a record, as in create_pretraining_data.",
+    lower_bound=1,
+)
 flags.DEFINE_string(
     "program_file", "", "Write the compiled program (HLO text) here, to read it."
 )
@@ -52,6 +58,9 @@ class PreflightArgs:
 
     sentence_task: str
     """The sentence task of the records."""
+
+    pack_sequences: int
+    """Sequences of a record, at most."""
 
     find_batch: bool
     """Look for the largest batch that fits."""
@@ -73,7 +82,11 @@ def main(arguments: list[str]) -> None:
 
     tpu_compiler.check_installed()
     recipe = recipe_lib.Recipe(
-        args.recipe, args.where, args.sentence_task, args.program_file
+        args.recipe,
+        args.where,
+        args.sentence_task,
+        args.program_file,
+        args.pack_sequences,
     )
     report = recipe_lib.check_recipe(recipe, args.find_batch)
     if args.json:
@@ -96,6 +109,7 @@ def read_flags() -> PreflightArgs:
         settings_lib.fill_in_shape(recipe),
         slices.parse_slice(values.topology or ""),
         values.sentence_task,
+        values.pack_sequences,
         values.find_batch,
         values.json,
         values.program_file,

@@ -49,8 +49,9 @@ def attend_cpu(
     Args:
         x: compute dtype [batch * length, hidden].
         weights: of the layer.
-        mask: compute dtype [batch, length], a large negative number where a key is
-            padding, else 0.
+        mask: compute dtype [batch, 1, length] or [batch, length, length], a large
+            negative number where a query is not to see a key, else 0. It is symmetric
+            if it has queries.
         heads: number of heads, a divisor of hidden.
         seed: seed of the dropout of the attention weights, or None for no dropout.
         rate: share of the attention weights that is dropped.
@@ -63,7 +64,7 @@ def attend_cpu(
     projected = tf.nn.bias_add(projected, tf.cast(weights.bias, x.dtype))
     projected = tf.reshape(projected, (batch, length, 3, heads, size))
     projected = tf.transpose(projected, (2, 0, 3, 1, 4))  # [3, b, h, l, k]
-    mask = mask[:, tf.newaxis, tf.newaxis, :]  # [b, 1, 1, m]
+    mask = mask[:, tf.newaxis]  # [b, 1, 1 or l, m]
     context = _mix_values_cpu(projected, mask, seed if rate else None, rate)
     context = tf.transpose(context, (0, 2, 1, 3))  # [b, l, h, k]
     context = tf.reshape(context, tf.shape(x))  # [b * l, d]
@@ -72,9 +73,9 @@ def attend_cpu(
 
 def _find_sizes(x, mask, heads: int):
     """Return batch, length and size of a head: numbers where they are known."""
-    batch, length = tf.unstack(tf.shape(mask))
+    batch, _, length = tf.unstack(tf.shape(mask))
     if mask.shape.is_fully_defined():
-        batch, length = mask.shape
+        batch, _, length = mask.shape
     return batch, length, x.shape[-1] // heads
 
 
@@ -156,7 +157,8 @@ def attend_xla(
         + tf.cast(tf.reshape(bias, (heads, size)), x.dtype)
         for kernel, bias in zip(kernels, biases, strict=True)
     )  # [b, l, h, k] each
-    mask = float32(mask)[:, tf.newaxis, :, tf.newaxis]  # [b, 1, m, 1]
+    # Symmetric, or the same for all queries: keys may stand before them.
+    mask = float32(tf.transpose(mask, (0, 2, 1)))[:, tf.newaxis]  # [b, 1, m, 1 or l]
     context = _mix_values_xla((query, key, value), mask, seed if rate else None, rate)
     output_kernel = tf.reshape(weights.output_kernel, (heads, size, hidden))
     output = tf.einsum("blhk,hkd->bld", context, output_kernel)

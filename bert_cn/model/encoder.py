@@ -17,6 +17,7 @@ import tensorflow as tf
 from bert_cn.model import attention, fused_ops, recomputation
 from bert_cn.model import config as config_lib
 from bert_cn.model import dropout as dropout_lib
+from data_prep.records import schema
 
 # Added to the attention scores of padding; finite in bfloat16 too, so that a sequence
 # that is all padding has a softmax.
@@ -54,6 +55,12 @@ class BertEncoder(keras_hub.models.BertBackbone):
     Inputs and outputs are BertBackbone's: int `token_ids`, `segment_ids` and
     `padding_mask` [batch, length] give `sequence_output` [batch, length, hidden] and
     `pooled_output` [batch, hidden] in the compute dtype.
+
+    Rows that hold several sequences are called with `parts`, a dict of int tensors:
+    `part_ids` and `position_ids` [batch, length], the number of each token's sequence
+    (0 for padding) and its position there, and `cls_positions` [batch, parts], the
+    place of each [CLS]. A token then sees its own sequence alone, and `pooled_output`
+    is [batch, parts, hidden].
 
     Args:
         config: sizes, activation and dropout rates.
@@ -93,15 +100,15 @@ class BertEncoder(keras_hub.models.BertBackbone):
         self._shift_positions = shift_positions
         self.dropout_seeds = keras.random.SeedGenerator()
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs, parts=None, training=None, mask=None):
         """Compute both outputs; see the class."""
         seeds = None
         if training:
             seeds = dropout_lib.next_seed(self.dropout_seeds, _SEEDS_PER_PASS)
         ops = self._training_ops if training else fused_ops.XLA
-        x = self._embed(ops, inputs["token_ids"], inputs["segment_ids"], seeds)
-        padding = tf.cast(inputs["padding_mask"] == 0, self.compute_dtype)
-        mask = padding * tf.cast(_MASKED_SCORE, padding.dtype)  # [batch, length]
+        parts = parts or {}
+        x = self._embed(ops, inputs, parts.get(schema.POSITION_IDS), seeds)
+        mask = self._hide(inputs["padding_mask"], parts.get(schema.PART_IDS))
         compute = functools.partial(
             _compute_layer, ops=ops, config=self._config, mask=mask
         )
@@ -112,19 +119,40 @@ class BertEncoder(keras_hub.models.BertBackbone):
             x = compute(x, _layer_seeds(seeds, number), *weights)
         batch, length = tf.unstack(tf.shape(inputs["token_ids"]))
         x = tf.reshape(x, (batch, length, self.hidden_dim))  # [batch, length, hidden]
-        pooled = self.pooled_dense(x[:, 0])  # [CLS]: [batch, hidden]
+        cls = x[:, 0]  # [batch, hidden]
+        if parts:
+            cls = tf.gather(x, parts[schema.CLS_POSITIONS], batch_dims=1)
+        pooled = self.pooled_dense(cls)
         return {"sequence_output": x, "pooled_output": pooled}
 
-    def _embed(self, ops: fused_ops.Ops, token_ids, segment_ids, seeds):
+    def _hide(self, padding_mask, part_ids):
+        """Return what is added to attention scores, see `attention.attend_cpu`."""
+        if part_ids is None:
+            hidden = padding_mask[:, tf.newaxis, :] == 0
+        else:
+            hidden = part_ids[:, :, tf.newaxis] != part_ids[:, tf.newaxis, :]
+        hidden = tf.cast(hidden, self.compute_dtype)
+        return hidden * tf.cast(_MASKED_SCORE, hidden.dtype)
+
+    def _embed(self, ops: fused_ops.Ops, inputs, position_ids, seeds):
         """Return compute dtype [batch * length, hidden]."""
         config = self._config
+        token_ids, segment_ids = inputs["token_ids"], inputs["segment_ids"]
         # `_value` because `value` is cast to the compute dtype inside a call.
         table = self.token_embedding.embeddings._value
         tokens = tf.gather(table, token_ids)  # [batch, length, hidden]
         table = self.position_embedding.position_embeddings._value
-        positions = table[: tf.shape(token_ids)[1]]  # [length, hidden]
-        if self._shift_positions and seeds is not None:
-            positions = _shift_rows(table, tf.shape(token_ids)[1], seeds)
+        length, first = tf.shape(token_ids)[1], 0
+        is_shifted = self._shift_positions and seeds is not None
+        if is_shifted:
+            first = _draw_first(tf.shape(table)[0] - length + 1, seeds)
+        if position_ids is not None:
+            positions = tf.gather(table, first + position_ids)
+        elif is_shifted:
+            # Not a slice: its gradient is no program for XLA.
+            positions = tf.gather(table, first + tf.range(length))
+        else:
+            positions = table[:length]  # [length, hidden]
         segments = tf.one_hot(segment_ids, config.type_vocab_size)
         segments = tf.reshape(segments, (-1, config.type_vocab_size))
         table = self.segment_embedding.embeddings._value
@@ -142,13 +170,11 @@ class BertEncoder(keras_hub.models.BertBackbone):
         return ops.dropout(x, seeds, config.hidden_dropout_prob)
 
 
-def _shift_rows(table, length, seeds):
-    """Return `length` rows of a table from a random one on."""
+def _draw_first(limit, seeds):
+    """Return a random number in [0, limit), an int32 scalar."""
     seed = seeds + [0, _SEEDS_PER_PASS - 1]
-    room = tf.cast(tf.shape(table)[0] - length + 1, tf.float32)
-    first = tf.cast(tf.random.stateless_uniform([], seed) * room, tf.int32)
-    # Not a slice: the gradient of one that begins anywhere is no program for XLA.
-    return tf.gather(table, first + tf.range(length))
+    share = tf.random.stateless_uniform([], seed)
+    return tf.cast(share * tf.cast(limit, tf.float32), tf.int32)
 
 
 def _layer_seeds(seeds, number: int):

@@ -27,6 +27,10 @@ MLM_HIDDEN = "mlm_hidden"
 MLM_LOGITS = "mlm_logits"
 NSP_LOGITS = "nsp_logits"
 
+# Inputs of the model, and those of rows that hold several sequences.
+_INPUTS = (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
+_PART_INPUTS = (schema.PART_IDS, schema.POSITION_IDS, schema.CLS_POSITIONS)
+
 MLM_HEAD = "masked_lm_head"
 NSP_HEAD = "next_sentence_head"
 
@@ -258,10 +262,19 @@ def build_pretraining_model(
     recompute_layers: bool = False,
     training_ops: fused_ops.Ops = fused_ops.XLA,
     shift_positions: bool = False,
+    takes_parts: bool = False,
 ) -> keras.Model:
     """Build encoder and heads as one functional model.
 
-    The arguments are `BertEncoder`'s.
+    Args:
+        config: `BertEncoder`'s, as the next three.
+        recompute_layers: see there.
+        training_ops: see there.
+        shift_positions: see there.
+        takes_parts: for rows that hold several sequences, see `select_inputs`: the
+            inputs have `part_ids` and `position_ids` [batch, length] and
+            `cls_positions` [batch, parts], too, and the outputs that are of [batch]
+            below are of [batch, parts].
 
     Inputs, all int32: `input_ids`, `input_mask`, `segment_ids` [batch, length] and
     `masked_lm_positions` [batch, predictions].
@@ -272,17 +285,16 @@ def build_pretraining_model(
     the second part is a random one). The layers are `model.get_layer(...)` of "bert"
     (the encoder), `MLM_HEAD` and `NSP_HEAD`.
     """
-    inputs = {
-        name: keras.Input((None,), dtype="int32", name=name)
-        for name in (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
-    }
+    names = _INPUTS + (_PART_INPUTS if takes_parts else ())
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     encoder = build_encoder(config, recompute_layers, training_ops, shift_positions)
     outputs = encoder(
         {
             "token_ids": inputs[schema.INPUT_IDS],
             "segment_ids": inputs[schema.SEGMENT_IDS],
             "padding_mask": inputs[schema.INPUT_MASK],
-        }
+        },
+        {name: inputs[name] for name in _PART_INPUTS} if takes_parts else None,
     )
     mlm_hidden = MaskedLmHead(
         config, encoder.token_embedding, training_ops, name=MLM_HEAD
@@ -302,17 +314,38 @@ def build_pretraining_model(
     )
 
 
-def predict(model: keras.Model, inputs: dict) -> dict:
+def select_inputs(model: keras.Model, features: dict) -> dict:
+    """Return a model's inputs of a batch.
+
+    Args:
+        model: from `build_pretraining_model`.
+        features: a batch. If the model takes several sequences a row and the batch has
+            one, the inputs say so.
+    """
+    inputs = {name: features[name] for name in _INPUTS}
+    if schema.PART_IDS not in model.input:
+        return inputs
+    if schema.PART_IDS in features:
+        return inputs | {name: features[name] for name in _PART_INPUTS}
+    in_use = features[schema.INPUT_MASK]
+    return inputs | {
+        schema.PART_IDS: in_use,
+        schema.POSITION_IDS: tf.range(tf.shape(in_use)[1]) * tf.ones_like(in_use),
+        schema.CLS_POSITIONS: tf.zeros_like(in_use[:, :1]),
+    }
+
+
+def predict(model: keras.Model, features: dict) -> dict:
     """Return the outputs for evaluation: dropout off, and the logits of masked tokens.
 
     Args:
         model: from `build_pretraining_model`.
-        inputs: the model's inputs.
+        features: a batch, see `select_inputs`.
 
     Returns:
         The model's outputs and `mlm_logits`, float32 [batch, predictions, vocabulary].
     """
-    outputs = model(inputs, training=False)
+    outputs = model(select_inputs(model, features), training=False)
     head = model.get_layer(MLM_HEAD)
     return outputs | {MLM_LOGITS: head.compute_logits(outputs[MLM_HIDDEN])}
 

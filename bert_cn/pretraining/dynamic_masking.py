@@ -91,12 +91,13 @@ class Masker:
         """Mask a batch.
 
         Args:
-            features: `schema.DYNAMIC_FEATURES`, int32 [batch, ...].
+            features: `schema.DYNAMIC_FEATURES`, int32 [batch, ...], and others, which
+                masks do not change.
             noise: float32 [batch, rows of noise, max_seq_length], see `draw_noise`.
             rates: float64 [batch], see `choose_rate`; None for the rules' share.
 
         Returns:
-            `schema.FEATURES`, int32 and for the weights float32.
+            `schema.FEATURES`, int32 and for the weights float32, and the others.
         """
         word_ids = features[schema.WORD_IDS]
         if self.rules.masking == "mixed":
@@ -110,12 +111,11 @@ class Masker:
         chosen_words = self._choose_words(words, budgets, noise)
         chosen = tf.gather(chosen_words, words.number, batch_dims=1)
         input_ids = features[schema.INPUT_IDS]
+        others = {n: v for n, v in features.items() if n != schema.WORD_IDS}
         return {
+            **others,
             **self._list_labels(input_ids, chosen),
             schema.INPUT_IDS: self._replace(input_ids, chosen, words.number, noise),
-            schema.INPUT_MASK: features[schema.INPUT_MASK],
-            schema.SEGMENT_IDS: features[schema.SEGMENT_IDS],
-            schema.NEXT_SENTENCE_LABELS: features[schema.NEXT_SENTENCE_LABELS],
         }
 
     def _count_budgets(self, input_mask: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:

@@ -71,28 +71,27 @@ def compute_sums(outputs: dict, features: dict) -> tf.Tensor:
     correct = tf.cast(predicted == labels, tf.float32)
     in_group = weights * tf.cast(grouped, tf.float32)
     alone = weights - in_group
-    records = tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)
-    label_1 = tf.cast(features[schema.NEXT_SENTENCE_LABELS][:, 0], tf.float32)
+    label_1 = tf.cast(features[schema.NEXT_SENTENCE_LABELS], tf.float32)
     return tf.stack(
         [
             tf.reduce_sum(correct * in_group),
             tf.reduce_sum(in_group),
             tf.reduce_sum(correct * alone),
             tf.reduce_sum(alone),
-            tf.reduce_sum(label_1 * records),
+            tf.reduce_sum(label_1 * losses.weigh_sentences(features)),
         ]
     )
 
 
 def summarize(
-    sums, metrics: dict[str, float], num_records: int, features: dict
+    sums, metrics: dict[str, float], num_sequences: int, features: dict
 ) -> dict[str, float]:
     """Return metrics to add to those of `losses.summarize`.
 
     Args:
         sums: [NUM_SUMS], added up over an evaluation.
         metrics: those of the losses.
-        num_records: records that were evaluated.
+        num_sequences: sequences that were evaluated; a record may hold several.
         features: of any batch; the feature that `mark_groups` added names the metrics.
 
     Returns:
@@ -108,7 +107,7 @@ def summarize(
         if count := values[f"{kind}_count"]:
             accuracy = values[f"{kind}_correct"] / count
             added[f"{losses.MASKED_LM_ACCURACY}_{name}"] = accuracy
-    share = values["label_1_count"] / max(num_records, 1)
+    share = values["label_1_count"] / max(num_sequences, 1)
     for accuracy in losses.SENTENCE_ACCURACIES:
         if accuracy in metrics:
             name = accuracy.replace("accuracy", "majority")

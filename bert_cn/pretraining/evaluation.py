@@ -35,7 +35,7 @@ def evaluate(
 
     Returns:
         Metrics under Google's names with those of `eval_metrics`, and the number of
-        records measured; None if `stop_requested` was true before a batch.
+        sequences measured; None if `stop_requested` was true before a batch.
     """
     totals = np.zeros(losses_lib.NUM_SUMS)
     more = np.zeros(eval_metrics.NUM_SUMS)
@@ -47,10 +47,11 @@ def evaluate(
         sums, more_sums = trainer.eval_step(features)
         totals += sums.numpy()
         more += more_sums.numpy()
-    # Every record has one next-sentence label, so its count is that of the records.
-    records = int(totals[losses_lib.NSP_COUNT])
+    # Every sequence has one next-sentence label, so its count is that of the sequences.
+    sequences = int(totals[losses_lib.NSP_COUNT])
     metrics = trainer.summarize(totals)
-    return metrics | eval_metrics.summarize(more, metrics, records, features), records
+    added = eval_metrics.summarize(more, metrics, sequences, features)
+    return metrics | added, sequences
 
 
 class Evaluator:
@@ -141,7 +142,7 @@ class Evaluator:
             source = "--eval_input_file"
         elif any(m.settings.split == "eval" for m in self._records.eval.manifests):
             source = "the text that is held out"
-        print(f"Evaluated {count} records of {source} at step {step}:")
+        print(f"Evaluated {count} sequences of {source} at step {step}:")
         for name, value in sorted(metrics.items()):
             print(f"  {name} = {value:.4f}")
 

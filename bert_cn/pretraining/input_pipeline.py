@@ -6,7 +6,7 @@ import tensorflow as tf
 from bert_cn.pretraining import eval_metrics, record_files, shuffle_order
 from bert_cn.training import storage_checks
 from bert_cn.training import strategy as strategy_lib
-from data_prep.records import schema
+from data_prep.records import compact_parsing, schema
 
 # Decides the masks of an evaluation on records that are stored unmasked.
 _EVAL_MASK_SEED = 0
@@ -75,10 +75,14 @@ class TrainInput:
                 (step - 1) * records_per_host,
                 host,
                 self._num_hosts,
-                _number_records,
+                self._number_records,
             )
             found += order.take(records_per_host).as_numpy_iterator()
         return sorted((path.decode(), int(number)) for path, number in found)
+
+    def _number_records(self, path: tf.Tensor) -> tf.data.Dataset:
+        records = self.files.open(path)
+        return records.enumerate(1).map(lambda number, _: (path, number))
 
 
 def build_train_dataset(
@@ -141,7 +145,7 @@ def read_in_order(
     skip_records: int,
     host: int,
     num_hosts: int,
-    read_file=tf.data.TFRecordDataset,
+    open_file: shuffle_order.OpenFile | None = None,
 ) -> tf.data.Dataset:
     """Return this host's records without end, see `shuffle_order`.
 
@@ -151,7 +155,7 @@ def read_in_order(
         skip_records: records to leave out at the start.
         host: index of this input pipeline.
         num_hosts: number of input pipelines.
-        read_file: see `shuffle_order.GroupOrder.read`.
+        open_file: what to return of each file; by default its records.
     """
     shards = files.shards
     groups = [
@@ -159,13 +163,14 @@ def read_in_order(
             group.paths,
             tuple(shards.get(path, {}).get("sequences") for path in group.paths),
             seed,
+            open_file or files.open,
             host,
             num_hosts,
         )
         for group in files.groups
     ]
     weights = [group.weight for group in files.groups]
-    return shuffle_order.read_groups(groups, weights, seed, skip_records, read_file)
+    return shuffle_order.read_groups(groups, weights, seed, skip_records)
 
 
 def build_eval_dataset(
@@ -178,7 +183,7 @@ def build_eval_dataset(
     get the same masks in each evaluation. Each batch also has the feature that
     `eval_metrics.mark_groups` returns.
     """
-    dataset = tf.data.TFRecordDataset(list(files.paths))
+    dataset = files.open(list(files.paths))
     if files.masker is not None:
         dataset = _add_noise(dataset.enumerate(), files, _EVAL_MASK_SEED)
     dataset = _parse(dataset.batch(batch_size), files, mark_groups=True)
@@ -221,35 +226,34 @@ def _parse(
     If records are masked here, a batch is (serialized records, noise, rates).
 
     Integers become int32, because TPUs compute no int64. Each feature is
-    [batch, ...shape of `schema.feature_shapes`].
+    [batch, ...shape of `schema.feature_shapes`]; records of several sequences have
+    `schema.PART_FEATURES`, too, see `compact_parsing.parse`.
     """
     masker = files.masker
-    masking_time = "dynamic" if masker else "static"
-    spec = schema.parsing_spec(
-        files.max_seq_length,
-        files.max_predictions_per_seq,
-        files.feature_names,
-        masking_time,
-    )
     on_disk = schema.RECORD_NAMES[files.feature_names]
 
-    def parse_batch(records, noise=None, rates=None):
-        parsed = tf.io.parse_example(records, spec)
-        features = {
+    def parse_masked(records):
+        parsed = tf.io.parse_example(
+            records, schema.parsing_spec(*files.shape, files.feature_names)
+        )
+        return {
             name: parsed[on_disk[name]]
             if name in schema.FLOAT_FEATURES
             else tf.cast(parsed[on_disk[name]], tf.int32)
-            for name in schema.FEATURES_OF[masking_time]
+            for name in schema.FEATURES
         }
-        masked = masker.mask(features, noise, rates) if masker else features
+
+    def parse_batch(records, noise=None, rates=None):
+        if masker is None:
+            masked, word_ids = parse_masked(records), None
+        else:
+            features = compact_parsing.parse(
+                records, files.max_seq_length, files.vocab_size, files.pack_sequences
+            )
+            masked = masker.mask(features, noise, rates)
+            word_ids = features[schema.WORD_IDS]
         if mark_groups:
-            word_ids = features.get(schema.WORD_IDS)
-            masked = masked | eval_metrics.mark_groups(masked, word_ids)
+            masked |= eval_metrics.mark_groups(masked, word_ids)
         return masked
 
     return dataset.map(parse_batch, num_parallel_calls=2, deterministic=True)
-
-
-def _number_records(path: tf.Tensor) -> tf.data.Dataset:
-    records = tf.data.TFRecordDataset(path)
-    return records.enumerate(1).map(lambda number, _: (path, number))

@@ -59,7 +59,6 @@ def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tenso
         float32 [NUM_SUMS].
     """
     mlm_weights = tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)
-    nsp_weights = tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)
     if masked_lm_sums is None:
         mlm = _weighted_sums(
             outputs[pretraining_model.MLM_LOGITS],
@@ -75,11 +74,26 @@ def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tenso
         )
         objective = masked_lm_sums.objective
     nsp = _weighted_sums(
-        outputs[pretraining_model.NSP_LOGITS],
-        features[schema.NEXT_SENTENCE_LABELS][:, 0],
-        nsp_weights,
+        tf.reshape(outputs[pretraining_model.NSP_LOGITS], (-1, 2)),
+        tf.reshape(features[schema.NEXT_SENTENCE_LABELS], [-1]),
+        tf.reshape(weigh_sentences(features), [-1]),
     )
     return tf.stack([*mlm, *nsp, objective])
+
+
+def weigh_sentences(features: dict) -> tf.Tensor:
+    """Return 1 for each next_sentence_label that there is, else 0.
+
+    Args:
+        features: a batch; a record that fills it up has no label, nor have the places
+            of sequences that a row does not hold.
+
+    Returns:
+        float32 [batch, 1], or [batch, parts] for rows of several sequences.
+    """
+    if schema.NEXT_SENTENCE_WEIGHTS in features:
+        return tf.cast(features[schema.NEXT_SENTENCE_WEIGHTS], tf.float32)
+    return tf.cast(features[schema.INPUT_MASK][:, :1], tf.float32)
 
 
 def _weighted_sums(logits, labels, weights):
@@ -93,7 +107,7 @@ def _weighted_sums(logits, labels, weights):
 
 
 def count_labels(features: dict) -> tf.Tensor:
-    """Return the numbers of masked tokens and of records in a batch, float32 [2].
+    """Return the numbers of masked tokens and of sequences in a batch, float32 [2].
 
     They are known before the forward pass, so that the sums of a micro-batch can be
     divided by the counts of the whole batch.
@@ -101,7 +115,7 @@ def count_labels(features: dict) -> tf.Tensor:
     return tf.stack(
         [
             tf.reduce_sum(tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)),
-            tf.reduce_sum(tf.cast(features[schema.INPUT_MASK][:, 0], tf.float32)),
+            tf.reduce_sum(weigh_sentences(features)),
         ]
     )
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from bert_cn.pretraining import dynamic_masking
 from bert_cn.pretraining import settings as settings_lib
 from data_prep.records import manifest as manifest_lib
-from data_prep.records import schema
+from data_prep.records import schema, tfrecords
+from data_prep.records.settings import Settings
 
 # TensorFlow raises these for a damaged file, or one that is no TFRecord file; any other
 # error is the storage's fault.
@@ -23,6 +24,8 @@ _NO_RECORDS = (
 )
 # A glob and its share of the training records: "news*.tfrecord:2".
 _WEIGHTED = re.compile(r"(.+):(\d+(?:\.\d+)?)")
+# Settings that all files have in common.
+_ALIKE = ("feature_names", "masking_time", "compression", "pack_sequences")
 _SHAPE_FLAGS = ("max_seq_length", "max_predictions_per_seq")
 _GOOGLE_SHAPE = (
     settings_lib.DEFAULT_MAX_SEQ_LENGTH,
@@ -51,6 +54,8 @@ class RecordFiles:
         manifests: those that list the files; none for records that another program
             wrote.
         masker: masks records that are stored unmasked; None for records with masks.
+        compression: of whole files, a key of `tfrecords.COMPRESSIONS`.
+        pack_sequences: sequences of a record, at most.
     """
 
     groups: tuple[FileGroup, ...]
@@ -59,6 +64,17 @@ class RecordFiles:
     feature_names: str
     manifests: tuple[manifest_lib.Manifest, ...] = ()
     masker: dynamic_masking.Masker | None = None
+    compression: str = "none"
+    pack_sequences: int = 1
+
+    def open(self, paths) -> tf.data.Dataset:
+        """Return the records of one or several files, serialized."""
+        return tf.data.TFRecordDataset(paths, tfrecords.COMPRESSIONS[self.compression])
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the vocabulary that the manifests name."""
+        return self.manifests[0].vocab_size
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -152,46 +168,57 @@ def check_files(
     owners = manifest_lib.find_manifests(paths)
     wanted = _choose_shape(owners, (max_seq_length, max_predictions_per_seq))
     probed = _find_filled(groups, owners)
-    manifests = {}
-    feature_names, masked = set(), set()
+    manifests = {manifest.path: manifest for manifest in owners.values()}
+    found: dict[str, dict] = {name: {} for name in _ALIKE}
     for path in paths:
-        manifest = owners.get(path)
-        if manifest is not None:
-            manifests[manifest.path] = manifest
-            made = manifest.settings
-            found = (made.max_seq_length, made.max_predictions_per_seq)
-            feature_names.add(made.feature_names)
-            masked.add(made.masking_time == "static")
-        if manifest is None or path == probed:
-            names, length, predictions = _read_shape(path)
-            feature_names.add(names)
-            masked.add(predictions is not None)
-            if predictions is not None:
-                found = (length, predictions)
-            elif manifest is None:
-                raise ValueError(
-                    f"{path}: its records are to be masked while training, and no "
-                    "manifest beside it says how: put the manifest and the vocabulary "
-                    "that the data stage wrote there, too."
-                )
-        _check_shape(path, found, wanted)
-    if len(feature_names) > 1:
-        raise ValueError(
-            f"Input files spell their features differently ({sorted(feature_names)}): "
-            "train on files written with one --feature_names."
-        )
-    if len(masked) > 1:
-        raise ValueError(
-            "Some input files are masked and some are to be masked while training: "
-            "train on files written with one --masking_time."
-        )
+        kind = _find_kind(path, owners.get(path), path == probed)
+        _check_shape(path, (kind.max_seq_length, kind.max_predictions_per_seq), wanted)
+        for name, values in found.items():
+            values.setdefault(getattr(kind, name), path)
+    for name, values in found.items():
+        if len(values) > 1:
+            (one, first), (other, second) = list(values.items())[:2]
+            raise ValueError(
+                f"{first} was written with --{name}={one}, {second} with {other}: "
+                "train on records of one kind."
+            )
+    alike = {name: next(iter(values)) for name, values in found.items()}
+    del alike["masking_time"]
+    manifests = tuple(manifests.values())
     return RecordFiles(
         groups,
         *(value for value, _ in wanted),
-        feature_names.pop(),
-        tuple(manifests.values()),
-        dynamic_masking.build_masker(tuple(manifests.values())),
+        manifests=manifests,
+        masker=dynamic_masking.build_masker(manifests),
+        **alike,
     )
+
+
+def _find_kind(
+    path: str, manifest: manifest_lib.Manifest | None, is_probed: bool
+) -> Settings:
+    """Return the settings of a file's records, as far as they are known.
+
+    Args:
+        path: the file.
+        manifest: that lists it; None if there is none.
+        is_probed: whether to look into the file all the same.
+
+    Raises:
+        ValueError: its first record cannot be read, or needs a manifest.
+    """
+    if manifest is not None and not is_probed:
+        return manifest.settings
+    found = _read_kind(path)
+    if found.masking_time == "static":
+        return found
+    if manifest is None:
+        raise ValueError(
+            f"{path}: its records are to be masked while training, and no manifest "
+            "beside it says how: put the manifest and the vocabulary that the data "
+            "stage wrote there, too."
+        )
+    return manifest.settings
 
 
 def _choose_shape(
@@ -233,15 +260,17 @@ def _find_filled(groups, owners: dict[str, manifest_lib.Manifest]) -> str:
     return next(path for path in groups[0].paths if path not in empty)
 
 
-def _read_shape(path: str) -> tuple[str, int, int | None]:
-    """Return (spelling, tokens, masked positions or None) of the first record.
+def _read_kind(path: str) -> Settings:
+    """Return what the first record of a file says of its settings.
 
     Raises:
         ValueError: there is none that can be read.
         tf.errors.OpError: storage did not answer, or refused.
     """
+    compression = tfrecords.find_compression(path)
+    records = tf.data.TFRecordDataset(path, tfrecords.COMPRESSIONS[compression])
     try:
-        record = next(iter(tf.data.TFRecordDataset(path).take(1)), None)
+        record = next(iter(records.take(1)), None)
     except _NO_RECORDS as error:
         raise ValueError(
             f"{path}: cannot be read as TFRecords ({error.message}); write it again "
@@ -253,15 +282,20 @@ def _read_shape(path: str) -> tuple[str, int, int | None]:
             "python -m data_prep.create_pretraining_data."
         )
     features = tf.train.Example.FromString(record.numpy()).features.feature
+    if schema.SEQUENCES in features:
+        return Settings(masking_time="dynamic", compression=compression)
     for names, on_disk in schema.RECORD_NAMES.items():
-        sizes = {
-            name: len(features[on_disk[name]].int64_list.value)
-            for name in on_disk
-            if on_disk[name] in features
-        }
-        if any(set(kind) <= set(sizes) for kind in schema.FEATURES_OF.values()):
-            predictions = sizes.get(schema.MASKED_LM_POSITIONS)
-            return names, sizes[schema.INPUT_IDS], predictions
+        if all(on_disk[name] in features for name in schema.FEATURES):
+            length, predictions = (
+                len(features[on_disk[name]].int64_list.value)
+                for name in (schema.INPUT_IDS, schema.MASKED_LM_POSITIONS)
+            )
+            return Settings(
+                feature_names=names,
+                max_seq_length=length,
+                max_predictions_per_seq=predictions,
+                compression=compression,
+            )
     raise ValueError(
         f"{path}: its first record has the features {sorted(features)}, not the seven "
         f"of a BERT pretraining record {sorted(schema.FEATURES)}."

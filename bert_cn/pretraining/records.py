@@ -92,6 +92,11 @@ class Records:
     sentence_task: str
 
     @property
+    def takes_parts(self) -> bool:
+        """Whether any record holds several sequences."""
+        return max(self.train.pack_sequences, self.eval.pack_sequences) > 1
+
+    @property
     def manifests(self) -> tuple[manifest_lib.Manifest, ...]:
         """The manifests of all files, those to train on first."""
         return (*self.train.manifests, *self.eval.manifests)

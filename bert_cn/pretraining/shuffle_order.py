@@ -23,14 +23,19 @@ _SHUFFLE_BUFFER_RECORDS = 10_000
 _BLOCK_DRAWS = 10_000
 
 
+# Takes a path, a string scalar; returns one element for each record of the file.
+OpenFile = Callable[[tf.Tensor], tf.data.Dataset]
+
+
 @dataclasses.dataclass(frozen=True)
 class GroupOrder:
     """The endless order of one group's records on one host.
 
     Attributes:
-        paths: TFRecord files, at least one.
+        paths: record files, at least one.
         counts: records of each file; None if unknown, and then counted when needed.
         seed: epoch e shuffles the files by (seed, e).
+        open_file: see `OpenFile`.
         host: index of this input pipeline.
         num_hosts: number of input pipelines. Files are distributed over them, or the
             records of every file if there are fewer files than hosts.
@@ -39,6 +44,7 @@ class GroupOrder:
     paths: tuple[str, ...]
     counts: tuple[int | None, ...]
     seed: int
+    open_file: OpenFile = tf.data.TFRecordDataset
     host: int = 0
     num_hosts: int = 1
 
@@ -78,18 +84,8 @@ class GroupOrder:
         begin = window * self._files_per_window
         return order[begin : begin + self._files_per_window]
 
-    def read(
-        self,
-        skip_records: int,
-        read_file: Callable[[tf.Tensor], tf.data.Dataset] = tf.data.TFRecordDataset,
-    ) -> tf.data.Dataset:
-        """Build the endless dataset, without its first records.
-
-        Args:
-            skip_records: records to leave out at the start.
-            read_file: takes a path, a string scalar; returns one element for each
-                record of the file.
-        """
+    def read(self, skip_records: int) -> tf.data.Dataset:
+        """Build the endless dataset, without its first `skip_records` records."""
         epoch, window, rest = self.find_position(skip_records)
         windows = tf.data.Dataset.counter(epoch).flat_map(
             lambda epoch: tf.data.Dataset.range(self._num_windows).map(
@@ -100,7 +96,7 @@ class GroupOrder:
         def read_window(epoch, window):
             paths = tf.gather(self.paths, self._list_files(epoch, window))
             records = tf.data.Dataset.from_tensor_slices(paths).interleave(
-                read_file,
+                self.open_file,
                 cycle_length=_FILES_READ_AT_ONCE,
                 num_parallel_calls=_FILES_READ_AT_ONCE,
                 deterministic=True,
@@ -134,7 +130,7 @@ class GroupOrder:
                 size = 0
                 for index in self._list_files(np.int64(epoch), window).numpy():
                     if counts[index] is None:
-                        counts[index] = _count_records(self.paths[index])
+                        counts[index] = self._count_records(self.paths[index])
                     size += counts[index]
                 if not self._distributes_files:
                     size = len(range(self.host, size, self.num_hosts))
@@ -143,10 +139,9 @@ class GroupOrder:
                 skip_records -= size
             epoch += 1
 
-
-def _count_records(path: str) -> int:
-    records = tf.data.TFRecordDataset(path)
-    return int(records.reduce(np.int64(0), lambda count, _: count + 1))
+    def _count_records(self, path: str) -> int:
+        records = self.open_file(path)
+        return int(records.reduce(np.int64(0), lambda count, *_: count + 1))
 
 
 def read_groups(
@@ -154,7 +149,6 @@ def read_groups(
     weights: list[float],
     seed: int,
     skip_records: int,
-    read_file: Callable[[tf.Tensor], tf.data.Dataset] = tf.data.TFRecordDataset,
 ) -> tf.data.Dataset:
     """Draw each record from one of the groups, endlessly.
 
@@ -163,10 +157,9 @@ def read_groups(
         weights: the share of each group's records, in proportion to the others.
         seed: of the draws.
         skip_records: records of the mixed order to leave out at the start.
-        read_file: see `GroupOrder.read`.
     """
     if len(groups) == 1:
-        return groups[0].read(skip_records, read_file)
+        return groups[0].read(skip_records)
     shares = np.array(weights) / sum(weights) * _BLOCK_DRAWS
     draws = np.maximum(np.rint(shares), 1).astype(np.int64)
     block = tf.constant(np.repeat(np.arange(len(groups)), draws))
@@ -183,9 +176,6 @@ def read_groups(
         lambda number: tf.data.Dataset.from_tensor_slices(shuffle_block(number))
     )
     return tf.data.Dataset.choose_from_datasets(
-        [
-            group.read(int(count), read_file)
-            for group, count in zip(groups, skipped, strict=True)
-        ],
+        [group.read(int(count)) for group, count in zip(groups, skipped, strict=True)],
         choices.skip(rest),
     )

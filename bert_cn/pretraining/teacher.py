@@ -57,7 +57,9 @@ def read_teacher(
 
 
 def build_teacher(
-    config: config_lib.BertConfig, training_ops: fused_ops.Ops
+    config: config_lib.BertConfig,
+    training_ops: fused_ops.Ops,
+    takes_parts: bool = False,
 ) -> keras.Model:
     """Build a teacher's model, without dropout; `load_weights` fills it.
 
@@ -65,13 +67,15 @@ def build_teacher(
 
     Args:
         config: of the teacher.
-        training_ops: those of the model that it teaches.
+        training_ops: those of the model that it teaches, as the next.
+        takes_parts: see `pretraining_model.build_pretraining_model`.
     """
     model = pretraining_model.build_pretraining_model(
         dataclasses.replace(
             config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
         ),
         training_ops=training_ops,
+        takes_parts=takes_parts,
     )
     model.trainable = False
     return model

@@ -114,7 +114,7 @@ class Trainer:
 
     def _forward(self, features):
         """Return float32 [NUM_SUMS] of a training batch, without its logits."""
-        inputs = self._select_inputs(features)
+        inputs = pretraining_model.select_inputs(self.model, features)
         outputs = self.model(inputs, training=True)
         masked_lm_sums = self.model.get_layer(pretraining_model.MLM_HEAD).sum_losses(
             outputs[pretraining_model.MLM_HIDDEN],
@@ -241,9 +241,7 @@ class Trainer:
         """
 
         def measure(features):
-            outputs = pretraining_model.predict(
-                self.model, self._select_inputs(features)
-            )
+            outputs = pretraining_model.predict(self.model, features)
             return (
                 losses.compute_sums(outputs, features),
                 eval_metrics.compute_sums(outputs, features),
@@ -259,9 +257,7 @@ class Trainer:
         """Return the likeliest tokens, int32 [batch of a replica, predictions] each."""
 
         def predict(features):
-            outputs = pretraining_model.predict(
-                self.model, self._select_inputs(features)
-            )
+            outputs = pretraining_model.predict(self.model, features)
             return tf.argmax(outputs[pretraining_model.MLM_LOGITS], -1, tf.int32)
 
         return self.strategy.run(predict, args=(features,))
@@ -276,11 +272,6 @@ class Trainer:
         predicted = join(self.predict_step(features))
         return {name: join(value) for name, value in features.items()}, predicted
 
-    @staticmethod
-    def _select_inputs(features) -> dict[str, tf.Tensor]:
-        names = (*schema.SEQUENCE_FEATURES, schema.MASKED_LM_POSITIONS)
-        return {name: features[name] for name in names}
-
 
 def build_trainer(
     args: settings_lib.PretrainingArgs,
@@ -290,6 +281,7 @@ def build_trainer(
     training_ops: fused_ops.Ops = fused_ops.XLA,
     output_ids: np.ndarray | None = None,
     teacher_config: config_lib.BertConfig | None = None,
+    takes_parts: bool = False,
 ) -> Trainer:
     """Build model, optimizer and step under a strategy.
 
@@ -304,6 +296,7 @@ def build_trainer(
         output_ids: int [seen], the tokens that the training softmax is over; None for
             all.
         teacher_config: sizes of the teacher; None for no teacher.
+        takes_parts: for records that hold several sequences.
     """
     keras.utils.set_random_seed(args.random_seed)
     keras.config.set_dtype_policy(args.precision)
@@ -313,6 +306,7 @@ def build_trainer(
             args.recompute_layers,
             training_ops,
             args.shift_positions,
+            takes_parts,
         )
         if sentence_task == "none":
             pretraining_model.freeze_sentence_head(model)
@@ -327,7 +321,9 @@ def build_trainer(
         # The last one, so that the model starts from the same weights with and without.
         teacher = None
         if teacher_config is not None:
-            teacher = teacher_lib.build_teacher(teacher_config, training_ops)
+            teacher = teacher_lib.build_teacher(
+                teacher_config, training_ops, takes_parts
+            )
     return Trainer(
         args,
         strategy,

@@ -145,6 +145,7 @@ def build_trainer(
         train_step.choose_training_ops(args),
         find_outputs(args, records.train),
         start.teacher and start.teacher.config,
+        records.takes_parts,
     )
     if start.teacher is not None:
         teacher_lib.load_weights(trainer.teacher, start.teacher)

@@ -20,17 +20,19 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_prep.records import counts as counting
 from data_prep.records import (
+    compact,
     masking,
     packing,
     pairs,
+    row_packing,
     schema,
     sequences,
     similar_words,
     tfrecords,
     token_counts,
 )
+from data_prep.records import counts as counting
 from data_prep.records.settings import Settings
 from data_prep.text import counts as counts_lib
 from data_prep.text import documents as documents_lib
@@ -47,6 +49,7 @@ _BLOCK_SEQUENCES = 4096
 # Counts that a bucket without any sequence would lack.
 _SEQUENCE_COUNTS = (
     "sequences",
+    "parts",
     "random_next",
     "random_next_same_text",
     "swapped",
@@ -111,19 +114,19 @@ class BucketRecordMaker:
         yield Block([], counts, 0.0)
         # The stream after those of the copies: shuffling and masks.
         rng = self._generator(bucket, self._settings.dupe_factor)
-        order = rng.permutation(len(spans))
+        rows = self._choose_rows(spans, rng)
         known = sequences.mark_known_words(
             tokenized.tokens, tokenized.word_starts, self._vocabulary
         )
-        for first in range(0, len(order), _BLOCK_SEQUENCES):
-            rows = order[first : first + _BLOCK_SEQUENCES]
-            words = self._lay_out(tokenized, spans[rows], known)
+        for first in range(0, len(rows), _BLOCK_SEQUENCES):
+            block = rows[first : first + _BLOCK_SEQUENCES]
+            words, parts = self._lay_out(tokenized, spans, labels, known, block)
             choices = self._list_choices(words)
             masked = self._mask(choices, rng)
-            counts = self._count(words, masked, labels[rows])
+            counts = self._count(words, masked, parts)
             counts[token_counts.NAME] = token_counts.count_tokens(choices)
-            records = self._encode(choices, masked, labels[rows])
-            yield Block(records, counts, (first + len(rows)) / len(order))
+            records = self._encode(choices, masked, parts)
+            yield Block(records, counts, (first + len(block)) / len(rows))
 
     def _tokenize(self, documents: Sequence[str]):
         """Return (documents as they are packed, their counts)."""
@@ -196,14 +199,33 @@ class BucketRecordMaker:
             settings.short_seq_prob,
             settings.sentence_task,
             settings.truncation,
+            fill_rows=settings.pack_sequences > 1,
         )
         return pairs.make_pairs(tokenized, clause_ends, rules, rng)
 
-    def _lay_out(self, tokenized, spans, known) -> sequences.Sequences:
-        length = self._settings.max_seq_length
-        return sequences.build_sequences(
-            tokenized, spans, known, length, self._vocabulary
+    def _choose_rows(self, spans, rng) -> np.ndarray:
+        """Return the sequences of each record in a random order, [rows, most]."""
+        settings = self._settings
+        if settings.pack_sequences == 1:
+            return rng.permutation(len(spans))[:, None]
+        lengths = sequences.count_tokens(spans)
+        return row_packing.pack_rows(
+            lengths, settings.max_seq_length, settings.pack_sequences, rng
         )
+
+    def _lay_out(self, tokenized, spans, labels, known, rows):
+        """Return rows as `Sequences`, and their parts, see `sequences.list_parts`."""
+        is_part = rows >= 0
+        chosen = rows[is_part]
+        length = self._settings.max_seq_length
+        built = sequences.build_sequences(
+            tokenized, spans[chosen], known, length, self._vocabulary
+        )
+        parts = np.zeros((*rows.shape, compact.NUMBERS_PER_PART), np.int64)
+        parts[is_part] = sequences.list_parts(built, labels[chosen])
+        if self._settings.pack_sequences > 1:
+            built = sequences.join_rows(built, rows, self._vocabulary.pad_id)
+        return built, parts
 
     def _list_choices(self, words: sequences.Sequences) -> sequences.Sequences:
         """Return the sequences; their words are those that masking chooses from."""
@@ -219,13 +241,15 @@ class BucketRecordMaker:
             choices, rules, self._vocabulary, rng, self._similar_words
         )
 
-    def _count(self, words, masked, labels) -> counts_lib.Counts:
+    def _count(self, words, masked, parts) -> counts_lib.Counts:
         settings = self._settings
+        num_labels = int(parts[:, :, 2].sum())
         budgets = masking.count_budgets(words.lengths, settings.masking_rules)
         return {
-            "sequences": len(labels),
-            "random_next": int(labels.sum()) * (settings.sentence_task == "nsp"),
-            "swapped": int(labels.sum()) * (settings.sentence_task == "sop"),
+            "sequences": len(parts),
+            "parts": int((parts[:, :, 0] > 0).sum()),
+            "random_next": num_labels * (settings.sentence_task == "nsp"),
+            "swapped": num_labels * (settings.sentence_task == "sop"),
             "sequence_tokens": int(words.lengths.sum()),
             "masked_tokens": int(masked.num_predictions.sum()),
             "budget_tokens": int(budgets.sum()),
@@ -233,9 +257,13 @@ class BucketRecordMaker:
             **counting.measure_sequences(words, masked),
         }
 
-    def _encode(self, choices, masked, labels) -> list[bytes]:
+    def _encode(self, choices, masked, parts) -> list[bytes]:
         settings = self._settings
-        features = build_features(choices, masked, labels, settings.masking_time)
+        if settings.masking_time == "dynamic":
+            rows = compact.encode(choices, parts, len(self._vocabulary))
+            features = {schema.SEQUENCES: rows}
+        else:
+            features = build_features(choices, masked, parts[:, 0, 2] > 0)
         return tfrecords.encode_examples(features, settings.feature_names)
 
     def _generator(self, bucket: int, stream: int) -> np.random.Generator:
@@ -247,28 +275,22 @@ def build_features(
     choices: sequences.Sequences,
     masked: masking.MaskedSequences,
     labels: np.ndarray,
-    masking_time: str = "static",
 ) -> dict[str, np.ndarray]:
-    """Return the features of some records: name in `schema` -> array [records, values].
+    """Return the `schema.FEATURES` of some records: name -> array [records, values].
 
     Args:
         choices: the sequences; their words are those that masking chooses from.
         masked: the same sequences after masking.
         labels: bool [records], next_sentence_labels.
-        masking_time: key of `schema.FEATURES_OF`.
     """
     columns = np.arange(choices.input_ids.shape[1])
-    features = {
+    predictions = np.arange(masked.positions.shape[1])
+    in_use = predictions < masked.num_predictions[:, None]
+    return {
         schema.INPUT_IDS: masked.input_ids,
         schema.INPUT_MASK: columns < choices.lengths[:, None],
         schema.SEGMENT_IDS: choices.segment_ids,
         schema.NEXT_SENTENCE_LABELS: labels[:, None].astype(np.uint8),
-    }
-    if masking_time == "dynamic":
-        return features | {schema.WORD_IDS: sequences.number_words(choices)}
-    columns = np.arange(masked.positions.shape[1])
-    in_use = columns < masked.num_predictions[:, None]
-    return features | {
         schema.MASKED_LM_POSITIONS: masked.positions,
         schema.MASKED_LM_IDS: masked.labels,
         schema.MASKED_LM_WEIGHTS: in_use.astype(np.float32),

@@ -17,6 +17,8 @@ FORMAT_VERSION = 1
 SUFFIX = ".manifest.json"
 # Settings that manifests of this format did not always have, and what held before.
 _LATER_SETTINGS = {
+    "compression": "none",
+    "pack_sequences": 1,
     "truncation": "google",
     "whole_word_share": 0.5,
     "similar_words": "",

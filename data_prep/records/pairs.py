@@ -33,6 +33,8 @@ from data_prep.records import packing
 from data_prep.text import documents as documents_lib
 
 _SHORTEST_TARGET = 2
+# Tokens of text that are worth a pair of their own at the end of a row.
+_SHORTEST_FILL = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +46,15 @@ class PairRules:
         short_seq_prob: share of documents whose sequences aim at a random length.
         sentence_task: one of `packing.SENTENCE_TASKS`.
         truncation: one of `packing.TRUNCATIONS`.
+        fill_rows: aim at the room that the pair before leaves in a row, for rows of
+            several pairs, see `row_packing`.
     """
 
     max_tokens: int
     short_seq_prob: float
     sentence_task: str
     truncation: str = "none"
+    fill_rows: bool = False
 
 
 def make_pairs(
@@ -148,15 +153,15 @@ class _Packer:
 
     def pack(self, document: int) -> None:
         draws, segments, task = self._draws, self._segments, self._rules.sentence_task
-        target = self._draw_target()
+        self._aim = _Aim(self._draw_target(), self._rules)
         segment, last_segment = self._documents[document : document + 2]
         has_others = task == "nsp" and len(self._distinct) > 1
         # A stretch may begin and end inside a segment.
         start, last = segments[segment], segments[last_segment]
         while start < last:
             end = self._find_end(
-                *(start, segment, last_segment, target),
-                self._rules.max_tokens,
+                *(start, segment, last_segment, self._aim.target),
+                self._aim.most,
                 num_words=2,
             )
             after = bisect.bisect_left(segments, end, segment + 1, last_segment + 1)
@@ -174,7 +179,7 @@ class _Packer:
             elif alone and not has_others:
                 self.dropped_tokens += end - start
             elif alone or (has_others and draws.uniform() < 0.5):
-                split, other = self._draw_other(document, start, split, last, target)
+                split, other = self._draw_other(document, start, split, last)
                 self._add(start, split, *other, True)
                 # The text that B replaced comes back in the next pair.
                 segment, start = bisect.bisect_right(segments, split) - 1, split
@@ -195,6 +200,7 @@ class _Packer:
     def _add(self, a_start, a_end, b_start, b_end, label) -> None:
         self.spans.append((a_start, a_end, b_start, b_end))
         self.labels.append(label)
+        self._aim.take(a_end - a_start + b_end - b_start)
 
     def _find_end(
         self,
@@ -239,7 +245,7 @@ class _Packer:
         return min(max(end, fewest), last)
 
     def _draw_other(
-        self, document: int, start: int, split: int, last: int, target: int
+        self, document: int, start: int, split: int, last: int
     ) -> tuple[int, tuple[int, int]]:
         """Draw a B that does not follow A.
 
@@ -251,7 +257,6 @@ class _Packer:
             start: A's first token.
             split: A's end.
             last: the document's end.
-            target: tokens of the pair.
 
         Returns:
             A's end, first token and end of B. A takes the last word of its document,
@@ -260,15 +265,15 @@ class _Packer:
         words = self._word_borders
         if split < last <= words[bisect.bisect_right(words, split)]:
             split = last
-        room = target - (split - start)
+        room = self._aim.target - (split - start)
         segment, last_segment = self._draw_segment(document, room)
         b_start = self._segments[segment]
         if self._segments[bisect.bisect_right(self._segments, split) - 1] != split:
             inside = self._split_inside(b_start, self._segments[segment + 1])
             b_start = inside or b_start
-        most = self._rules.max_tokens - (split - start)
+        most = self._aim.most - (split - start)
         b_end = self._find_end(b_start, segment, last_segment, room, most)
-        longest_a = self._rules.max_tokens - (b_end - b_start)
+        longest_a = self._aim.most - (b_end - b_start)
         if split - start > longest_a:
             split = words[bisect.bisect_right(words, start + longest_a) - 1]
         return split, (b_start, b_end)
@@ -297,6 +302,38 @@ class _Packer:
         return int(borders[self._draws.below(len(borders))])
 
 
+class _Aim:
+    """The length that pairs of a document aim at.
+
+    Args:
+        target: tokens of A and B together.
+        rules: of the pairs.
+
+    Attributes:
+        target: of the next pair.
+        most: tokens that it has room for.
+    """
+
+    def __init__(self, target: int, rules: PairRules):
+        self._first = target
+        self._rules = rules
+        self._begin_row()
+
+    def _begin_row(self) -> None:
+        self.target, self.most = self._first, self._rules.max_tokens
+        self._room = self._rules.max_tokens
+
+    def take(self, tokens: int) -> None:
+        """Aim at what a pair of this many tokens leaves, or at a new row."""
+        if not self._rules.fill_rows:
+            return
+        self._room -= tokens + packing.SPECIAL_TOKENS["pairs"]
+        if self._room < _SHORTEST_FILL:
+            self._begin_row()
+        else:
+            self.target = self.most = self._room
+
+
 class _GooglePacker(_Packer):
     """Finds the stretches of google-research/bert, which may be too long."""
 
@@ -315,10 +352,10 @@ class _GooglePacker(_Packer):
         return self._segments[end]
 
     def _draw_other(
-        self, document: int, start: int, split: int, last: int, target: int
+        self, document: int, start: int, split: int, last: int
     ) -> tuple[int, tuple[int, int]]:
         segment, last_segment = self._draw_segment(document, 0)
-        room = target - (split - start)
+        room = self._aim.target - (split - start)
         b_start = self._segments[segment]
         b_end = self._find_end(b_start, segment, last_segment, room, room)
         return split, (b_start, b_end)

@@ -36,7 +36,7 @@ def write_lines(
         colour: use ANSI colours instead of braces.
     """
     yield f"{number}  {describe(sequence)}"
-    for name, words in zip("AB", sequence.sides, strict=False):
+    for name, words in sequence.sides:
         line, used = f"  {name} ", _INDENT
         for word in words:
             shown = [_show_piece(piece, colour) for piece in word]
@@ -83,8 +83,11 @@ def describe_marks(colour: bool) -> str:
 
 def describe(sequence: Sequence) -> str:
     """Return a sequence's numbers as one line."""
-    label = sequence.next_sentence_label
-    ending = "" if label is None else f", next sentence label {label}"
+    labels = sequence.next_sentence_labels
+    ending = ""
+    if labels:
+        name = "label" if len(labels) == 1 else "labels"
+        ending = f", next sentence {name} {' '.join(map(str, labels))}"
     return f"{sequence.num_tokens} tokens, {sequence.num_masked} masked{ending}"
 
 
@@ -109,7 +112,7 @@ def write_html(sequences: Iterable[Sequence], title: str, first_number: int = 1)
     ]
     for number, sequence in enumerate(sequences, first_number):
         parts.append(f"<h2>{number}: {html.escape(describe(sequence))}</h2>")
-        for name, words in zip("AB", sequence.sides, strict=False):
+        for name, words in sequence.sides:
             body = "".join(
                 f'<span class="word">{"".join(map(_mark_piece, word))}</span>'
                 for word in words

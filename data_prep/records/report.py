@@ -49,8 +49,8 @@ def build_report(
         "shares": {
             "unknown_tokens": _share(counts, "unknown_tokens", "tokens"),
             "padding": round(1 - counts["sequence_tokens"] / max(1, places), 6),
-            "random_next": _share(counts, "random_next", "sequences"),
-            "swapped": _share(counts, "swapped", "sequences"),
+            "random_next": _share(counts, "random_next", "parts"),
+            "swapped": _share(counts, "swapped", "parts"),
             "budgets_filled": _share(counts, "budgets_filled", "sequences"),
         },
         "sentence_task": settings.sentence_task,
@@ -78,7 +78,7 @@ def list_warnings(
         if not settings.do_lower_case and not _has_upper_case(vocabulary):
             advice = "the vocabulary has no upper-case letter, so use --do_lower_case"
         warnings.append(f"{100 * unknown:.2f} % of the tokens are [UNK]: {advice}.")
-    random_next = counts["random_next"] / max(1, counts["sequences"])
+    random_next = counts["random_next"] / max(1, counts["parts"])
     if settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
         warnings.append(
             f"Only {100 * random_next:.2f} % of the pairs have a random next sentence, "

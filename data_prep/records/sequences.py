@@ -1,4 +1,7 @@
-"""Spans -> rows of token ids: [CLS] A [SEP] (B [SEP]) and padding."""
+"""Spans -> rows of token ids: [CLS] A [SEP] (B [SEP]) and padding.
+
+A row holds one such sequence, or several, see `row_packing`.
+"""
 
 import dataclasses
 
@@ -10,16 +13,16 @@ from data_prep.text import vocab
 
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """Unmasked sequences of fixed length.
+    """Unmasked rows of fixed length.
 
     Attributes:
-        input_ids: int32 [sequences, max_seq_length], [PAD] after the end.
-        segment_ids: uint8 [sequences, max_seq_length], 1 for B and its [SEP].
-        lengths: int64 [sequences], tokens before the padding.
-        word_starts: bool [sequences, max_seq_length]; special tokens and each padding
-            token begin a word of their own, so no word contains one.
-        maskable: bool [sequences, max_seq_length], false for special tokens, padding
-            and every token of a word that holds [UNK], which is never a label.
+        input_ids: int32 [rows, max_seq_length], [PAD] after the end.
+        segment_ids: uint8 [rows, max_seq_length], 1 for B and its [SEP].
+        lengths: int64 [rows], tokens before the padding.
+        word_starts: bool [rows, max_seq_length]; special tokens and each padding token
+            begin a word of their own, so no word contains one.
+        maskable: bool [rows, max_seq_length], false for special tokens, padding and
+            every token of a word that holds [UNK], which is never a label.
     """
 
     input_ids: np.ndarray
@@ -55,10 +58,10 @@ def split_words(sequences: Sequences, vocabulary: vocab.Vocabulary) -> Sequences
     )
 
 
-def number_words(sequences: Sequences) -> np.ndarray:
-    """Return `schema.WORD_IDS`, int64 [sequences, max_seq_length]."""
-    numbers = np.cumsum(sequences.word_starts & sequences.maskable, axis=1)
-    return numbers * sequences.maskable
+def count_tokens(spans: np.ndarray) -> np.ndarray:
+    """Return the tokens of sequences with [CLS] and [SEP], int64 [sequences]."""
+    length_b = spans[:, 3] - spans[:, 2]
+    return spans[:, 1] - spans[:, 0] + length_b + 2 + (length_b > 0)
 
 
 def build_sequences(
@@ -80,7 +83,7 @@ def build_sequences(
     """
     length_a = (spans[:, 1] - spans[:, 0])[:, None]
     length_b = (spans[:, 3] - spans[:, 2])[:, None]
-    lengths = length_a + length_b + 2 + (length_b > 0)
+    lengths = count_tokens(spans)[:, None]
     column = np.arange(max_seq_length)
     in_a = (column >= 1) & (column <= length_a)
     in_b = (column >= length_a + 2) & (column <= length_a + length_b + 1)
@@ -103,4 +106,51 @@ def build_sequences(
         lengths[:, 0],
         take(documents.word_starts) | ~text,
         take(known) & text,
+    )
+
+
+def list_parts(built: Sequences, labels: np.ndarray) -> np.ndarray:
+    """Return what `compact` stores of each sequence, int64 [sequences, 3].
+
+    Args:
+        built: one sequence a row.
+        labels: bool [sequences], next_sentence_labels.
+
+    Returns:
+        The tokens of A with [CLS] and its [SEP], those of B with its [SEP] (0 without
+        B), and the label.
+    """
+    length_b = built.segment_ids.sum(axis=1, dtype=np.int64)
+    return np.stack([built.lengths - length_b, length_b, labels], axis=1)
+
+
+def join_rows(built: Sequences, rows: np.ndarray, pad_id: int) -> Sequences:
+    """Put sequences one after the other into rows.
+
+    Args:
+        built: one sequence a row, in the order of `rows`.
+        rows: from `row_packing.pack_rows`: int64 [rows, most], -1 where a row has
+            fewer.
+        pad_id: id of [PAD].
+    """
+    length = built.input_ids.shape[1]
+    lengths = np.zeros(rows.shape, np.int64)
+    lengths[rows >= 0] = built.lengths
+    begins = np.cumsum(lengths, axis=1) - lengths
+    begins += np.arange(len(rows))[:, None] * length
+    columns = np.arange(length)
+    in_use = columns < built.lengths[:, None]
+    places = (begins[rows >= 0][:, None] + columns)[in_use]
+
+    def place(values: np.ndarray, padding) -> np.ndarray:
+        placed = np.full((len(rows), length), padding, values.dtype)
+        placed.ravel()[places] = values[in_use]
+        return placed
+
+    return Sequences(
+        place(built.input_ids, pad_id),
+        place(built.segment_ids, 0),
+        lengths.sum(axis=1),
+        place(built.word_starts, True),
+        place(built.maskable, False),
     )

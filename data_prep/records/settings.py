@@ -5,7 +5,7 @@ import math
 
 from data_prep.records import masking as masking_lib
 from data_prep.records import packing as packing_lib
-from data_prep.records import schema
+from data_prep.records import schema, tfrecords
 from data_prep.text import corpus, lines, segmentation, traditional
 
 # The records to train on, and those of the documents that are held out.
@@ -23,6 +23,9 @@ class Settings:
 
     feature_names: str = "google"
     """Key of `schema.RECORD_NAMES`, the spelling of the features on disk."""
+
+    compression: str = "none"
+    """Key of `tfrecords.COMPRESSIONS`: how whole record files are compressed."""
 
     text_field: str = "text"
     """Fields that hold the document in files with fields, separated by commas."""
@@ -44,6 +47,9 @@ class Settings:
 
     truncation: str = "none"
     """One of `packing.TRUNCATIONS`: what becomes of text that does not fit a pair."""
+
+    pack_sequences: int = 1
+    """Sequences that share a record of max_seq_length, at most."""
 
     do_lower_case: bool = True
     """Lower-case the text and strip accents."""
@@ -148,6 +154,7 @@ class Settings:
             ("max_predictions_per_seq", self.max_predictions_per_seq >= 1, "1 or more"),
             ("random_seed", 0 <= self.random_seed < 1 << 63, "0 or more, below 2^63"),
             ("dupe_factor", self.dupe_factor >= 1, "1 or more"),
+            ("pack_sequences", self.pack_sequences >= 1, "1 or more"),
             ("masked_lm_prob", 0 < self.masked_lm_prob <= 1, "over 0 and at most 1"),
             ("short_seq_prob", 0 <= self.short_seq_prob <= 1, "from 0 to 1"),
             ("eval_fraction", 0 <= self.eval_fraction < 1, "0 or more, below 1"),
@@ -174,6 +181,7 @@ class Settings:
             ("traditional", traditional.CHOICES),
             ("on_bad_utf8", lines.ON_BAD_UTF8),
             ("feature_names", tuple(schema.RECORD_NAMES)),
+            ("compression", tuple(tfrecords.COMPRESSIONS)),
         )
         for name, known in choices:
             if getattr(self, name) not in known:
@@ -190,6 +198,12 @@ class Settings:
                 "--masking_time=dynamic, which stores each sequence once and masks it "
                 "again in each epoch: leave --dupe_factor out."
             )
+        if self.masking_time == "dynamic" and self.feature_names != "google":
+            raise ValueError(
+                f"--feature_names={self.feature_names} has no use with "
+                "--masking_time=dynamic, whose records no other program reads: leave "
+                "it out."
+            )
         if self.packing != "pairs" and self.sentence_task != "none":
             raise ValueError(
                 f"--packing={self.packing} makes sequences of one part, and "
@@ -201,6 +215,8 @@ class Settings:
                 f"--truncation={self.truncation} is for pairs, and --packing="
                 f"{self.packing} truncates nothing: leave it out."
             )
+        if self.pack_sequences > 1:
+            self._check_packed()
         if self.eval_fraction and self.eval_documents:
             raise ValueError(
                 "--eval_fraction and --eval_documents both say how much is held out: "
@@ -232,6 +248,24 @@ class Settings:
                 f"--segmenter={self.segmenter} has no dictionary that --user_dict "
                 "could add to: use --segmenter="
                 f"{' or '.join(dictionaries)}."
+            )
+
+    def _check_packed(self) -> None:
+        name = f"--pack_sequences={self.pack_sequences}"
+        if self.packing in packing_lib.ACROSS_DOCUMENTS:
+            raise ValueError(
+                f"{name} has no use with --packing={self.packing}, which fills each "
+                "sequence: leave it out, or use --packing=pairs or lines."
+            )
+        if self.masking_time != "dynamic":
+            raise ValueError(
+                f"{name} needs --masking_time=dynamic: no other records have a place "
+                "for several sequences."
+            )
+        if self.truncation != "none":
+            raise ValueError(
+                f"{name} goes with --truncation=none alone, not with "
+                f"{self.truncation}: leave one of them out."
             )
 
     def missing_predictions(self) -> int | None:

@@ -8,7 +8,8 @@ varints, packed lists, features sorted by name.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 
 import google_crc32c
 import numpy as np
@@ -18,13 +19,17 @@ from data_prep.records import schema
 
 # Tags of tf.train.Example's protocol buffers: field number << 3 | wire type 2.
 _FEATURES, _ENTRY, _KEY, _VALUE, _LIST = 0x0A, 0x0A, 0x0A, 0x12, 0x0A
-_FLOAT_LIST, _INT64_LIST = 0x12, 0x1A
-# Bytes before a record (its length and the checksum of that) and after it (checksum).
-_HEAD_BYTES, _CHECKSUM_BYTES = 12, 4
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 0x0A, 0x12, 0x1A
+# Bytes before a record: its length and the checksum of that.
+_HEAD_BYTES = 12
+# zlib's numbers for the two file formats.
+_WINDOW_BITS = {"GZIP": 16 + zlib.MAX_WBITS, "ZLIB": zlib.MAX_WBITS}
+# How a whole record file is compressed -> compression_type of tf.data.TFRecordDataset.
+COMPRESSIONS = {"none": "", "GZIP": "GZIP", "ZLIB": "ZLIB"}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Bytes:
+class ByteRows:
     """A matrix of bytes; each row uses only the marked ones.
 
     It is kept as parts side by side, which are joined once, at the end.
@@ -53,12 +58,30 @@ class _Bytes:
         return all_data[all_used].tobytes()
 
 
+def use_all(data: np.ndarray) -> ByteRows:
+    """Return all bytes of a matrix, uint8 [rows, width]."""
+    return ByteRows([(data, None)], np.full(len(data), data.shape[1]))
+
+
+def use_some(data: np.ndarray, used: np.ndarray) -> ByteRows:
+    """Return those bytes of a matrix, uint8 [rows, width], that are marked."""
+    return ByteRows([(data, used)], np.count_nonzero(used, axis=1))
+
+
+def join(parts: list[ByteRows]) -> ByteRows:
+    """Put bytes of the same rows side by side."""
+    return ByteRows(
+        [part for content in parts for part in content.parts],
+        sum(content.lengths for content in parts),
+    )
+
+
 def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list[bytes]:
     """Serialize records.
 
     Args:
         features: our name -> array [records, values]; unsigned or non-negative
-            integers, or float32 for `schema.FLOAT_FEATURES`.
+            integers, or float32 for `schema.FLOAT_FEATURES`; or bytes, one value each.
         feature_names: key of `schema.RECORD_NAMES`.
 
     Returns:
@@ -68,16 +91,18 @@ def encode_examples(features: dict[str, np.ndarray], feature_names: str) -> list
     entries = []
     for name in sorted(features, key=names.__getitem__):
         values = features[name]
-        if name in schema.FLOAT_FEATURES:
+        if isinstance(values, ByteRows):
+            packed, kind = values, _BYTES_LIST
+        elif name in schema.FLOAT_FEATURES:
             raw = np.ascontiguousarray(values, "<f4").view(np.uint8)
-            packed, kind = _use_all(raw), _FLOAT_LIST
+            packed, kind = use_all(raw), _FLOAT_LIST
         else:
             packed, kind = _encode_varints(values), _INT64_LIST
         feature = _wrap(kind, _wrap(_LIST, packed))
         key = names[name].encode()
-        head = _repeat(bytes([_KEY, len(key)]) + key, len(values))
-        entries.append(_wrap(_ENTRY, _join([head, _wrap(_VALUE, feature)])))
-    record = _wrap(_FEATURES, _join(entries))
+        head = _repeat(bytes([_KEY, len(key)]) + key, len(packed.lengths))
+        entries.append(_wrap(_ENTRY, join([head, _wrap(_VALUE, feature)])))
+    record = _wrap(_FEATURES, join(entries))
     flat = record.pack()
     ends = np.cumsum(record.lengths)
     starts = ends - record.lengths
@@ -107,24 +132,37 @@ def write_records(path: str, batches) -> int:
     return written
 
 
-def read_records(path: str) -> Iterator[bytes]:
-    """Yield a record file's records.
+def compress(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
+    """Compress a whole record file as one stream.
 
-    Raises:
-        ValueError: it is not a TFRecord file, or is cut off.
+    One, because TensorFlow reads a ZLIB file up to the end of its first stream.
+
+    Args:
+        blocks: the file's bytes.
+        compression: key of `COMPRESSIONS`.
     """
+    if compression == "none":
+        yield from blocks
+        return
+    compressor = zlib.compressobj(wbits=_WINDOW_BITS[compression])
+    for block in blocks:
+        yield compressor.compress(block)
+    yield compressor.flush()
+
+
+def find_compression(path: str) -> str:
+    """Return which key of `COMPRESSIONS` a record file has, by its first bytes."""
     with storage.open(path, "rb") as file:
-        while head := file.read(_HEAD_BYTES):
-            record = end = b""
-            if _mask_checksum(head[:8]) == head[8:]:
-                length = int.from_bytes(head[:8], "little")
-                record, end = file.read(length), file.read(_CHECKSUM_BYTES)
-            if not end or _mask_checksum(record) != end:
-                raise ValueError(
-                    f"{path!r} is not a TFRecord file, or is cut off: name a file that "
-                    "create_pretraining_data wrote."
-                )
-            yield record
+        head = file.read(_HEAD_BYTES)
+    if head.startswith(b"\x1f\x8b"):
+        return "GZIP"
+    if len(head) == _HEAD_BYTES and _mask_checksum(head[:8]) == head[8:]:
+        return "none"
+    # RFC 1950: the method is 8, and the first two bytes are a multiple of 31.
+    is_zlib = (
+        head[:1] and head[0] & 15 == 8 and not int.from_bytes(head[:2], "big") % 31
+    )
+    return "ZLIB" if is_zlib else "none"
 
 
 def _mask_checksum(data: bytes) -> bytes:
@@ -134,13 +172,13 @@ def _mask_checksum(data: bytes) -> bytes:
     return masked.to_bytes(4, "little")
 
 
-def _encode_varints(values: np.ndarray) -> _Bytes:
+def _encode_varints(values: np.ndarray) -> ByteRows:
     """Encode non-negative integers [rows, n], seven bits a byte, low bits first."""
     values = np.asarray(values)
     assert values.size == 0 or values.min() >= 0, "varints here are non-negative"
     width = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
     if width == 1:
-        return _use_all(values.astype(np.uint8))
+        return use_all(values.astype(np.uint8))
     values = values.astype(np.uint64 if width > 4 else np.uint32)
     data = np.empty((*values.shape, width), np.uint8)
     used = np.empty(data.shape, bool)
@@ -153,27 +191,15 @@ def _encode_varints(values: np.ndarray) -> _Bytes:
         if place + 1 < width:
             used[..., place + 1] = more
     rows = len(values)
-    used = used.reshape(rows, -1)
-    return _Bytes([(data.reshape(rows, -1), used)], np.count_nonzero(used, axis=1))
+    return use_some(data.reshape(rows, -1), used.reshape(rows, -1))
 
 
-def _wrap(tag: int, content: _Bytes) -> _Bytes:
+def _wrap(tag: int, content: ByteRows) -> ByteRows:
     """Put a tag and the content's length in front."""
     lengths = _encode_varints(content.lengths[:, None])
-    return _join([_repeat(bytes([tag]), len(content.lengths)), lengths, content])
+    return join([_repeat(bytes([tag]), len(content.lengths)), lengths, content])
 
 
-def _repeat(text: bytes, rows: int) -> _Bytes:
+def _repeat(text: bytes, rows: int) -> ByteRows:
     data = np.broadcast_to(np.frombuffer(text, np.uint8), (rows, len(text)))
-    return _use_all(data)
-
-
-def _use_all(data: np.ndarray) -> _Bytes:
-    return _Bytes([(data, None)], np.full(len(data), data.shape[1]))
-
-
-def _join(parts: list[_Bytes]) -> _Bytes:
-    return _Bytes(
-        [part for content in parts for part in content.parts],
-        sum(content.lengths for content in parts),
-    )
+    return use_all(data)

@@ -1,12 +1,11 @@
 """Records -> sequences to read: words, masked pieces with their labels, A and B."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from data_prep.records import schema, tfrecords
+from data_prep.records import compact, compact_parsing, schema, tfrecords
 from data_prep.text import segmentation, vocab
 
 # The fates of a chosen piece.
@@ -33,16 +32,17 @@ class Sequence:
     """One record.
 
     Attributes:
-        sides: words of A, then of B if there is one; a word is a list of pieces.
+        sides: ("A" or "B", its words); a word is a list of pieces. A record that
+            holds several sequences has their sides one after the other.
         num_tokens: with special tokens, without padding.
         num_masked: masked pieces.
-        next_sentence_label: None if the record has none.
+        next_sentence_labels: of each sequence; none if the record has none.
     """
 
-    sides: list[list[list[Piece]]]
+    sides: list[tuple[str, list[list[Piece]]]]
     num_tokens: int
     num_masked: int
-    next_sentence_label: int | None
+    next_sentence_labels: list[int]
 
 
 def read_sequences(
@@ -65,18 +65,30 @@ def read_sequences(
         ValueError: the file holds no pretraining records, or its vocabulary is
             another one.
     """
-    found = False
     begin = first_record - 1
-    records = tfrecords.read_records(path)
-    for record in itertools.islice(records, begin, begin + num_records):
-        found = True
-        yield _view(_parse(record, path), path, vocabulary, segmenter)
-    if not found:
+    records = _read_records(path, begin, num_records)
+    for record in records:
+        yield _view(_parse(record, path, vocabulary), path, vocabulary, segmenter)
+    if not records:
         which = f"record {first_record}" if begin else "record"
         raise ValueError(f"Record file {path!r} holds no {which}: name another one.")
 
 
-def _parse(data: bytes, path: str) -> dict[str, list]:
+def _read_records(path: str, begin: int, count: int) -> list[bytes]:
+    compression = tfrecords.COMPRESSIONS[tfrecords.find_compression(path)]
+    records = tf.data.TFRecordDataset(path, compression).skip(begin).take(count)
+    try:
+        return list(records.as_numpy_iterator())
+    except tf.errors.DataLossError as error:
+        raise ValueError(
+            f"{path!r} is not a TFRecord file, or is cut off: name a file that "
+            "create_pretraining_data wrote."
+        ) from error
+
+
+def _parse(
+    data: bytes, path: str, vocabulary: vocab.Vocabulary
+) -> dict[str, list[int]]:
     """Return a record's values under our names."""
     try:
         features = tf.train.Example.FromString(data).features.feature
@@ -86,6 +98,14 @@ def _parse(data: bytes, path: str) -> dict[str, list]:
             f"{path!r} holds records that are not tf.train.Example: name a file that "
             "create_pretraining_data wrote."
         ) from error
+    if schema.SEQUENCES in features:
+        content = features[schema.SEQUENCES].bytes_list.value[0]
+        num_parts = compact.count_parts(content)
+        longest = len(content)  # Each token has two bytes or more.
+        parsed = compact_parsing.parse(
+            tf.constant([data]), longest, len(vocabulary), num_parts
+        )
+        return {name: values[0].numpy().tolist() for name, values in parsed.items()}
     for names in schema.RECORD_NAMES.values():
         if names[schema.INPUT_IDS] in features:
             break
@@ -124,7 +144,8 @@ def _view(values, path, vocabulary, segmenter) -> Sequence:
             f"{len(vocabulary)} tokens: name the records' own vocabulary with "
             "--vocab_file."
         )
-    sides: list[list[tuple[str, Piece]]] = [[], []]
+    parts = values.get(schema.PART_IDS, [0] * len(ids))
+    sides: dict[tuple[int, int], list[tuple[str, Piece]]] = {}
     special = (vocabulary.cls_id, vocabulary.sep_id)
     length = sum(mask)
     for position in range(length):
@@ -132,10 +153,14 @@ def _view(values, path, vocabulary, segmenter) -> Sequence:
             continue
         token = vocabulary.tokens[labels.get(position, ids[position])]
         piece = _make_piece(token, ids[position], position in labels, vocabulary)
-        sides[segments[position]].append((token, piece))
-    label = values.get(schema.NEXT_SENTENCE_LABELS) or [None]
-    words = [_find_words(side, segmenter) for side in sides if side]
-    return Sequence(words, length, len(labels), label[0])
+        side = (parts[position], segments[position])
+        sides.setdefault(side, []).append((token, piece))
+    named = [
+        ("AB"[segment], _find_words(side, segmenter))
+        for (_, segment), side in sides.items()
+    ]
+    next_sentence_labels = values.get(schema.NEXT_SENTENCE_LABELS, [])
+    return Sequence(named, length, len(labels), next_sentence_labels)
 
 
 def _make_piece(token: str, seen_id: int, chosen: bool, vocabulary) -> Piece:

@@ -141,7 +141,7 @@ def _run_pipeline(job: Job, folder: str, options: PipelineOptions) -> None:
         | "MeetInBuckets" >> beam.GroupByKey()
         | "MakeParts" >> beam.ParDo(_MakePart(job, folder))
         | "MeetInShards" >> beam.GroupByKey()
-        | "JoinParts" >> beam.ParDo(_JoinParts(job.outputs.shards, folder))
+        | "JoinParts" >> beam.ParDo(_JoinParts(job, folder))
     )
     try:
         result = pipeline.run()
@@ -217,8 +217,9 @@ class _MakePart(beam.DoFn):
 class _JoinParts(beam.DoFn):
     """(shard, its parts) -> the shard's file and its entry for the manifest."""
 
-    def __init__(self, shards: tuple[str, ...], folder: str):
-        self._shards = shards
+    def __init__(self, job: Job, folder: str):
+        self._shards = job.outputs.shards
+        self._compression = job.settings.compression
         self._folder = folder
 
     def process(self, element):
@@ -226,7 +227,10 @@ class _JoinParts(beam.DoFn):
         parts = sorted(parts, key=lambda part: part[0])
         partial = f"{self._folder}/shard-{shard:05d}-{uuid.uuid4().hex}"
         entry = finish.join_parts(
-            [(path, counts) for _, path, counts in parts], partial, self._shards[shard]
+            [(path, counts) for _, path, counts in parts],
+            partial,
+            self._shards[shard],
+            self._compression,
         )
         _write_json(self._folder, "shard", shard, entry)
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report as report_lib
-from data_prep.records import report_page, token_counts
+from data_prep.records import report_page, tfrecords, token_counts
 from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
 
@@ -16,7 +16,10 @@ _COPY_BYTES = 4 << 20
 
 
 def join_parts(
-    parts: Iterable[tuple[str, counts_lib.Counts]], partial: str, path: str
+    parts: Iterable[tuple[str, counts_lib.Counts]],
+    partial: str,
+    path: str,
+    compression: str,
 ) -> dict[str, Any]:
     """Concatenate the parts of a shard; return the shard's entry.
 
@@ -24,6 +27,7 @@ def join_parts(
         parts: (file of records, its counts) of each bucket, in order.
         partial: a temporary file on the file system of `path`.
         path: the shard, which appears when it is whole.
+        compression: of the shard, see `tfrecords.COMPRESSIONS`; parts have none.
 
     Returns:
         The shard's entry in the manifest, and "statistics" for the report.
@@ -31,16 +35,12 @@ def join_parts(
     total: counts_lib.Counts = {}
     sha256 = hashlib.sha256()
     size = 0
-    # A TFRecord file is its records alone, so files can be concatenated.
     with storage.open(partial, "wb") as output:
         output.write(b"")  # GFile makes no file before the first write.
-        for part, part_counts in parts:
-            counts_lib.add(total, part_counts)
-            with storage.open(part, "rb") as file:
-                while block := file.read(_COPY_BYTES):
-                    output.write(block)
-                    sha256.update(block)
-                    size += len(block)
+        for block in tfrecords.compress(_read_parts(parts, total), compression):
+            output.write(block)
+            sha256.update(block)
+            size += len(block)
     storage.rename(partial, path, overwrite=True)
     counts, statistics = counts_lib.split(total)
     return {
@@ -51,6 +51,16 @@ def join_parts(
         "counts": counts,
         "statistics": statistics,
     }
+
+
+def _read_parts(parts, total: counts_lib.Counts) -> Iterator[bytes]:
+    """Yield the bytes of a shard's parts, and add up their counts."""
+    # A TFRecord file is its records alone, so files can be concatenated.
+    for part, part_counts in parts:
+        counts_lib.add(total, part_counts)
+        with storage.open(part, "rb") as file:
+            while block := file.read(_COPY_BYTES):
+                yield block
 
 
 def complete_output(

@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from data_prep import command_line
-from data_prep.records import masking, packing, schema, similar_words
+from data_prep.records import masking, packing, schema, similar_words, tfrecords
 from data_prep.records import settings as settings_lib
 from data_prep.records.settings import Settings
 from data_prep.text import lines, quality_filter, segmentation, traditional
@@ -132,6 +132,8 @@ def _read_settings(values: flags.FlagValues) -> Settings:
     # The default is Google's; `Settings.check` refuses a value that was given.
     if dynamic and not values["dupe_factor"].present:
         plain["dupe_factor"] = 1
+    if values.compression is None:
+        plain["compression"] = "GZIP" if dynamic else "none"
     if values.sentence_task is None:
         plain["sentence_task"] = "nsp" if values.packing == "pairs" else "none"
     if values.user_dict:
@@ -195,6 +197,13 @@ def _define_files() -> None:
         _DEFAULT.feature_names,
         list(schema.RECORD_NAMES),
         "Spelling of the features: google-research/bert or TF Model Garden v2.",
+    )
+    flags.DEFINE_enum(
+        "compression",
+        None,
+        list(tfrecords.COMPRESSIONS),
+        "Compress whole record files, as tf.data.TFRecordDataset's compression_type "
+        "reads them; by default GZIP with --masking_time=dynamic, else none.",
     )
 
 
@@ -287,6 +296,14 @@ def _define_sequences() -> None:
         packing.TRUNCATIONS,
         "With pairs, text that has no room: opens the next pair (none), or is cut off "
         "as google-research/bert does, which loses a quarter of a text (google).",
+    )
+    flags.DEFINE_integer(
+        "pack_sequences",
+        _DEFAULT.pack_sequences,
+        "Put up to this many pairs or lines into one record of --max_seq_length, "
+        "instead of padding; attention and positions are those of each alone. Needs "
+        "--masking_time=dynamic, and only run_pretraining reads such records. 8 leaves "
+        "2 percent of padding.",
     )
     flags.DEFINE_enum(
         "sentence_task",

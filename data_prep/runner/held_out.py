@@ -31,7 +31,11 @@ def split_job(job: Job) -> tuple[Job, Job] | None:
     else:
         return None
     shown = dataclasses.replace(
-        settings, split="eval", dupe_factor=1, masking_time="static"
+        settings,
+        split="eval",
+        dupe_factor=1,
+        masking_time="static",
+        pack_sequences=1,
     )
     held_out = dataclasses.replace(
         job,

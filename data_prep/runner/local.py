@@ -147,7 +147,8 @@ def _finish_shard(job: Job, shard: int) -> dict[str, Any]:
         (job.part_path(bucket), job.read_counts(bucket))
         for bucket in job.buckets_of(shard)
     ]
-    entry = finish.join_parts(parts, path + ".partial", path)
+    compression = job.settings.compression
+    entry = finish.join_parts(parts, path + ".partial", path, compression)
     manifest_lib.write_json(job.entry_path(shard), entry)
     for part, _ in parts:
         os.remove(part)

@@ -271,7 +271,7 @@ def test_two_hosts_write_one_run(warm, arguments, record_files, tmp_path):
         assert process.returncode == 0, errors
     assert "step 6/6" in outputs[0][0]
     assert "on 2 replica(s)" in outputs[0][0]
-    assert "Evaluated 20 records of --eval_input_file at step 6" in outputs[0][0]
+    assert "Evaluated 20 sequences of --eval_input_file at step 6" in outputs[0][0]
     assert outputs[1][0] == ""
     results = (tmp_path / "run" / "eval_results.txt").read_text()
     assert "global_step = 6\n" in results

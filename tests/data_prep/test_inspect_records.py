@@ -93,7 +93,7 @@ def test_record_without_masks_is_shown(write_records, vocabulary):
     path = write_records(masked_lm_weights=[0.0] * 4)
     sequence = view(path, vocabulary)
     assert sequence.num_masked == 0
-    assert sequence.sides[0][0][0].text == "使"
+    assert sequence.sides[0][1][0][0].text == "使"
 
 
 def test_later_record_is_shown_under_its_number(

@@ -29,6 +29,7 @@ class Recipe:
         sentence_task: of the records; with "none" the step has the masked-LM loss
             alone.
         program_file: where the compiled program (HLO text) is written; "" for nowhere.
+        pack_sequences: sequences of a record, at most.
 
     Raises:
         ValueError: the batch or the sequences do not suit the slice or the model.
@@ -40,12 +41,14 @@ class Recipe:
         where: slices.Slice,
         sentence_task: str,
         program_file: str = "",
+        pack_sequences: int = 1,
     ):
         self.args = args
         self.where = where
         self.per_replica_batch = _share_batch(args, where)
         self._sentence_task = sentence_task
         self._program_file = program_file
+        self._pack_sequences = pack_sequences
         self._warned = False
         self._strategy = slice_strategy.SliceStrategy(where.num_replicas)
         self._config = config_lib.load_config(args.bert_config_file)
@@ -57,11 +60,13 @@ class Recipe:
             sentence_task,
             output_ids=_choose_outputs(args, self._config),
             teacher_config=_read_teacher_config(args),
+            takes_parts=pack_sequences > 1,
         )
 
     def describe(self) -> str:
         """Return the step in words."""
         args, count = self.args, self.args.gradient_accumulation_steps
+        packed = self._pack_sequences
         dropout = args.pretraining_dropout
         if dropout is None:
             dropout = self._config.hidden_dropout_prob
@@ -73,6 +78,7 @@ class Recipe:
             + (", with a teacher" if args.teacher_checkpoint else "")
             + (", layers recomputed" if args.recompute_layers else "")
             + (", masked-LM loss alone" if self._sentence_task == "none" else "")
+            + (f", {packed} sequences a record" if packed > 1 else "")
         )
 
     def _count_predictions(self) -> int:
@@ -104,6 +110,7 @@ class Recipe:
             batch_size,
             self.args.max_seq_length,
             self._count_predictions(),
+            self._pack_sequences,
         )
         step = step_lowering.TracedStep(
             self._trainer, self._strategy, features, micro_batch_only

@@ -15,12 +15,18 @@ from tpu.compiler import graph_checks, hlo_edits, slice_strategy
 
 
 def make_features(
-    batch_size: int, max_seq_length: int, max_predictions_per_seq: int
+    batch_size: int,
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    pack_sequences: int = 1,
 ) -> dict[str, tf.Tensor]:
     """Return one replica's batch of zeros, int32 [batch_size, width] and float32."""
-    widths = dict.fromkeys(schema.FEATURES, max_predictions_per_seq)
-    widths |= dict.fromkeys(schema.SEQUENCE_FEATURES, max_seq_length)
-    widths[schema.NEXT_SENTENCE_LABELS] = 1
+    widths = {
+        name: width
+        for name, (width,) in schema.feature_shapes(
+            max_seq_length, max_predictions_per_seq, pack_sequences
+        ).items()
+    }
     return {
         name: tf.zeros(
             (batch_size, width),

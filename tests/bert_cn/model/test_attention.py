@@ -13,14 +13,17 @@ BATCH, LENGTH, HEADS, SIZE = 2, 16, 3, 8
 HIDDEN = HEADS * SIZE
 RATE = 0.25
 SEED = tf.constant([3, 4])
-MASK = tf.constant([[0.0] * 16, [0.0] * 5 + [-1e9] * 11])
+PADDING = tf.constant([[[0.0] * 16], [[0.0] * 5 + [-1e9] * 11]])  # [batch, 1, keys]
+# Several sequences in each row: [batch, queries, keys].
+PARTS = np.array([[1] * 7 + [2] * 9, [1] * 3 + [2] * 4 + [3] * 5 + [0] * 4])
+BLOCKS = tf.constant(-1e9 * (PARTS[:, :, None] != PARTS[:, None, :]), tf.float32)
 
 
-def attend_plainly(x, kernel, bias, output_kernel, factors):
+def attend_plainly(x, kernel, bias, output_kernel, mask, factors):
     projected = tf.reshape(x @ kernel + bias, (BATCH, LENGTH, 3, HEADS, SIZE))
     query, key, value = tf.unstack(projected, axis=2)
     scores = tf.einsum("blhk,bmhk->bhlm", query, key) / math.sqrt(SIZE)
-    weights = tf.nn.softmax(scores + MASK[:, None, None]) * factors
+    weights = tf.nn.softmax(scores + mask[:, None]) * factors
     context = tf.einsum("bhlm,bmhk->blhk", weights, value)
     return tf.reshape(context, (-1, HIDDEN)) @ output_kernel
 
@@ -30,7 +33,8 @@ def attend_plainly(x, kernel, bias, output_kernel, factors):
     "attend", [attention.attend_cpu, attention.attend_xla], ids=["cpu", "xla"]
 )
 @pytest.mark.parametrize("seed", [SEED, None], ids=["dropout", "no dropout"])
-def test_attend_and_its_gradient_equal_tensorflow(seed, attend):
+@pytest.mark.parametrize("mask", [PADDING, BLOCKS], ids=["padding", "blocks"])
+def test_attend_and_its_gradient_equal_tensorflow(seed, attend, mask):
     rng = np.random.default_rng(0)
     shapes = [
         (BATCH * LENGTH, HIDDEN),
@@ -42,18 +46,21 @@ def test_attend_and_its_gradient_equal_tensorflow(seed, attend):
     factors = 1.0
     if seed is not None:
         scores = tf.zeros([BATCH, HEADS, LENGTH, LENGTH])
-        mask = dropout_lib.draw_mask(scores, SEED, RATE)
-        factors = tf.cast(mask, tf.float32) / (1 - RATE)
+        kept = dropout_lib.draw_mask(scores, SEED, RATE)
+        factors = tf.cast(kept, tf.float32) / (1 - RATE)
         if attend is attention.attend_xla:  # Entries are numbered in another order.
             factors = tf.transpose(factors, (0, 1, 3, 2))
     outer = tf.constant(rng.normal(size=shapes[0]), tf.float32)
 
     def run_attend(x, *weights):
         weights = attention.AttentionWeights(*weights)
-        return attend(x, weights, MASK, HEADS, seed, RATE)
+        return attend(x, weights, mask, HEADS, seed, RATE)
 
     results = []
-    for compute in (run_attend, lambda *tensors: attend_plainly(*tensors, factors)):
+    for compute in (
+        run_attend,
+        lambda *tensors: attend_plainly(*tensors, mask, factors),
+    ):
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             y = compute(*tensors)

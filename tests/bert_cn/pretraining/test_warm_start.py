@@ -207,7 +207,7 @@ def test_published_checkpoint_is_trained_and_evaluated_with_its_own_activation(
     evaluate = ("--do_eval", f"--eval_input_file={record_files[1]}")
     done = run_command("bert_cn.run_pretraining", *evaluate, *shape)
     assert done.returncode == 0, done.stderr
-    assert "Evaluated 20 records of --eval_input_file at step 2:" in done.stdout
+    assert "Evaluated 20 sequences of --eval_input_file at step 2:" in done.stdout
 
 
 def draw(config, **settings):

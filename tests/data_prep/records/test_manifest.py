@@ -106,8 +106,9 @@ def test_file_is_flat_json_in_the_order_of_format_1(manifest):
     assert (
         list(content)
         == (
-            "format_version feature_names text_field on_bad_utf8 max_seq_length "
-            "max_predictions_per_seq sentence_task packing truncation do_lower_case "
+            "format_version feature_names compression text_field on_bad_utf8 "
+            "max_seq_length max_predictions_per_seq sentence_task packing truncation "
+            "pack_sequences do_lower_case "
             "vocab_file vocab_size vocab_sha256 segmenter user_dict user_dict_sha256 "
             "traditional fix_punctuation masking mask_unit whole_word_share "
             "similar_words similar_words_sha256 masking_time dupe_factor "

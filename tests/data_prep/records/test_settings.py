@@ -37,6 +37,26 @@ from data_prep.records.settings import Settings
         ),
         ({"on_bad_utf8": "skip"}, "--on_bad_utf8=skip is unknown: choose one of fail"),
         ({"segmenter": "ltp"}, "--segmenter=ltp is unknown: choose one of rjieba"),
+        ({"compression": "LZ4"}, "--compression=LZ4 is unknown: choose one of none, G"),
+        (
+            {"masking_time": "dynamic", "dupe_factor": 1, "feature_names": "v2"},
+            "--feature_names=v2 has no use with --masking_time=dynamic",
+        ),
+        ({"pack_sequences": 0}, "--pack_sequences=0 cannot work: it must be 1 or more"),
+        ({"pack_sequences": 2}, "--pack_sequences=2 needs --masking_time=dynamic"),
+        (
+            {"pack_sequences": 2, "packing": "chunks", "sentence_task": "none"},
+            "--pack_sequences=2 has no use with --packing=chunks, which fills each",
+        ),
+        (
+            {
+                "pack_sequences": 2,
+                "masking_time": "dynamic",
+                "dupe_factor": 1,
+                "truncation": "google",
+            },
+            "--pack_sequences=2 goes with --truncation=none alone, not with google",
+        ),
         ({"feature_names": "v1"}, "--feature_names=v1 is unknown: choose one of goo"),
     ],
 )
