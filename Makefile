@@ -1,6 +1,7 @@
 # make demo    the whole line on the sample corpus: text to checkpoints, then [MASK], and
 #              what was learned on held-out documents
 # make test    lint and all tests
+# make test-spark    the data stage on a Spark cluster on this machine; needs Java
 # Both make their own environment in .venv first.
 # make test-tpu-wheel    training and conversion with the TensorFlow of a TPU VM, on a CPU
 
@@ -15,7 +16,7 @@ export PIP_USE_PEP517 := 1
 TPU_VENV := .venv-tpu
 TPU_INSTALLED := $(TPU_VENV)/.installed
 
-.PHONY: demo test test-fast test-tpu-wheel lint format install clean-demo
+.PHONY: demo test test-fast test-spark test-tpu-wheel lint format install clean-demo
 
 install: $(INSTALLED)
 
@@ -42,6 +43,11 @@ test: lint
 
 test-fast: $(INSTALLED)
 	$(RUN) -m pytest -n 2 --dist loadfile -m 'not slow'
+
+# Spark needs Java: apt-get install default-jre-headless. Without it the tests skip.
+test-spark: $(INSTALLED)
+	$(RUN) -m pip install -c constraints.txt -e '.[spark]'
+	$(RUN) -m pytest -m spark tests/data_prep/runner/test_spark.py
 
 # The other packages that the tests need do not depend on TensorFlow.
 $(TPU_INSTALLED): requirements-tpu.txt constraints.txt

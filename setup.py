@@ -69,6 +69,8 @@ setup(
         "torch": TORCH,
         "onnx": [*TORCH, "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
         "beam": ["apache-beam>=2.60"],
+        # It needs Java 17, such as Debian's default-jre-headless.
+        "spark": ["pyspark>=4.0"],
         "parquet": ["pyarrow>=17"],
         "tpu": ["cloud-tpu-client==0.10"],
         # The TPU compiler, 620 MB; jaxlib and libtpu are only tested together.

@@ -46,6 +46,11 @@ def main(arguments: list[str]) -> None:
     path = _OUTPUT_FILE.value
     vocabulary_training.check_output(path, _OVERWRITE.value)
     files = corpus.find_files(_INPUT_FILE.value, _warn)
+    if any(file.copies != 1 for file in files):
+        raise ValueError(
+            "--input_file has weights, which are for create_pretraining_data: leave "
+            "them out, each text counts once here."
+        )
     if _TEXT_FIELD.present:
         corpus.check_text_field(files, _TEXT_FIELD.value)
     tokens = vocabulary_training.train_vocabulary(

@@ -66,7 +66,7 @@ def run_command(
                 file=sys.stderr,
             )
             sys.exit(INTERRUPTED)
-        except (ValueError, OSError, FloatingPointError, *_file_errors()) as error:
+        except (ValueError, OSError, FloatingPointError, *file_errors()) as error:
             if isinstance(error, BrokenPipeError) and not _is_read():
                 sys.exit(BROKEN_PIPE)
             print(f"{name}: error: {describe_error(error)}", file=sys.stderr)
@@ -140,7 +140,8 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _file_errors() -> tuple[type[BaseException], ...]:
+def file_errors() -> tuple[type[BaseException], ...]:
+    """Return the errors of files besides OSError: TensorFlow's, of remote ones."""
     # If TensorFlow was never imported, it raised nothing; importing it takes seconds.
     tf = sys.modules.get("tensorflow")
     return (tf.errors.OpError,) if tf else ()

@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> None:
             f"{planned.manifest}."
         )
         return
+    _print_copies(files)
     _print_summary(made[-1], planned, time.monotonic() - start)
     for manifest in filter(None, made[:-1]):
         _print_held_out(manifest)
@@ -63,7 +64,7 @@ def _make_records(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest | Non
             "--eval_documents reads the whole text here before --runner reads it: use "
             "--eval_fraction."
         )
-    return _run_on_beam(job, args)
+    return _run_on_cluster(job, args)
 
 
 def _refuse_replacing(files: list[corpus.InputFile], planned: outputs.Outputs) -> None:
@@ -77,14 +78,23 @@ def _refuse_replacing(files: list[corpus.InputFile], planned: outputs.Outputs) -
             )
 
 
-def _run_on_beam(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
+def _run_on_cluster(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
     if args.settings.deduplicate == "near" or args.settings.drop_repeated_lines:
         raise ValueError(
             "--deduplicate=near and --drop_repeated_lines compare all documents, which "
             "--runner does not do yet: leave --runner out, or them."
         )
+    if args.runner == flags.SPARK:
+        try:
+            # An extra, as Apache Beam is, and slow to import.
+            from data_prep.runner import spark
+        except ImportError as error:
+            raise ValueError(
+                f"--runner={args.runner} needs PySpark ({error}): pip install "
+                "'bert_cn[spark]', and Java 17."
+            ) from error
+        return spark.run(job, args.spark_master, args.overwrite)
     try:
-        # Apache Beam is an extra, and needs seconds to be imported.
         from data_prep.runner import beam
     except ImportError as error:
         raise ValueError(
@@ -92,6 +102,15 @@ def _run_on_beam(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
             "'apache-beam[gcp]', in an environment of its own (see README)."
         ) from error
     return beam.run(job, args.runner, args.beam_arguments, args.overwrite)
+
+
+def _print_copies(files: list[corpus.InputFile]) -> None:
+    """Say how often texts with weights are used."""
+    for copies in sorted({file.copies for file in files}):
+        paths = [file.path for file in files if file.copies == copies]
+        if len(paths) < len(files):
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            print(f"Used {copies:g} times: {paths[0]}{more}.")
 
 
 def _print_summary(

@@ -101,11 +101,14 @@ class BucketRecordMaker:
                 settings.do_lower_case,
             )
 
-    def make(self, documents: Sequence[str], bucket: int) -> Iterator[Block]:
+    def make(
+        self, documents: Sequence[tuple[str, int]], bucket: int
+    ) -> Iterator[Block]:
         """Yield one bucket's records, shuffled, in blocks.
 
         Args:
-            documents: the bucket's texts, in the order of their hashes.
+            documents: the bucket's texts, in the order of their hashes, and the times
+                that each is used.
             bucket: the bucket's number; with the seed it decides every draw.
         """
         tokenized, counts = self._tokenize(documents)
@@ -128,34 +131,42 @@ class BucketRecordMaker:
             records = self._encode(choices, masked, parts)
             yield Block(records, counts, (first + len(block)) / len(rows))
 
-    def _tokenize(self, documents: Sequence[str]):
+    def _tokenize(self, documents: Sequence[tuple[str, int]]):
         """Return (documents as they are packed, their counts)."""
         documents, filtered = self._filter(documents)
-        distinct = list(dict.fromkeys(documents))
+        # Equal texts stand side by side, the one with most copies last.
+        distinct = dict(documents)
         duplicates = len(documents) - len(distinct)
         dropped = 0
         if self._settings.deduplicate == "exact":
-            documents, dropped = distinct, duplicates
+            documents, dropped = list(distinct.items()), duplicates
+        texts = [text for text, copies in documents for _ in range(copies)]
         counts = dict.fromkeys(_SEQUENCE_COUNTS, 0)
-        counts |= {"duplicate_documents": duplicates, "duplicates_dropped": dropped}
-        tokenized = self._document_tokenizer.tokenize(documents)
+        counts |= {
+            "duplicate_documents": duplicates,
+            "duplicates_dropped": dropped,
+            "copies_added": len(texts) - len(documents),
+        }
+        tokenized = self._document_tokenizer.tokenize(texts)
         counts |= filtered | tokenized.counts
         if self._settings.packing in packing.ACROSS_DOCUMENTS:
             tokenized = packing.join_documents(tokenized, self._vocabulary.sep_id)
         return tokenized, counts
 
-    def _filter(self, documents: Sequence[str]) -> tuple[Sequence[str], dict]:
+    def _filter(
+        self, documents: Sequence[tuple[str, int]]
+    ) -> tuple[Sequence[tuple[str, int]], dict]:
         """Return the documents that pass --filter, and counts by rule."""
         if self._thresholds is None:
             return documents, {}
         kept, problems = [], {}
-        for text in documents:
+        for text, copies in documents:
             words = self._list_words(text)
             problem = quality_filter.find_problem(text, words, self._thresholds)
             if problem:
                 problems[problem] = problems.get(problem, 0) + 1
             else:
-                kept.append(text)
+                kept.append((text, copies))
         return kept, {
             "documents_filtered": len(documents) - len(kept),
             "filtered_by_rule": problems,

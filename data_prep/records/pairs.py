@@ -132,8 +132,6 @@ class _Packer:
     def __init__(self, documents, clause_ends, rules: PairRules, draws: "_Draws"):
         self._segments = documents.segment_starts.tolist()
         self._documents = documents.document_starts.tolist()
-        self._word_starts = documents.word_starts
-        self._clause_ends = clause_ends
         self._word_borders = np.flatnonzero(documents.word_starts).tolist()
         # One more, so that a stretch of the last word has a border of two words.
         self._word_borders.append(self._word_borders[-1])
@@ -293,13 +291,12 @@ class _Packer:
 
     def _split_inside(self, start: int, end: int) -> int | None:
         """Draw a place between two clauses, else two words, of a stretch of text."""
-        borders = start + 1 + np.flatnonzero(self._word_starts[start + 1 : end])
-        if not len(borders):
-            return None
-        clauses = borders[self._clause_ends[borders - 1]]
-        if len(clauses):
-            borders = clauses
-        return int(borders[self._draws.below(len(borders))])
+        for borders in (self._clause_borders, self._word_borders):
+            first = bisect.bisect_right(borders, start)
+            count = bisect.bisect_left(borders, end, first) - first
+            if count > 0:
+                return borders[first + self._draws.below(count)]
+        return None
 
 
 class _Aim:

@@ -5,13 +5,13 @@ from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
 
 
-def load(job: Job, bucket: int) -> tuple[list[str], counts_lib.Counts]:
-    """Return a bucket's documents in the order of their hashes, and counts.
+def load(job: Job, bucket: int) -> tuple[list[str], list[int], counts_lib.Counts]:
+    """Return a bucket's documents in the order of their hashes, copies, and counts.
 
     A document that loses all its lines is an empty text, so that places stay.
     """
-    texts = spill.load_bucket(job, bucket)
+    texts, copies = spill.load_bucket(job, bucket)
     if not job.settings.drop_repeated_lines:
-        return texts, {}
+        return texts, copies, {}
     texts, removed = repeated_lines.remove(job, texts)
-    return texts, {"repeated_lines_dropped": removed}
+    return texts, copies, {"repeated_lines_dropped": removed}

@@ -13,10 +13,12 @@ from data_prep.text import lines, quality_filter, segmentation, traditional
 # The flags belong to the command that calls `define_flags`: --help lists them there.
 flags.disclaim_key_flags()
 
-RUNNERS = (
+_BEAM_RUNNERS = (
     *("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner"),
     "PortableRunner",
 )
+SPARK = "spark"
+RUNNERS = (SPARK, *_BEAM_RUNNERS)
 _DEFAULT = Settings()
 
 
@@ -52,7 +54,10 @@ class DataArgs:
     """Local processes; None to choose by the size of the text."""
 
     runner: str | None
-    """One of `RUNNERS`, to run on Apache Beam; None for local processes."""
+    """`SPARK`, or a runner of Apache Beam; None for local processes."""
+
+    spark_master: str
+    """Spark's master; "" for the one of spark-submit or of Spark's configuration."""
 
     beam_arguments: list[str]
     """Beam's own options."""
@@ -82,13 +87,7 @@ def read_flags(arguments: list[str]) -> DataArgs:
             another, or the user dictionary cannot be read.
     """
     values = flags.FLAGS
-    if values.runner is None:
-        command_line.refuse_arguments(arguments)
-    elif values.num_workers is not None:
-        raise ValueError(
-            "--num_workers is for local processes: with --runner give the runner's own "
-            "option after --, such as -- --direct_num_workers=2."
-        )
+    _check_runner(values, arguments)
     if values.num_workers is not None and values.num_workers < 1:
         raise ValueError(
             f"--num_workers={values.num_workers} cannot work: it must be 1 or more."
@@ -107,9 +106,26 @@ def read_flags(arguments: list[str]) -> DataArgs:
         num_tasks=values.num_tasks,
         num_workers=values.num_workers,
         runner=values.runner,
+        spark_master=values.spark_master,
         beam_arguments=arguments[1:],
         overwrite=values.overwrite,
     )
+
+
+def _check_runner(values: flags.FlagValues, arguments: list[str]) -> None:
+    if values.runner not in _BEAM_RUNNERS:
+        command_line.refuse_arguments(arguments)
+    if values.spark_master and values.runner != SPARK:
+        raise ValueError(
+            f"--spark_master={values.spark_master} is for --runner={SPARK}: add it, or "
+            "leave the master out."
+        )
+    if values.runner is not None and values.num_workers is not None:
+        raise ValueError(
+            "--num_workers is for local processes: with --runner=spark the master has "
+            "the number, such as local[4]; with Beam give the runner's own option "
+            "after --, such as -- --direct_num_workers=2."
+        )
 
 
 def _check_tasks(values: flags.FlagValues) -> None:
@@ -168,7 +184,9 @@ def _define_files() -> None:
         "line between documents. Names ending in .json, .jsonl, .ndjson (objects one a "
         "line, or one array), .csv, .tsv (with a header), .parquet or .arrow have a "
         "document in each object or row; a folder may be one that datasets saved. "
-        "Names ending in .gz, .bz2, .xz or .zst are decompressed.",
+        "Names ending in .gz, .bz2, .xz or .zst are decompressed. Entries may have "
+        "weights, 'news*.txt:2,wiki.jsonl:1': the smaller text is then used again and "
+        "again, so that there is twice as much of news as of wiki.",
         required=True,
     )
     flags.DEFINE_string(
@@ -392,9 +410,15 @@ def _define_run() -> None:
         "runner",
         None,
         RUNNERS,
-        "Run on Apache Beam (extra beam) instead of local processes; Beam's own "
-        "options stand at the end, after --, such as -- --region=europe-west4. The "
-        "result is the same.",
+        "Run on Apache Spark (extra spark) or on a runner of Apache Beam (extra beam) "
+        "instead of local processes; Beam's own options stand at the end, after --, "
+        "such as -- --region=europe-west4. The result is the same.",
+    )
+    flags.DEFINE_string(
+        "spark_master",
+        "",
+        "With --runner=spark, such as spark://host:7077 or local[4]; by default what "
+        "spark-submit or Spark's configuration says.",
     )
     flags.DEFINE_bool(
         "overwrite",

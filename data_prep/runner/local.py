@@ -27,6 +27,10 @@ from data_prep.runner import (
 from data_prep.runner.job import Job
 from data_prep.runner.progress import Progress
 
+# With less text than this for each, starting processes to read it takes longer than it
+# saves.
+_BYTES_PER_READER = 100_000_000
+
 
 def run(job: Job, num_workers: int, overwrite: bool) -> manifest_lib.Manifest:
     """Make the records of a job, or those that are missing.
@@ -60,7 +64,7 @@ def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
     if earlier is not None and not missing:
         resume.remove_work_folder(job.outputs.work_folder)
         return finish.restore_output(job, earlier, shards)
-    plan = prepare(job, earlier)
+    plan = prepare(job, earlier, num_workers)
     compare(job, num_workers)
     for shard, entry in make_shards(job, missing, num_workers):
         shards[shard] = entry
@@ -69,7 +73,9 @@ def _run_alone(job: Job, num_workers: int) -> manifest_lib.Manifest:
     return manifest
 
 
-def prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
+def prepare(
+    job: Job, earlier: manifest_lib.Manifest | None, num_workers: int
+) -> dict[str, Any]:
     """Make the work folder with all spill files; return the plan."""
     folder = job.outputs.work_folder
     resume.check_work_folder(folder)
@@ -80,11 +86,14 @@ def prepare(job: Job, earlier: manifest_lib.Manifest | None) -> dict[str, Any]:
     storage.makedirs(os.path.dirname(job.outputs.manifest) or ".")
     os.makedirs(folder)
     progress = Progress("reading", job.corpus_bytes)
-    checksums = spill.spill_documents(job, progress.add)
-    progress.close()
     plan = job.identity()
-    for entry, checksum in zip(plan["inputs"], checksums, strict=True):
-        entry["sha256"] = checksum
+    num_readers = min(num_workers, 1 + job.corpus_bytes // _BYTES_PER_READER)
+    for part, checksum in workers.run_tasks(
+        job, spill.list_parts(job), num_readers, progress.add, spill.spill_part
+    ):
+        if checksum is not None:
+            plan["inputs"][part.file]["sha256"] = checksum
+    progress.close()
     if earlier is not None and plan["inputs"] != earlier.inputs:
         raise ValueError(
             "An input has changed since the earlier output: name another "
@@ -101,7 +110,7 @@ def compare(job: Job, num_workers: int) -> None:
         def run_task(buckets: list[int]) -> None:
             size = sum(spill.bucket_bytes(job, bucket) for bucket in buckets)
             progress = Progress("comparing", size)
-            done = workers.make_parts(job, buckets, num_workers, progress.add, task)
+            done = workers.run_tasks(job, buckets, num_workers, progress.add, task)
             for _ in done:
                 pass
             progress.close()
@@ -132,7 +141,9 @@ def make_shards(
     progress = Progress("writing", total, total - todo)
     for shard in [shard for shard in missing if not waiting[shard]]:
         yield shard, _finish_shard(job, shard)
-    for bucket in workers.make_parts(job, buckets, num_workers, progress.add):
+    for bucket, _ in workers.run_tasks(
+        job, buckets, num_workers, progress.add, workers.make_part
+    ):
         shard = bucket // job.buckets_per_shard
         waiting[shard].remove(bucket)
         if not waiting[shard]:

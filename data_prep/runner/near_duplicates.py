@@ -67,8 +67,8 @@ def hash_bands(signatures: np.ndarray) -> np.ndarray:
 
 
 def sign_bucket(job: Job, _, bucket: int, report: Callable[[float, int], None]) -> None:
-    """Write a bucket's signatures; a task of `workers.make_parts`."""
-    texts, _ = bucket_documents.load(job, bucket)
+    """Write a bucket's signatures; a task of `workers.run_tasks`."""
+    texts, _, _ = bucket_documents.load(job, bucket)
     signatures = sign_texts(texts)
     hashes = hash_bands(signatures)
     entries = np.empty(hashes.size, _ENTRY)
@@ -126,20 +126,19 @@ def find(job: Job, sign: Callable[[list[int]], None]) -> None:
             os.remove(path)
 
 
-def drop(job: Job, bucket: int, texts: list[str]) -> tuple[list[str], dict]:
-    """Return a bucket's documents without those that are left out, and counts.
+def find_dropped(job: Job, bucket: int, texts: list[str]) -> tuple[set[int], dict]:
+    """Return which of a bucket's documents are left out, and counts.
 
     The counts name the largest components by the beginning of the text that is kept.
     """
     with open(job.dropped_path(bucket), encoding="utf-8") as file:
         content = json.load(file)
     places = set(content["dropped"])
-    kept = [text for place, text in enumerate(texts) if place not in places]
     samples = {
         " ".join(texts[int(place)].split())[:_SAMPLE_CHARACTERS]: size
         for place, size in content["largest"].items()
     }
-    return kept, {
+    return places, {
         "near_duplicates_dropped": len(places),
         "largest_near_duplicates": samples,
     }

@@ -24,8 +24,8 @@ _ENTRY = np.dtype([("hash", "<u8"), ("documents", "<u4")])
 def count_bucket(
     job: Job, _, bucket: int, report: Callable[[float, int], None]
 ) -> None:
-    """Write a bucket's counts; a task of `workers.make_parts`."""
-    hashes = [_hash_lines(text) for text in spill.load_bucket(job, bucket)]
+    """Write a bucket's counts; a task of `workers.run_tasks`."""
+    hashes = [_hash_lines(text) for text in spill.load_bucket(job, bucket)[0]]
     found, counts = np.unique(
         np.concatenate([np.empty(0, np.uint64), *map(np.unique, hashes)]),
         return_counts=True,

@@ -87,6 +87,11 @@ def _check_same_inputs(job: Job, old: list[dict[str, Any]], where: str) -> None:
                 f"Input {file.path!r} was not part of the earlier output (see "
                 f"{where!r}): {advice}"
             )
+        if entry.get("copies", 1.0) != file.copies:
+            raise ValueError(
+                f"Input {file.path!r} has another weight than in the earlier output "
+                f"(see {where!r}): {advice}"
+            )
         changed = entry["bytes"] != file.bytes
         # Equal times too, because some storage counts whole seconds.
         if not changed and storage.stat(file.path).mtime_nsec >= made_at:

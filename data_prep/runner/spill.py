@@ -1,9 +1,13 @@
 """First pass: sort the corpus's documents into one file per bucket.
 
-A spill file is a list of entries: 16 bytes hash, 4 bytes little-endian length, UTF-8
-text. Few files are open at a time: entries wait in memory and are appended together.
+A spill file is a list of entries: 16 bytes hash, 4 bytes little-endian length, 2 bytes
+number of copies, UTF-8 text. Their order does not matter, so that several processes may
+append to one file. Few files are open at a time: entries wait in memory and are then
+appended together.
 """
 
+import dataclasses
+import fcntl
 import hashlib
 import os
 import struct
@@ -13,85 +17,157 @@ from collections.abc import Callable
 from data_prep import storage
 from data_prep.runner import buckets, held_out
 from data_prep.runner.job import Job
-from data_prep.text import corpus
+from data_prep.text import byte_ranges, corpus
 
-_WAITING_BYTES = 64 << 20
-_HEAD = struct.Struct(f"<{buckets.DIGEST_BYTES}sI")
+_WAITING_BYTES = 32 << 20
+_HEAD = struct.Struct(f"<{buckets.DIGEST_BYTES}sIH")
+# The half of a hash that does not decide the bucket decides who gets one copy more.
+_COPIES_BYTES = buckets.DIGEST_BYTES // 2
 
 
-def spill_documents(job: Job, report: Callable[[int], None]) -> list[str]:
-    """Write every document of a job's input to the file of its bucket.
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one process reads at a time.
+
+    Attributes:
+        file: number of the file in `Job.files`.
+        bytes: of the file, to be read; None for the file's hash alone, which parts of
+            it cannot give.
+    """
+
+    file: int
+    bytes: byte_ranges.ByteRange | None
+
+
+def list_parts(job: Job) -> list[Part]:
+    """Return the parts of all files, to be spilled in any order."""
+    parts = []
+    for number, file in enumerate(job.files):
+        ranges = file.plan_ranges()
+        parts += [Part(number, one) for one in ranges]
+        if len(ranges) > 1:
+            parts.append(Part(number, None))
+    return parts
+
+
+def spill_part(
+    job: Job, _, part: Part, report: Callable[[float, int], None]
+) -> str | None:
+    """Write the documents of a part to the files of their buckets.
+
+    A task of `workers.run_tasks`.
 
     Args:
-        job: its work folder exists and holds no spill file.
+        job: its work folder exists.
+        part: one of `list_parts`.
         report: takes the number of bytes read since its last call.
 
     Returns:
-        The sha256 of each input file, in hexadecimal.
+        The sha256 of the file in hexadecimal; None for a part of one.
     """
-    waiting: dict[int, bytearray] = defaultdict(bytearray)
-    # Each is a sum over all files, so they are not asked for again for a document.
-    num_buckets, own_buckets = job.num_buckets, job.own_buckets
-    num_others = job.num_compared_buckets - num_buckets
-    size = 0
-    checksums = []
-    for file in job.files:
-        sha256 = hashlib.sha256()
-        before = 0
-        documents = corpus.read_documents(file.path, sha256, job.settings.reading_rules)
-        for text, done in documents:
-            digest = buckets.hash_document(text, job.settings.random_seed)
-            if held_out.takes(job, text):
-                bucket = buckets.find_bucket(digest, num_buckets)
-                if bucket not in own_buckets:
-                    continue
-            elif num_others:
-                bucket = num_buckets + buckets.find_bucket(digest, num_others)
-            else:
-                continue
-            data = text.encode("utf-8")
-            entries = waiting[bucket]
-            entries += _HEAD.pack(digest, len(data))
-            entries += data
-            size += len(data)
-            if size > _WAITING_BYTES:
-                _flush(waiting, job)
-                size = 0
-            if done > before:
-                report(done - before)
-                before = done
-        report(file.bytes - before)
-        checksums.append(sha256.hexdigest())
-    _flush(waiting, job)
-    return checksums
+    file = job.files[part.file]
+    if part.bytes is None:
+        return storage.hash_file(file.path)
+    sha256 = hashlib.sha256() if part.bytes.is_whole else None
+    writer = _Writer(job, file.copies)
+    before = 0
+    documents = corpus.read_documents(
+        file.path, sha256, job.settings.reading_rules, part.bytes
+    )
+    for text, done in documents:
+        writer.add(text)
+        if done > before:
+            report(done - before, 0)
+            before = done
+    writer.flush()
+    if sha256 is None:
+        return None
+    report(file.bytes - before, 0)
+    return sha256.hexdigest()
 
 
-def load_bucket(job: Job, bucket: int) -> list[str]:
-    """Return a bucket's documents in the order of their hashes."""
+class _Writer:
+    """Adds documents to the spill files of a job.
+
+    Args:
+        job: whose buckets they go to.
+        copies: times that each document is used, see `corpus.InputFile`.
+    """
+
+    def __init__(self, job: Job, copies: float):
+        self._job = job
+        is_training = job.settings.split == "train"
+        self._copies = copies if is_training else 1.0
+        # Each is a sum over all files, so they are not asked for again for a document.
+        self._num_buckets, self._own_buckets = job.num_buckets, job.own_buckets
+        self._num_others = job.num_compared_buckets - self._num_buckets
+        self._waiting: dict[int, bytearray] = defaultdict(bytearray)
+        self._size = 0
+
+    def add(self, text: str) -> None:
+        """Add a document, unless no bucket of this process takes it."""
+        digest = buckets.hash_document(text, self._job.settings.random_seed)
+        bucket = self._find_bucket(text, digest)
+        if bucket is None:
+            return
+        data = text.encode("utf-8")
+        entries = self._waiting[bucket]
+        entries += _HEAD.pack(digest, len(data), count_copies(digest, self._copies))
+        entries += data
+        self._size += len(data)
+        if self._size > _WAITING_BYTES:
+            self.flush()
+
+    def _find_bucket(self, text: str, digest: bytes) -> int | None:
+        if held_out.takes(self._job, text):
+            bucket = buckets.find_bucket(digest, self._num_buckets)
+            return bucket if bucket in self._own_buckets else None
+        if not self._num_others:
+            return None
+        return self._num_buckets + buckets.find_bucket(digest, self._num_others)
+
+    def flush(self) -> None:
+        """Write what waits in memory."""
+        for bucket in sorted(self._waiting):
+            with storage.open(self._job.spill_path(bucket), "ab") as file:
+                # Whoever appends at the same time waits.
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.write(self._waiting[bucket])
+        self._waiting.clear()
+        self._size = 0
+
+
+def count_copies(digest: bytes, copies: float) -> int:
+    """Return how often a document is used, a whole number near `copies`.
+
+    Args:
+        digest: its hash, which decides who of many gets one more.
+        copies: the mean.
+    """
+    place = int.from_bytes(digest[-_COPIES_BYTES:], "big") / 2 ** (8 * _COPIES_BYTES)
+    return int(copies) + (place < copies % 1)
+
+
+def load_bucket(job: Job, bucket: int) -> tuple[list[str], list[int]]:
+    """Return a bucket's documents in the order of their hashes, and their copies."""
     path = job.spill_path(bucket)
     if not os.path.exists(path):
-        return []
+        return [], []
     with open(path, "rb") as file:
         data = file.read()
     entries = []
     place = 0
     while place < len(data):
-        digest, length = _HEAD.unpack_from(data, place)
+        digest, length, copies = _HEAD.unpack_from(data, place)
         place += _HEAD.size
-        entries.append((digest, data[place : place + length]))
+        entries.append((digest, data[place : place + length], copies))
         place += length
     entries.sort()
-    return [text.decode("utf-8") for _, text in entries]
+    texts = [text.decode("utf-8") for _, text, _ in entries]
+    return texts, [copies for _, _, copies in entries]
 
 
 def bucket_bytes(job: Job, bucket: int) -> int:
     """Return the size of a bucket's spill file."""
     path = job.spill_path(bucket)
     return os.path.getsize(path) if os.path.exists(path) else 0
-
-
-def _flush(waiting: dict[int, bytearray], job: Job) -> None:
-    for bucket in sorted(waiting):
-        with storage.open(job.spill_path(bucket), "ab") as file:
-            file.write(waiting[bucket])
-    waiting.clear()

@@ -72,7 +72,7 @@ def _check(job: Job, num_tasks: int) -> None:
 def _make_shards(task: Job, folder: str, num_workers: int) -> None:
     missing = [s for s in task.own_shards if not _is_whole(task, folder, s)]
     if missing:
-        plan = local.prepare(task, None)
+        plan = local.prepare(task, None, num_workers)
         manifest_lib.write_json(os.path.join(folder, _INPUTS), plan["inputs"])
         for shard, entry in local.make_shards(task, missing, num_workers):
             manifest_lib.write_json(_entry_path(folder, shard), entry)

@@ -1,4 +1,4 @@
-"""Make the buckets of a job here or in several processes; the results are the same."""
+"""Do the tasks of a job here or in several processes; the results are the same."""
 
 import concurrent.futures
 import json
@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from data_prep import storage
 from data_prep.records import build, tfrecords
@@ -21,6 +22,8 @@ _ONE_PROCESS_BYTES = 16e6
 
 # Takes the bytes of text and the number of sequences since its last call.
 Report = Callable[[float, int], None]
+# Takes a job, a maker of records, what to do (a bucket's number, ...) and a report.
+Task = Callable[[Job, build.BucketRecordMaker, Any, Report], Any]
 
 
 def choose_num_workers(job: Job) -> int:
@@ -33,13 +36,18 @@ def choose_num_workers(job: Job) -> int:
 def make_part(
     job: Job, maker: build.BucketRecordMaker, bucket: int, report: Report
 ) -> None:
-    """Write one bucket's records, then its counts."""
-    documents, counts = bucket_documents.load(job, bucket)
+    """Write one bucket's records, then its counts; a task of `run_tasks`."""
+    texts, copies, counts = bucket_documents.load(job, bucket)
     text_bytes = spill.bucket_bytes(job, bucket)
+    dropped = set()
     if job.settings.deduplicate == "near":
-        documents, more = near_duplicates.drop(job, bucket, documents)
+        dropped, more = near_duplicates.find_dropped(job, bucket, texts)
         counts |= more
-    documents = [text for text in documents if text]
+    documents = [
+        (text, times)
+        for place, (text, times) in enumerate(zip(texts, copies, strict=True))
+        if text and place not in dropped
+    ]
 
     def batches() -> Iterator[list[bytes]]:
         reported = 0.0
@@ -56,39 +64,34 @@ def make_part(
     storage.write_whole(job.counts_path(bucket), json.dumps(counts))
 
 
-def make_parts(
-    job: Job,
-    buckets: list[int],
-    num_workers: int,
-    report: Report,
-    task: Callable[..., None] | None = None,
-) -> Iterator[int]:
-    """Make the parts of some buckets; yield each bucket's number when it is finished.
+def run_tasks(
+    job: Job, items: Sequence[Any], num_workers: int, report: Report, task: Task
+) -> Iterator[tuple[Any, Any]]:
+    """Do a task for each item; yield the item and its result when it is finished.
 
     Args:
-        job: its documents are spilled.
-        buckets: their numbers.
+        job: to work on.
+        items: such as the numbers of buckets; hashable.
         num_workers: processes.
         report: see `Report`.
-        task: another function with the arguments of `make_part`.
+        task: what to do, see `Task`; a function of a module.
 
     Raises:
         ValueError: a worker process died.
     """
-    if min(num_workers, len(buckets)) < 2:
+    if min(num_workers, len(items)) < 2:
         _start_worker(job, report)
-        for bucket in buckets:
-            _work(bucket, task)
-            yield bucket
+        for item in items:
+            yield item, _work(item, task)
         return
     # Spawned, not forked: TensorFlow does not survive a fork.
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     executor = concurrent.futures.ProcessPoolExecutor(
-        min(num_workers, len(buckets)), context, _start_process, (job, reports)
+        min(num_workers, len(items)), context, _start_process, (job, reports)
     )
     try:
-        running = {executor.submit(_work, bucket, task): bucket for bucket in buckets}
+        running = {executor.submit(_work, item, task): item for item in items}
         while running:
             done, _ = concurrent.futures.wait(
                 running, _POLL_SECONDS, concurrent.futures.FIRST_COMPLETED
@@ -96,8 +99,7 @@ def make_parts(
             while not reports.empty():
                 report(*reports.get())
             for future in done:
-                future.result()
-                yield running.pop(future)
+                yield running.pop(future), future.result()
         executor.shutdown()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise ValueError(
@@ -132,11 +134,9 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _work(bucket: int, task: Callable[..., None] | None) -> None:
+def _work(item: Any, task: Task) -> Any:
     job = _worker["job"]
-    maker = None
-    if task is None:
-        if "maker" not in _worker:
-            _worker["maker"] = build.BucketRecordMaker(job.settings, job.vocabulary)
-        maker = _worker["maker"]
-    (task or make_part)(job, maker, bucket, _worker["report"])
+    # Building it takes time, and only this task wants it.
+    if task is make_part and "maker" not in _worker:
+        _worker["maker"] = build.BucketRecordMaker(job.settings, job.vocabulary)
+    return task(job, _worker.get("maker"), item, _worker["report"])

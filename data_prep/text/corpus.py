@@ -7,12 +7,15 @@ may be compressed.
 
 import dataclasses
 import hashlib
+import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from data_prep import storage
 from data_prep.text import (
     arrow_text,
+    byte_ranges,
     compression,
     content_checks,
     csv_text,
@@ -29,6 +32,9 @@ _ARROW = (".parquet", ".arrow")
 STRUCTURED = (*_JSON, *_TABLES, *_ARROW)
 # What a folder is searched for, beside `STRUCTURED` and names without an ending.
 _PLAIN = (".txt", ".text")
+# A pattern and the weight of its text.
+_WEIGHTED = re.compile(r"(.+):(\d+(?:\.\d+)?)")
+MAX_COPIES = 1000
 # A folder that `datasets` saved to disk has these.
 _DATASET_STATE, _DATASET_DICT = "state.json", "dataset_dict.json"
 
@@ -40,17 +46,26 @@ class InputFile:
     Attributes:
         path: any path `tf.io.gfile` opens.
         bytes: its size.
+        copies: times that its documents are used; 1.5 for half of them twice.
     """
 
     path: str
     bytes: int
+    copies: float = 1.0
 
     @property
-    def text_bytes(self) -> int:
+    def text_bytes(self) -> float:
         """Bytes of its text; a guess on the high side if the file is compressed."""
+        expansion = compression.estimate_expansion(self.path)
         if find_format(self.path) in _ARROW:
-            return self.bytes * compression.PARQUET_EXPANSION
-        return self.bytes * compression.estimate_expansion(self.path)
+            expansion = compression.PARQUET_EXPANSION
+        return self.bytes * expansion * self.copies
+
+    def plan_ranges(self) -> list[byte_ranges.ByteRange]:
+        """Return the parts of it that may be read apart, in order."""
+        if find_border_kind(self.path) is None:
+            return [byte_ranges.WHOLE]
+        return byte_ranges.plan(self.bytes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,33 +97,86 @@ def find_files(
 ) -> list[InputFile]:
     """Return the files that a comma list of paths and globs names, sorted by path.
 
-    A folder stands for all files in it and below it that can be read.
+    A folder stands for all files in it and below it that can be read. An entry may have
+    a weight, as `news*.txt:2`, an entry without one then has 1: the text of each is
+    used as often as its weight says, by bytes; that of one entry once, others more.
 
     Args:
         patterns: the list.
         warn: takes a sentence about files of a folder that are left out.
 
     Raises:
-        ValueError: a pattern matches nothing, or names an empty file.
+        ValueError: a pattern matches nothing, names an empty file or has the weight 0,
+            or a file has two weights.
     """
     listed = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
     if not listed:
         raise ValueError(
             "--input_file is empty: name a text file, a folder, a glob or a comma list."
         )
-    paths: set[str] = set()
-    for pattern in listed:
-        # Brackets in the name of an existing file are not a glob.
-        literal = storage.exists(pattern)
-        found = [pattern] if literal else storage.glob(pattern)
-        if not found:
-            raise ValueError(
-                f"--input_file {pattern!r} matches no file: check the path, and quote "
-                "globs."
-            )
-        for path in found:
-            paths.update(_list_folder(path, warn) if storage.isdir(path) else [path])
-    return [_check_file(path) for path in sorted(paths)]
+    weighted = [_split_weight(pattern) for pattern in listed]
+    groups = [
+        [_check_file(path) for path in _expand(pattern, warn)]
+        for pattern, _ in weighted
+    ]
+    files: dict[str, InputFile] = {}
+    for (pattern, weight), copies, group in zip(
+        weighted, _count_copies(weighted, groups), groups, strict=True
+    ):
+        for file in group:
+            named = dataclasses.replace(file, copies=copies)
+            if files.setdefault(file.path, named) != named:
+                raise ValueError(
+                    f"--input_file {pattern!r} with the weight {weight or 1:g} names "
+                    f"{file.path!r}, which an entry of another weight names as well: "
+                    "name each file once."
+                )
+    return [files[path] for path in sorted(files)]
+
+
+def _split_weight(pattern: str) -> tuple[str, float | None]:
+    """Return a pattern and its weight, None for none."""
+    match = _WEIGHTED.fullmatch(pattern)
+    if match is None or storage.exists(pattern):
+        return pattern, None
+    if not float(match[2]):
+        raise ValueError(
+            f"--input_file: {pattern!r} has weight 0: leave it out, or give it a "
+            "weight."
+        )
+    return match[1], float(match[2])
+
+
+def _count_copies(weighted, groups: list[list[InputFile]]) -> list[float]:
+    """Return how often each entry's text is used, at least once."""
+    if all(weight is None for _, weight in weighted):
+        return [1.0] * len(groups)
+    rates = [
+        (weight or 1.0) / sum(file.text_bytes for file in group)
+        for (_, weight), group in zip(weighted, groups, strict=True)
+    ]
+    copies = [round(rate / min(rates), 4) for rate in rates]
+    if max(copies) > MAX_COPIES:
+        raise ValueError(
+            f"--input_file has weights by which a text is used {max(copies):.0f} "
+            f"times, and {MAX_COPIES} is the most: give the smaller text less weight."
+        )
+    return copies
+
+
+def _expand(pattern: str, warn: Callable[[str], None]) -> list[str]:
+    # Brackets in the name of an existing file are not a glob.
+    literal = storage.exists(pattern)
+    found = [pattern] if literal else storage.glob(pattern)
+    if not found:
+        raise ValueError(
+            f"--input_file {pattern!r} matches no file: check the path, and quote "
+            "globs."
+        )
+    listed = (
+        _list_folder(path, warn) if storage.isdir(path) else [path] for path in found
+    )
+    return list(itertools.chain.from_iterable(listed))
 
 
 def check_text_field(files: Sequence[InputFile], text_field: str) -> None:
@@ -125,6 +193,18 @@ def find_format(path: str) -> str:
     """Return which of `STRUCTURED` a name ends in, compressed or not; "" for text."""
     name = path.removesuffix(compression.find_suffix(path))
     return next((ending for ending in STRUCTURED if name.endswith(ending)), "")
+
+
+def find_border_kind(path: str) -> re.Pattern | None:
+    """Return what a file can be divided at; None if it is read as a whole."""
+    if compression.find_suffix(path):
+        return None
+    ending = find_format(path)
+    if not ending:
+        return byte_ranges.BLANK_LINE
+    if ending in _JSON and not json_text.is_array(path):
+        return byte_ranges.LINE_END
+    return None
 
 
 def _list_folder(folder: str, warn: Callable[[str], None]) -> list[str]:
@@ -184,8 +264,9 @@ def read_documents(
     path: str,
     sha256: "hashlib._Hash | None" = None,
     rules: ReadingRules = DEFAULT_RULES,
+    part: byte_ranges.ByteRange = byte_ranges.WHOLE,
 ) -> Iterator[tuple[str, int]]:
-    """Read one file's documents, one at a time.
+    """Read the documents of a file or of a part of it, one at a time.
 
     Memory is bounded by `lines.MAX_DOCUMENT_CHARACTERS` and the longest line, object or
     row.
@@ -193,11 +274,12 @@ def read_documents(
     Args:
         path: a UTF-8 text file, with or without BOM, compressed or not by its ending;
             or of another format by its ending.
-        sha256: a running hash to update with the file's bytes, or None.
+        sha256: a running hash to update with the bytes that are read, or None.
         rules: how the file is read.
+        part: one of `InputFile.plan_ranges`.
 
     Yields:
-        (text, bytes of the file read so far). The text is the document's lines joined
+        (text, bytes read so far). The text is the document's lines joined
         by LF, without blank lines and otherwise as they stand in the file. The text of
         a field has one sentence a line.
 
@@ -206,13 +288,13 @@ def read_documents(
             what its ending says, has an object or row without the document, or holds
             only white space.
     """
-    blocks = _Blocks(path, sha256)
+    blocks = _Blocks(path, sha256, part)
     found = False
     for document in _read(path, blocks, rules):
         for part in lines.cut_at_lines(document):
             found = True
             yield part, blocks.done
-    if not found:
+    if not found and part.is_whole:
         raise ValueError(
             f"--input_file {path!r} holds only white space: remove it from "
             "--input_file or put text in it."
@@ -226,6 +308,12 @@ def _read(path: str, blocks: "_Blocks", rules: ReadingRules) -> Iterator[str]:
         for _ in blocks:
             pass
         return arrow_text.read(path, names, ending == ".parquet")
+    if blocks.begin:
+        # The beginning of the file was looked at by who reads that.
+        texts = lines.decode(path, blocks, rules.on_bad_utf8, blocks.begin)
+        if ending in _JSON:
+            return json_text.read_lines(path, texts, names, blocks.begin)
+        return lines.split_paragraphs(texts)
     checked = content_checks.check_text(path, compression.decompress(path, blocks))
     if ending in _JSON:
         return json_text.read(path, checked, names, rules.on_bad_utf8)
@@ -241,22 +329,30 @@ def split_sentences(document: str) -> list[str]:
 
 
 class _Blocks:
-    """A file's bytes, block by block.
+    """The bytes of a file or of a part of it, block by block.
 
     Attributes:
+        begin: place of the first of them in the file.
         done: bytes read so far.
     """
 
-    def __init__(self, path: str, sha256: "hashlib._Hash | None"):
+    def __init__(
+        self,
+        path: str,
+        sha256: "hashlib._Hash | None",
+        part: byte_ranges.ByteRange,
+    ):
         self._path, self._sha256 = path, sha256
+        kind = None if part.is_whole else find_border_kind(path)
+        self.begin = part.begin and byte_ranges.find_border(path, part.begin, kind)
+        self._end = part.end and byte_ranges.find_border(path, part.end, kind)
         self.done = 0
 
     def __iter__(self) -> Iterator[bytes]:
         compressed = compression.find_suffix(self._path)
         size = _COMPRESSED_BLOCK_BYTES if compressed else _BLOCK_BYTES
-        with storage.open(self._path, "rb") as file:
-            while block := file.read(size):
-                if self._sha256 is not None:
-                    self._sha256.update(block)
-                self.done += len(block)
-                yield block
+        for block in byte_ranges.read_blocks(self._path, self.begin, self._end, size):
+            if self._sha256 is not None:
+                self._sha256.update(block)
+            self.done += len(block)
+            yield block

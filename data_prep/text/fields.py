@@ -18,7 +18,7 @@ def break_into_sentences(text: str) -> str:
 
 
 def join_fields(
-    content: Mapping[str, Any], text_fields: Sequence[str], where: str
+    content: Mapping[str, Any], text_fields: Sequence[str], where: object
 ) -> str:
     """Return the document of a row, one sentence a line.
 
@@ -26,7 +26,7 @@ def join_fields(
         content: the row.
         text_fields: of the document, joined by a line break; of several, those without
             a value are left out.
-        where: the row's place, for messages.
+        where: the row's place, for messages: what has it as `str`.
 
     Raises:
         ValueError: a field is missing or holds no text.
@@ -35,7 +35,7 @@ def join_fields(
     return break_into_sentences("\n".join(texts))
 
 
-def _find_text(content, field: str, where: str, text_fields: Sequence[str]) -> str:
+def _find_text(content, field: str, where: object, text_fields: Sequence[str]) -> str:
     if field not in content:
         raise ValueError(
             f"{where} has no field {field!r}, only {list_names(content)}: name the "

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import ijson
 
-from data_prep.text import fields, lines
+from data_prep import storage
+from data_prep.text import byte_ranges, fields, lines
+
+# The beginning of a file that tells an array from objects.
+_HEAD_BYTES = 1 << 16
 
 
 def read(
@@ -33,19 +37,56 @@ def read(
         yield from _read_array(path, blocks, text_fields, on_bad_utf8)
     else:
         texts = lines.decode(path, blocks, on_bad_utf8)
-        yield from _read_lines(path, texts, text_fields)
+        yield from read_lines(path, texts, text_fields)
 
 
-def _read_lines(
-    path: str, texts: Iterable[str], text_fields: Sequence[str]
+def is_array(path: str) -> bool:
+    """Say whether a file that is not compressed holds one array, by its beginning."""
+    with storage.open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return head.removeprefix(lines.BOM).lstrip()[:1] in (b"[", b"")
+
+
+def read_lines(
+    path: str, texts: Iterable[str], text_fields: Sequence[str], begin: int = 0
 ) -> Iterator[str]:
+    """Yield the documents of objects, one a line.
+
+    Args:
+        path: for messages.
+        texts: from `lines.decode`.
+        text_fields: see `fields.join_fields`.
+        begin: place of the first line in the file, in bytes.
+
+    Raises:
+        ValueError: a line is no object, or lacks the document.
+    """
     for number, line in lines.number_lines(texts):
         if line.strip():
-            where = f"--input_file {path!r} line {number}"
+            where = _Line(path, number, begin)
             yield _join(_parse(line, where), text_fields, where)
 
 
-def _parse(line: str, where: str):
+class _Line:
+    """The place of a line as words, which only an error needs.
+
+    Args:
+        path: the file.
+        number: of the line, from 1 on.
+        begin: place of line 1 in the file, in bytes.
+    """
+
+    def __init__(self, path: str, number: int, begin: int):
+        self._path, self._number, self._begin = path, number, begin
+
+    def __str__(self) -> str:
+        number = self._number
+        if self._begin:
+            number += byte_ranges.count_lines(self._path, self._begin)
+        return f"--input_file {self._path!r} line {number}"
+
+
+def _parse(line: str, where: _Line):
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -99,7 +140,7 @@ def _repair(blocks: Iterable[bytes], on_bad_utf8: str) -> Iterator[bytes]:
             yield block
 
 
-def _join(content: object, text_fields: Sequence[str], where: str) -> str:
+def _join(content: object, text_fields: Sequence[str], where: str | _Line) -> str:
     if not isinstance(content, dict):
         raise ValueError(
             f"{where} is not a JSON object: write each document as "

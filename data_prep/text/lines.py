@@ -23,7 +23,9 @@ _DOCUMENT_BREAK = re.compile(r"\n(?:[^\S\n]*\n)+")
 MAX_DOCUMENT_CHARACTERS = 4 << 20
 
 
-def decode(path: str, blocks: Iterable[bytes], on_bad_utf8: str) -> Iterator[str]:
+def decode(
+    path: str, blocks: Iterable[bytes], on_bad_utf8: str, begin: int = 0
+) -> Iterator[str]:
     """Yield whole lines that end in LF; the last one may lack it.
 
     Args:
@@ -31,11 +33,12 @@ def decode(path: str, blocks: Iterable[bytes], on_bad_utf8: str) -> Iterator[str
         blocks: the file's bytes, with or without BOM.
         on_bad_utf8: one of `ON_BAD_UTF8`: refuse bytes that are not UTF-8, or read them
             as U+FFFD.
+        begin: place of the first byte in the file.
 
     Raises:
         ValueError: the bytes are not UTF-8; the message has the offset.
     """
-    done = 0  # bytes decoded so far
+    done = begin  # bytes of the file up to here
     rest: list[bytes] = []  # the line that is not yet complete, in blocks
     for block in itertools.chain(blocks, (None,)):
         cut = block.rfind(b"\n") + 1 if block is not None else 0

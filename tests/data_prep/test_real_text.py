@@ -57,7 +57,8 @@ def to_characters(ids: np.ndarray) -> str:
 def records(request, texts, vocabulary):
     settings = Settings(masking=request.param, dupe_factor=1)
     maker = build.BucketRecordMaker(settings, vocabulary)
-    serialized = [r for block in maker.make(texts, 0) for r in block.records]
+    documents = [(text, 1) for text in texts]
+    serialized = [r for block in maker.make(documents, 0) for r in block.records]
     parsed = tf.io.parse_example(serialized, schema.parsing_spec(LENGTH, PREDICTIONS))
     return {name: value.numpy() for name, value in parsed.items()}
 

@@ -16,7 +16,7 @@ GOLDEN = "使用语言模型来预测下一个词的probability。"
 
 def make(settings, vocabulary, texts, bucket=0):
     maker = build.BucketRecordMaker(settings, vocabulary)
-    blocks = list(maker.make(texts, bucket))
+    blocks = list(maker.make([(text, 1) for text in texts], bucket))
     records = [record for block in blocks for record in block.records]
     assert blocks[-1].done in (0.0, 1.0)
     spec = schema.parsing_spec(
@@ -183,7 +183,8 @@ def test_bucket_and_seed_decide_every_byte(sample):
         maker = build.BucketRecordMaker(
             Settings(dupe_factor=1, random_seed=seed), vocabulary
         )
-        return [r for block in maker.make(texts[:20], bucket) for r in block.records]
+        documents = [(text, 1) for text in texts[:20]]
+        return [r for block in maker.make(documents, bucket) for r in block.records]
 
     assert run(1, 0) == run(1, 0)
     assert run(1, 0) != run(2, 0)
@@ -300,7 +301,7 @@ def test_fixed_punctuation_is_in_the_record_and_counted(make_vocabulary):
     text = "“使用”——语言…"
     settings = dataclasses.replace(settings, fix_punctuation=True)
     maker = build.BucketRecordMaker(settings, vocabulary)
-    counts = next(iter(maker.make([text], 0))).counts
+    counts = next(iter(maker.make([(text, 1)], 0))).counts
     assert counts["punctuation_fixed"] == 4
     ids = restore(make(settings, vocabulary, [text]))[0]
     tokens = [vocabulary.tokens[i] for i in ids if i]

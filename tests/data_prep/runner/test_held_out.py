@@ -18,11 +18,12 @@ def with_settings(**changes):
 def read_texts(job) -> list[str]:
     """The documents of a job, from its spill files."""
     os.makedirs(job.outputs.work_folder)
-    spill.spill_documents(job, lambda _: None)
+    for part in spill.list_parts(job):
+        spill.spill_part(job, None, part, lambda *_: None)
     return sorted(
         text
         for bucket in range(job.num_buckets)
-        for text in spill.load_bucket(job, bucket)
+        for text in spill.load_bucket(job, bucket)[0]
     )
 
 

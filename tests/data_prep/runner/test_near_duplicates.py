@@ -86,13 +86,14 @@ def planted(texts, tmp_path) -> tuple[str, list[str], list[str]]:
 
 
 def read_kept(job, num_workers=1) -> list[str]:
-    local.prepare(job, None)
+    local.prepare(job, None, num_workers)
     local.compare(job, num_workers)
-    return sorted(
-        text
-        for bucket in range(job.num_buckets)
-        for text in near_duplicates.drop(job, bucket, spill.load_bucket(job, bucket))[0]
-    )
+    kept = []
+    for bucket in range(job.num_buckets):
+        texts, _ = spill.load_bucket(job, bucket)
+        dropped, _ = near_duplicates.find_dropped(job, bucket, texts)
+        kept += [text for place, text in enumerate(texts) if place not in dropped]
+    return sorted(kept)
 
 
 @pytest.mark.parametrize("range_entries", [1 << 23, 100])
@@ -157,9 +158,9 @@ def test_training_has_nothing_like_the_text_that_is_held_out(make_job, planted):
     jobs = held_out.split_job(make_job(exact, inputs=path, out="exact"))
     sides = []
     for job in jobs:
-        local.prepare(job, None)
+        local.prepare(job, None, 1)
         sides.append(
-            [t for b in range(job.num_buckets) for t in spill.load_bucket(job, b)]
+            [t for b in range(job.num_buckets) for t in spill.load_bucket(job, b)[0]]
         )
     pairs = find_pairs([*sides[0], *sides[1]])
     assert any(a < len(sides[0]) <= b for a, b in pairs)

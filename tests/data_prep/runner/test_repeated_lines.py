@@ -52,7 +52,7 @@ def with_limit(**changes):
 
 
 def read_kept(job) -> list[str]:
-    local.prepare(job, None)
+    local.prepare(job, None, 1)
     local.compare(job, 1)
     found = [
         text
@@ -109,7 +109,7 @@ def test_similar_documents_are_found_without_those_lines(make_job, documents):
 def test_interrupted_count_is_repeated(make_job, documents, monkeypatch):
     path, kept = documents
     job = make_job(with_limit(), inputs=path)
-    local.prepare(job, None)
+    local.prepare(job, None, 1)
     local.compare(job, 1)
     monkeypatch.setattr(repeated_lines, "count_bucket", lambda *_: 1 / 0)
     assert local.run(job, 1, False).counts["documents"] == len(kept)
