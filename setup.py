@@ -69,6 +69,9 @@ setup(
         "torch": TORCH,
         "onnx": [*TORCH, "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
         "beam": ["apache-beam>=2.60"],
+        # Segmenters that carry their models, 180 and 490 MB.
+        "pkuseg": ["pkuseg==0.0.25"],
+        "thulac": ["thulac==0.2.2"],
         # It needs Java 17, such as Debian's default-jre-headless.
         "spark": ["pyspark>=4.0"],
         "parquet": ["pyarrow>=17"],

@@ -10,12 +10,9 @@ from absl import flags
 from bert_cn.suite import tasks
 from data_prep import storage
 
-# A recipe is one file of each kind; sentence embeddings use the classification file.
-_KINDS = {
-    tasks.CLASSIFIER: "classification",
-    tasks.SENTENCES: "classification",
-    tasks.READER: "squad",
-}
+# A recipe is one file of each kind. Sentence embeddings use the classification file,
+# and so does regression where a recipe has no file for it.
+_CLASSIFICATION, _REGRESSION, _READING = "classification", "regression", "squad"
 # "seed" is what `reference` was called before.
 _OLDER_NAMES = {"seed": "reference"}
 _REPOSITORY = os.path.dirname(
@@ -36,19 +33,26 @@ class Recipe:
 
     Attributes:
         name: as the user gave it.
-        flags: command -> its flags.
+        flags: kind of file -> its flags.
     """
 
     name: str
     flags: dict[str, tuple[str, ...]]
 
+    def flags_of(self, task: tasks.SuiteTask) -> tuple[str, ...]:
+        """Return the flags of a task's runs."""
+        if task.command == tasks.READER:
+            return self.flags[_READING]
+        is_regression = task.command == tasks.CLASSIFIER and task.is_regression
+        return self.flags[_REGRESSION if is_regression else _CLASSIFICATION]
+
 
 def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
-    """Read NAME_classification.flags and NAME_squad.flags.
+    """Read NAME_classification.flags, NAME_squad.flags and NAME_regression.flags.
 
     Args:
         name: a recipe of configs/finetune, or the path of the user's own files without
-            `_classification.flags` and `_squad.flags`.
+            `_classification.flags` and so on; that of regression may be missing.
         more_flags: flags that override those of the files.
 
     Raises:
@@ -58,8 +62,11 @@ def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
     if not os.path.dirname(name):
         prefix = os.path.join(find_folder(), prefix)
     found = {}
-    for command, kind in _KINDS.items():
+    for kind in (_CLASSIFICATION, _READING, _REGRESSION):
         path = f"{prefix}_{kind}.flags"
+        if kind == _REGRESSION and not storage.exists(path):
+            found[kind] = found[_CLASSIFICATION]
+            continue
         if not storage.exists(path):
             raise ValueError(
                 f"--recipe={name}: there is no {path}; name one of "
@@ -69,7 +76,7 @@ def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
         # absl's own reader: comments, blank lines and --flagfile inside.
         lines = flags.FlagValues().read_flags_from_files([f"--flagfile={path}"])
         _refuse_own(lines, path)
-        found[command] = _drop_overridden([*lines, *more_flags])
+        found[kind] = _drop_overridden([*lines, *more_flags])
     _refuse_own(more_flags, "--run_flags")
     return Recipe(name, found)
 

@@ -103,7 +103,7 @@ def plan_runs(
             row,
             each,
             seed,
-            (*each.task.flags, *recipe.flags[each.task.command]),
+            (*each.task.flags, *recipe.flags_of(each.task)),
             os.path.join(output_dir, row.name, each.task.name, f"seed_{seed}"),
             os.path.join(output_dir, "cache"),
         )

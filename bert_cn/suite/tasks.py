@@ -70,6 +70,12 @@ class SuiteTask:
         return self.columns[0].title.removesuffix("-m").removesuffix(" dev")
 
     @property
+    def is_regression(self) -> bool:
+        """Whether its labels are scores."""
+        found = self.task_name and classification_tasks.find_task(self.task_name)
+        return bool(found) and found.labels == ()
+
+    @property
     def with_negative(self) -> bool:
         """Whether questions may have no answer."""
         return _NEGATIVE in self.flags

@@ -152,6 +152,7 @@ def _read_settings(values: flags.FlagValues) -> Settings:
         plain["compression"] = "GZIP" if dynamic else "none"
     if values.sentence_task is None:
         plain["sentence_task"] = "nsp" if values.packing == "pairs" else "none"
+    segmentation.check_installed(values.segmenter)
     if values.user_dict:
         _, plain["user_dict_sha256"] = segmentation.load_user_dict(values.user_dict)
     if values.similar_words:
@@ -235,8 +236,9 @@ def _define_text() -> None:
         "segmenter",
         _DEFAULT.segmenter,
         segmentation.SEGMENTERS,
-        "Finds the words: rjieba or jieba (Chinese), whitespace (the text is already "
-        "segmented), none (WordPiece's own words, as in google-research/bert).",
+        "Finds the words: rjieba or jieba (Chinese), pkuseg or thulac (more exact, "
+        "far slower; extras), whitespace (the text is already segmented), none "
+        "(WordPiece's own words, as in google-research/bert).",
     )
     flags.DEFINE_string(
         "user_dict",

@@ -7,7 +7,11 @@ A word is a span of characters, found before tokenization and without regard to 
 1 0 1 0 1 0 1 1 0 1 1 0 1 1 1 0 0 0 0 0 0 0 0 0 0 1
 """
 
+import contextlib
 import dataclasses
+import importlib.util
+import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -67,6 +71,15 @@ def load_user_dict(path: str) -> tuple[tuple[UserWord, ...], str]:
     return tuple(words), sha256
 
 
+def check_installed(name: str) -> None:
+    """Raise ValueError if a segmenter's package, which is an extra, is missing."""
+    if name in EXTRAS and importlib.util.find_spec(name) is None:
+        raise ValueError(
+            f"--segmenter={name} needs the package {name}: pip install "
+            f"'bert_cn[{name}]'."
+        )
+
+
 def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Segmenter:
     """Return the segmenter of one of `SEGMENTERS`.
 
@@ -109,6 +122,37 @@ def _build_jieba(user_words: Sequence[UserWord]) -> Segmenter:
     return lambda text: _mark_starts(segmenter.cut(text, HMM=True), len(text))
 
 
+def _build_pkuseg() -> Segmenter:
+    import pkuseg
+
+    return _segment_chunks(pkuseg.pkuseg().cut)
+
+
+def _build_thulac() -> Segmenter:
+    import thulac
+
+    # It reports on standard output that it has read its model.
+    with contextlib.redirect_stdout(io.StringIO()):
+        segmenter = thulac.thulac(seg_only=True)
+    return _segment_chunks(lambda chunk: (word for word, _ in segmenter.cut(chunk)))
+
+
+def _segment_chunks(cut: Callable[[str], Iterable[str]]) -> Segmenter:
+    """Return a segmenter that uses `cut` for what stands between white space.
+
+    Where `cut` changes the text, each character is a word.
+    """
+
+    def segment(text: str) -> np.ndarray:
+        words: list[str] = []
+        for chunk in _CHUNK.findall(text):
+            found = list(chunk) if chunk.isspace() else list(cut(chunk))
+            words += found if "".join(found) == chunk else list(chunk)
+        return _mark_starts(words, len(text))
+
+    return segment
+
+
 def _build_whitespace() -> Segmenter:
     return _mark_after_spaces
 
@@ -119,14 +163,19 @@ def _build_none() -> Segmenter:
     return lambda text: np.ones(len(text), bool)
 
 
+# White space, or what stands between it.
+_CHUNK = re.compile(r"\s+|\S+")
 _BUILDERS = {
     "rjieba": _build_rjieba,
     "jieba": _build_jieba,
+    "pkuseg": _build_pkuseg,
+    "thulac": _build_thulac,
     "whitespace": _build_whitespace,
     "none": _build_none,
 }
 SEGMENTERS = tuple(_BUILDERS)
 WITH_DICTIONARY = ("rjieba", "jieba")
+EXTRAS = ("pkuseg", "thulac")
 
 
 def _mark_starts(words: Iterable[str], num_characters: int) -> np.ndarray:

@@ -8,16 +8,22 @@ from bert_cn.suite import recipes, tasks
 from tests.conftest import REPOSITORY
 
 
+def flags_of(recipe, task: str) -> tuple[str, ...]:
+    return recipe.flags_of(tasks.TASKS[task])
+
+
 def test_the_default_is_the_reference_collections_recipe():
-    flags = recipes.load_recipe("reference").flags
-    assert flags[tasks.CLASSIFIER] == flags[tasks.SENTENCES]
-    assert set(flags[tasks.CLASSIFIER]) == {
+    recipe = recipes.load_recipe("reference")
+    first = flags_of(recipe, "chnsenticorp")
+    # It has no file for scores.
+    assert flags_of(recipe, "sts-b") == flags_of(recipe, "sts-b-zh-embeddings") == first
+    assert set(first) == {
         "--max_seq_length=128",
         "--train_batch_size=4",
         "--learning_rate=2e-5",
         "--num_train_epochs=1",
     }
-    assert set(flags[tasks.READER]) == {
+    assert set(flags_of(recipe, "cmrc2018")) == {
         "--max_seq_length=384",
         "--doc_stride=128",
         "--train_batch_size=12",
@@ -37,19 +43,29 @@ def test_recipes_are_found_where_pip_puts_them(tmp_path):
 
 
 def test_more_flags_override_those_of_the_files():
-    flags = recipes.load_recipe(
-        "reference", ["--learning_rate=1e-4", "--jit_compile"]
-    ).flags
-    assert "--learning_rate=1e-4" in flags[tasks.CLASSIFIER]
-    assert "--learning_rate=2e-5" not in flags[tasks.CLASSIFIER]
-    assert "--jit_compile" in flags[tasks.READER]
+    recipe = recipes.load_recipe("reference", ["--learning_rate=1e-4", "--jit_compile"])
+    assert "--learning_rate=1e-4" in flags_of(recipe, "mrpc")
+    assert "--learning_rate=2e-5" not in flags_of(recipe, "mrpc")
+    assert "--jit_compile" in flags_of(recipe, "cmrc2018")
+
+
+def test_scores_have_a_file_of_their_own_where_there_is_one():
+    recipe = recipes.load_recipe("small_models")
+    scores = {flags_of(recipe, task) for task in ("sts-b", "sts-b-zh")}
+    assert scores == {recipe.flags["regression"]}
+    assert "--num_train_epochs=10" in recipe.flags["regression"]
+    # Embeddings are trained on classes or cosines, by the classification file.
+    others = {flags_of(recipe, task) for task in ("qqp", "sts-b-zh-embeddings")}
+    assert others == {recipe.flags["classification"]}
+    assert "--num_train_epochs=3" in recipe.flags["classification"]
 
 
 @pytest.mark.parametrize("name", recipes.list_recipes())
 def test_every_recipe_is_a_lab_note_that_the_suite_takes(name):
     assert recipes.load_recipe(name).name == name
-    for kind in ("classification", "squad"):
-        path = REPOSITORY / "configs" / "finetune" / f"{name}_{kind}.flags"
+    paths = sorted((REPOSITORY / "configs" / "finetune").glob(f"{name}_*.flags"))
+    assert len(paths) >= 2
+    for path in paths:
         head = path.read_text().split("\n--")[0]
         assert all(line.startswith("#") for line in head.splitlines())
         assert "python -m bert_cn.benchmark_suite" in head
@@ -59,9 +75,10 @@ def test_every_recipe_is_a_lab_note_that_the_suite_takes(name):
 def test_recipes_of_your_own_are_named_by_their_path(tmp_path):
     (tmp_path / "mine_classification.flags").write_text("# Mine.\n--learning_rate=1\n")
     (tmp_path / "mine_squad.flags").write_text("--learning_rate=2\n")
-    flags = recipes.load_recipe(f"{tmp_path}/mine").flags
-    assert flags[tasks.SENTENCES] == ("--learning_rate=1",)
-    assert flags[tasks.READER] == ("--learning_rate=2",)
+    recipe = recipes.load_recipe(f"{tmp_path}/mine")
+    assert flags_of(recipe, "sts-b-zh-embeddings") == ("--learning_rate=1",)
+    assert flags_of(recipe, "sts-b") == ("--learning_rate=1",)
+    assert flags_of(recipe, "drcd") == ("--learning_rate=2",)
 
 
 def test_what_cannot_be_a_recipe_is_refused(tmp_path):

@@ -1,4 +1,7 @@
 import hashlib
+import importlib.util
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +16,18 @@ def words(name: str, text: str, user_words=()) -> list[str]:
     return [text[a:b] for a, b in zip(places, places[1:], strict=False)]
 
 
-@pytest.mark.parametrize("name", ["rjieba", "jieba"])
+def needs_package(name: str):
+    """A segmenter as a parameter; it skips where its package is missing."""
+    missing = name in segmentation.EXTRAS and importlib.util.find_spec(name) is None
+    reason = f"needs the package {name}: pip install -e '.[{name}]'"
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason=reason))
+
+
+EVERY = [needs_package(name) for name in segmentation.SEGMENTERS]
+CHINESE = [needs_package(n) for n in ("rjieba", "jieba", *segmentation.EXTRAS)]
+
+
+@pytest.mark.parametrize("name", CHINESE)
 def test_golden_sentence_is_segmented(name):
     text = "使用语言模型来预测下一个词的probability。"
     assert words(name, text) == (
@@ -21,7 +35,7 @@ def test_golden_sentence_is_segmented(name):
     )
 
 
-@pytest.mark.parametrize("name", segmentation.SEGMENTERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_words_end_with_the_line_and_nothing_is_lost(name):
     text = "模型\n模型\n\nx"
     found = words(name, text)
@@ -29,7 +43,7 @@ def test_words_end_with_the_line_and_nothing_is_lost(name):
     assert all(word == "\n" or "\n" not in word for word in found)
 
 
-@pytest.mark.parametrize("name", segmentation.SEGMENTERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_empty_text_has_no_words(name):
     assert words(name, "") == []
 
@@ -37,6 +51,22 @@ def test_empty_text_has_no_words(name):
 def test_whitespace_keeps_mixed_words_whole():
     found = words("whitespace", "卡拉OK 3D打印\u3000好")
     assert found == ["卡拉OK", " ", "3D打印", "\u3000", "好"]
+
+
+def test_text_that_a_library_changes_falls_into_characters(monkeypatch):
+    module = types.ModuleType("pkuseg")
+    module.pkuseg = lambda: types.SimpleNamespace(
+        cut=lambda chunk: ["全词"] if chunk == "全詞" else ["掩码", "模型"]
+    )
+    monkeypatch.setitem(sys.modules, "pkuseg", module)
+    assert words("pkuseg", "全詞 掩码模型\n") == ["全", "詞", " ", "掩码", "模型", "\n"]
+
+
+def test_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"--segmenter=thulac needs the package th"):
+        segmentation.check_installed("thulac")
+    segmentation.check_installed("rjieba")
 
 
 def test_unknown_segmenter_is_refused():
