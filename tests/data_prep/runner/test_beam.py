@@ -57,7 +57,7 @@ def test_complete_output_is_left_alone_and_another_is_refused(make_job):
 def fail_after_a_shard(job, monkeypatch):
     """Leave the files of a pipeline that failed after its first shard."""
 
-    def fail(job, folder, options):
+    def fail(stages, options):
         pathlib.Path(job.outputs.shards[0]).write_bytes(b"of the failed run")
         raise ValueError("The Beam pipeline failed")
 
