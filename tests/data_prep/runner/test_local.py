@@ -6,10 +6,6 @@ import os
 import pathlib
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -20,7 +16,6 @@ from data_prep.runner import local, run_lock
 from data_prep.runner import workers as workers_lib
 from data_prep.runner.job import Job
 from data_prep.text import corpus, vocab
-from tests.conftest import REPOSITORY
 from tests.data_prep.runner.conftest import SAMPLE, SETTINGS
 
 COMMAND = "data_prep.create_pretraining_data"
@@ -365,55 +360,6 @@ def test_lock_of_a_killed_run_does_not_hold(make_job):
     local.run(job, 1, False)
     assert os.path.exists(job.outputs.manifest)
     assert not os.path.exists(job.outputs.lock)
-
-
-def start_command(vocab_file: str, folder: pathlib.Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            COMMAND,
-            f"--input_file={SAMPLE}/*.txt",
-            f"--output_file={folder}/train.tfrecord",
-            f"--vocab_file={vocab_file}",
-            "--num_shards=6",
-            "--dupe_factor=30",
-            "--num_workers=2",
-            "--do_whole_word_mask",
-        ],
-        cwd=REPOSITORY,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(
-    tmp_path, vocab_file
-):
-    whole = tmp_path / "whole"
-    begin = time.monotonic()
-    assert start_command(vocab_file, whole).wait() == 0
-    seconds = time.monotonic() - begin
-    assert len(hashes(whole)) == 6
-    draw = random.Random(20)
-    for attempt in range(int(os.environ.get("BERT_CN_KILLS", "6"))):
-        folder = tmp_path / f"killed{attempt}"
-        process = start_command(vocab_file, folder)
-        time.sleep(seconds * draw.uniform(0.25, 1.0))
-        # The main process alone: its workers must notice by themselves.
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        time.sleep(0.5)
-        assert start_command(vocab_file, folder).wait() == 0
-        assert hashes(folder) == hashes(whole)
-        assert sorted(p.name for p in folder.iterdir()) == sorted(
-            p.name for p in whole.iterdir()
-        )
-        for name in BESIDE_SHARDS:
-            assert (folder / name).read_bytes() == (whole / name).read_bytes()
-        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("name", ["../victim.txt", "{folder}/victim.txt"])
