@@ -79,11 +79,6 @@ def _refuse_replacing(files: list[corpus.InputFile], planned: outputs.Outputs) -
 
 
 def _run_on_cluster(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
-    if args.settings.deduplicate == "near" or args.settings.drop_repeated_lines:
-        raise ValueError(
-            "--deduplicate=near and --drop_repeated_lines compare all documents, which "
-            "--runner does not do yet: leave --runner out, or them."
-        )
     if args.runner == flags.SPARK:
         try:
             # An extra, as Apache Beam is, and slow to import.

@@ -1,6 +1,5 @@
 """The data stage on Apache Beam: see `cluster`."""
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,7 +7,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from data_prep.records import manifest as manifest_lib
-from data_prep.runner import cluster, spill
+from data_prep.runner import cluster
 from data_prep.runner.job import Job
 
 # Otherwise workers log every bundle; an option given later replaces this one.
@@ -32,9 +31,9 @@ def run(
     Raises:
         ValueError: an option is unknown to Beam; others are those of `cluster.run`.
     """
-    options = build_options(runner, beam_arguments)
-    run_pipeline = functools.partial(_run_pipeline, options=options)
-    return cluster.run(job, "beam", run_pipeline, overwrite)
+    return cluster.run(
+        job, "beam", _Engine(build_options(runner, beam_arguments)), overwrite
+    )
 
 
 def build_options(runner: str, beam_arguments: list[str]) -> PipelineOptions:
@@ -68,53 +67,59 @@ def build_options(runner: str, beam_arguments: list[str]) -> PipelineOptions:
     return options
 
 
-def _run_pipeline(stages: cluster.Stages, options: PipelineOptions) -> None:
-    pipeline = beam.Pipeline(options=options)
-    documents = (
-        pipeline
-        | "Parts" >> beam.Create(stages.list_parts())
-        | "SpreadParts" >> beam.Reshuffle()
-        | "ReadDocuments" >> beam.ParDo(_ReadDocuments(stages))
-    )
-    # So that a bucket without a document has a part and counts as well.
-    buckets_alone = [(bucket, None) for bucket in range(stages.num_buckets)]
-    _ = (
-        (documents, pipeline | "Buckets" >> beam.Create(buckets_alone))
-        | "DocumentsAndBuckets" >> beam.Flatten()
-        | "MeetInBuckets" >> beam.GroupByKey()
-        | "MakeParts" >> beam.ParDo(_MakePart(stages))
-        | "MeetInShards" >> beam.GroupByKey()
-        | "JoinParts" >> beam.ParDo(_JoinParts(stages))
-    )
-    try:
-        result = pipeline.run()
-        result.wait_until_finish()
-    # Runners raise any kind: RuntimeError, gRPC's and Google's own errors.
-    except Exception as error:
-        last = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"The Beam pipeline failed: {last[-1]}; see its log above, then run the "
-            "same command to start it again."
-        ) from error
+class _Engine:
+    """`cluster.Engine` on Beam."""
+
+    def __init__(self, options: PipelineOptions):
+        self._options = options
+
+    def run(
+        self, stages: cluster.Stages, items: list, first: str, *steps: cluster.Step
+    ) -> None:
+        """Run one pipeline."""
+        pipeline = beam.Pipeline(options=self._options)
+        values = (
+            pipeline
+            | "items" >> beam.Create(items)
+            | "spread" >> beam.Reshuffle()
+            | first >> beam.ParDo(_First(stages, first))
+        )
+        for name, num_keys in steps:
+            # So that a key without a value is called for as well.
+            alone = [(key, None) for key in range(num_keys)]
+            values = (
+                (values, pipeline | f"keys of {name}" >> beam.Create(alone))
+                | f"values of {name}" >> beam.Flatten()
+                | f"meet for {name}" >> beam.GroupByKey()
+                | name >> beam.ParDo(_Step(stages, name))
+            )
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+        # Runners raise any kind: RuntimeError, gRPC's and Google's own errors.
+        except Exception as error:
+            last = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(
+                f"The Beam pipeline failed: {last[-1]}; see its log above, then run "
+                "the same command to start it again."
+            ) from error
 
 
-class _Stage(beam.DoFn):
-    def __init__(self, stages: cluster.Stages):
-        self._stages = stages
+class _Method(beam.DoFn):
+    def __init__(self, stages: cluster.Stages, name: str):
+        self._stages, self._name = stages, name
+
+    @property
+    def _call(self):
+        return getattr(self._stages, self._name)
 
 
-class _ReadDocuments(_Stage):
-    def process(self, element: tuple[int, spill.Part]):
-        return self._stages.read(*element)
+class _First(_Method):
+    def process(self, element: tuple):
+        return self._call(*element)
 
 
-class _MakePart(_Stage):
+class _Step(_Method):
     def process(self, element: tuple[int, Iterable[Any]]):
-        bucket, entries = element
-        documents = [entry for entry in entries if entry is not None]
-        return self._stages.make(bucket, documents)
-
-
-class _JoinParts(_Stage):
-    def process(self, element: tuple[int, Iterable[cluster.Part]]):
-        self._stages.join(*element)
+        key, values = element
+        return self._call(key, [value for value in values if value is not None])

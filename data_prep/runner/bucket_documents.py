@@ -1,5 +1,7 @@
 """The documents of a bucket, without the lines that are removed."""
 
+import numpy as np
+
 from data_prep.runner import repeated_lines, spill
 from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
@@ -13,5 +15,6 @@ def load(job: Job, bucket: int) -> tuple[list[str], list[int], counts_lib.Counts
     texts, copies = spill.load_bucket(job, bucket)
     if not job.settings.drop_repeated_lines:
         return texts, copies, {}
-    texts, removed = repeated_lines.remove(job, texts)
+    repeated = np.load(job.repeated_lines_path)
+    texts, removed = repeated_lines.remove(texts, repeated)
     return texts, copies, {"repeated_lines_dropped": removed}

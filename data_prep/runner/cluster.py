@@ -10,37 +10,56 @@ local run, byte for byte.
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 from data_prep import command_line, storage
 from data_prep.records import build, tfrecords
 from data_prep.records import manifest as manifest_lib
-from data_prep.runner import buckets, finish, held_out, resume, run_lock, spill
+from data_prep.runner import cluster_comparison, finish, resume, run_lock, spill
 from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import counts as counts_lib
 
 _PLAN_FILE = "plan.json"
-_OWN_FILE = re.compile(r"plan\.json.*|(bad-input|input|bucket|shard)-[\w.-]+")
+_OWN_FILE = re.compile(
+    r"plan[\w.-]*|(bad-input|input|bucket|shard|lines|edges)-[\w.-]+"
+)
 _BAD_INPUT = re.compile(r"bad-input-\d+\.json")
 
-# A document: its hash, text and copies.
-Document = tuple[bytes, str, int]
 # A bucket's records: its number, their file, their counts.
 Part = tuple[int, str, counts_lib.Counts]
 
 
-def run(
-    job: Job,
-    kind: str,
-    run_pipeline: Callable[["Stages"], None],
-    overwrite: bool,
-) -> manifest_lib.Manifest:
+# A method of `Stages`, and the number of keys that it is called for.
+Step = tuple[str, int]
+
+
+class Engine(Protocol):
+    """What a runner does for us."""
+
+    def run(self, stages: "Stages", items: list, first: str, *steps: Step) -> None:
+        """Call methods of `stages` on the workers.
+
+        `first` is called for each item and yields (key, value). Each step is called
+        with each of its keys, from 0 on, and all values that have it, and yields
+        (key, value) for the next step; the last one yields nothing.
+
+        Args:
+            stages: is sent to the workers.
+            items: tuples, the arguments of `first`.
+            first: name of a method.
+            *steps: what follows.
+
+        Raises:
+            ValueError: the runner failed.
+        """
+
+
+def run(job: Job, kind: str, engine: Engine, overwrite: bool) -> manifest_lib.Manifest:
     """Make the records of a job on a cluster.
 
     A pipeline that failed is run again from the start: only the runner itself can
@@ -49,7 +68,7 @@ def run(
     Args:
         job: checked settings and existing inputs.
         kind: "beam" or "spark", the ending of the folder.
-        run_pipeline: calls the stages for all parts, buckets and shards.
+        engine: calls the stages on the workers.
         overwrite: remove an earlier output.
 
     Returns:
@@ -74,9 +93,7 @@ def run(
         _remove_folder(folder)
         storage.makedirs(folder)
         manifest_lib.write_json(plan_path, job.identity())
-        run_pipeline(Stages(job, folder))
-        for path in _list_bad_inputs(folder):
-            raise ValueError(storage.read_json(path)["message"])
+        _run_stages(engine, Stages(job, folder))
         inputs = [
             {
                 **dataclasses.asdict(file),
@@ -93,7 +110,29 @@ def run(
         return manifest
 
 
-class Stages:
+def _run_stages(engine: Engine, stages: "Stages") -> None:
+    join = ("join", len(stages.job.outputs.shards))
+    parts = list(enumerate(spill.list_parts(stages.job)))
+    if not stages.compares:
+        engine.run(stages, parts, "read", ("make", stages.num_buckets), join)
+        stages.refuse_bad_input()
+        return
+    num_compared = stages.job.num_compared_buckets
+    engine.run(stages, parts, "read", ("spill", num_compared))
+    stages.refuse_bad_input()
+    every = [(bucket,) for bucket in range(num_compared)]
+    if stages.job.settings.drop_repeated_lines:
+        engine.run(stages, every, "count_lines", ("find_repeated", num_compared))
+        stages.join_repeated()
+    if stages.job.settings.deduplicate == "near":
+        count = stages.job.num_near_buckets
+        compare = (("meet", count), ("attach", count), ("compare", count))
+        engine.run(stages, every[:count], "sign", *compare)
+        stages.choose_kept()
+    engine.run(stages, every[: stages.num_buckets], "make_spilled", join)
+
+
+class Stages(cluster_comparison.Comparison):
     """What workers do; it is sent to them.
 
     Args:
@@ -106,62 +145,72 @@ class Stages:
     """
 
     def __init__(self, job: Job, folder: str):
-        self.job = job
-        self._folder = folder
+        super().__init__(job, folder)
         # Sums over all files, so they are not asked for again for a document.
         self.num_buckets = job.num_buckets
         self._buckets_per_shard = job.buckets_per_shard
+        self._sorter = spill.Sorter(job)
         self._maker: build.BucketRecordMaker | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_maker": None}
 
-    def list_parts(self) -> list[tuple[int, spill.Part]]:
-        """Return the parts of all files, numbered."""
-        return list(enumerate(spill.list_parts(self.job)))
+    @property
+    def compares(self) -> bool:
+        """Whether documents are compared before records are made of them."""
+        settings = self.job.settings
+        return settings.deduplicate == "near" or settings.drop_repeated_lines > 0
 
-    def read(self, number: int, part: spill.Part) -> Iterator[tuple[int, Document]]:
+    def refuse_bad_input(self) -> None:
+        """Raise ValueError if a worker found an input bad."""
+        for path in _list_bad_inputs(self.folder):
+            raise ValueError(storage.read_json(path)["message"])
+
+    def read(
+        self, number: int, part: spill.Part
+    ) -> Iterator[tuple[int, spill.Document]]:
         """Yield the documents of a part, and the bucket of each."""
         try:
             yield from self._read(part)
         except (ValueError, OSError, *command_line.file_errors()) as error:
             # If it were raised, the runner would try again and end with a traceback.
             message = command_line.describe_error(error)
-            self._write_json("bad-input", number, {"message": message})
+            self.write_json(f"bad-input-{number:05d}.json", {"message": message})
 
-    def _read(self, part: spill.Part) -> Iterator[tuple[int, Document]]:
-        settings, file = self.job.settings, self.job.files[part.file]
+    def _read(self, part: spill.Part) -> Iterator[tuple[int, spill.Document]]:
+        file, name = self.job.files[part.file], f"input-{part.file:05d}.json"
         if part.bytes is None:
-            checksum = storage.hash_file(file.path)
-            self._write_json("input", part.file, {"sha256": checksum})
+            self.write_json(name, {"sha256": storage.hash_file(file.path)})
             return
         sha256 = hashlib.sha256() if part.bytes.is_whole else None
-        copies = file.copies if settings.split == "train" else 1.0
-        for text, _ in corpus.read_documents(
-            file.path, sha256, settings.reading_rules, part.bytes
-        ):
-            if not held_out.takes(self.job, text):
-                continue
-            digest = buckets.hash_document(text, settings.random_seed)
-            bucket = buckets.find_bucket(digest, self.num_buckets)
-            yield bucket, (digest, text, spill.count_copies(digest, copies))
+        rules = self.job.settings.reading_rules
+        for text, _ in corpus.read_documents(file.path, sha256, rules, part.bytes):
+            found = self._sorter.find(text, file.copies)
+            if found is not None:
+                yield found
         if sha256 is not None:
-            self._write_json("input", part.file, {"sha256": sha256.hexdigest()})
+            self.write_json(name, {"sha256": sha256.hexdigest()})
 
-    def make(self, bucket: int, documents: Iterable[Document]) -> Iterator:
+    def make(self, bucket: int, documents: Iterable[spill.Document]) -> Iterator:
         """Write a bucket's records; yield (shard, `Part`), or nothing after bad input.
 
         Args:
             bucket: its number.
             documents: all of its documents, in any order.
         """
-        if _list_bad_inputs(self._folder):
+        if _list_bad_inputs(self.folder):
             return
+        texts = [(text, copies) for _, text, copies in sorted(documents)]
+        yield from self._make(bucket, texts, {})
+
+    def make_spilled(self, bucket: int) -> Iterator:
+        """Do the same for documents that `spill` wrote and that were compared."""
+        yield from self._make(bucket, *self.load_kept(bucket))
+
+    def _make(self, bucket: int, texts, counts: counts_lib.Counts) -> Iterator:
         if self._maker is None:
             settings, vocabulary = self.job.settings, self.job.vocabulary
             self._maker = build.BucketRecordMaker(settings, vocabulary)
-        texts = [(text, copies) for _, text, copies in sorted(documents)]
-        counts: counts_lib.Counts = {}
 
         def batches() -> Iterator[list[bytes]]:
             for block in self._maker.make(texts, bucket):
@@ -169,29 +218,23 @@ class Stages:
                 yield block.records
 
         # A name of its own: a runner may try a bucket twice at the same time.
-        path = os.path.join(self._folder, f"bucket-{bucket:06d}-{uuid.uuid4().hex}")
+        path = os.path.join(self.folder, f"bucket-{bucket:06d}-{uuid.uuid4().hex}")
         tfrecords.write_records(path, batches())
         yield bucket // self._buckets_per_shard, (bucket, path, counts)
 
-    def join(self, shard: int, parts: Iterable[Part]) -> None:
+    def join(self, shard: int, parts: Iterable[Part]) -> Iterable:
         """Write a shard's file, and its entry for the manifest."""
         parts = sorted(parts, key=lambda part: part[0])
-        partial = f"{self._folder}/shard-{shard:05d}-{uuid.uuid4().hex}"
-        entry = finish.join_parts(
-            [(path, counts) for _, path, counts in parts],
-            partial,
-            self.job.outputs.shards[shard],
-            self.job.settings.compression,
-        )
-        self._write_json("shard", shard, entry)
-
-    def _write_json(self, kind: str, number: int, content: dict[str, Any]) -> None:
-        # Not storage.write_whole: processes of two machines may have the same number.
-        partial = f"{self._folder}/{kind}-{number:05d}-{uuid.uuid4().hex}"
-        with storage.open(partial, "w") as file:
-            file.write(json.dumps(content))
-        path = f"{self._folder}/{kind}-{number:05d}.json"
-        storage.rename(partial, path, overwrite=True)
+        if parts:  # There are none after bad input.
+            partial = f"{self.folder}/shard-{shard:05d}-{uuid.uuid4().hex}"
+            entry = finish.join_parts(
+                [(path, counts) for _, path, counts in parts],
+                partial,
+                self.job.outputs.shards[shard],
+                self.job.settings.compression,
+            )
+            self.write_json(f"shard-{shard:05d}.json", entry)
+        return ()
 
 
 def _list_bad_inputs(folder: str) -> list[str]:

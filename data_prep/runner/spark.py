@@ -1,7 +1,7 @@
 """The data stage on Apache Spark: see `cluster`."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import py4j.protocol
 import pyspark
@@ -44,8 +44,7 @@ def run(job: Job, master: str, overwrite: bool) -> manifest_lib.Manifest:
             f"({_last_line(error)}): check the address, and that Java is installed."
         ) from error
     try:
-        run_pipeline = functools.partial(_run_pipeline, session.sparkContext)
-        return cluster.run(job, "spark", run_pipeline, overwrite)
+        return cluster.run(job, "spark", _Engine(session.sparkContext), overwrite)
     finally:
         session.stop()
 
@@ -57,35 +56,39 @@ _ERRORS = (
 )
 
 
-def _run_pipeline(context: pyspark.SparkContext, stages: cluster.Stages) -> None:
-    # Sent to each worker process once, which keeps it, and what it has built.
-    shared = context.broadcast(stages)
-    parts = stages.list_parts()
-    num_shards = len(stages.job.outputs.shards)
+class _Engine:
+    """`cluster.Engine` on Spark."""
 
-    def read(part) -> Iterator:
-        for bucket, document in shared.value.read(*part):
-            digest = document[0]
-            yield (bucket, digest), document
+    def __init__(self, context: pyspark.SparkContext):
+        self._context = context
 
-    def make(bucket: int, entries: Iterable) -> Iterator:
-        return shared.value.make(bucket, (document for _, document in entries))
+    def run(
+        self, stages: cluster.Stages, items: list, first: str, *steps: cluster.Step
+    ) -> None:
+        """Run one job."""
+        # Sent to each worker process once, which keeps it, and what it has built.
+        shared = self._context.broadcast(stages)
 
-    try:
-        (
-            context.parallelize(parts, len(parts))
-            .flatMap(read)
-            # A partition for each bucket, one without a document as well.
-            .repartitionAndSortWithinPartitions(stages.num_buckets, lambda key: key[0])
-            .mapPartitionsWithIndex(make)
-            .groupByKey(num_shards, lambda shard: shard)
-            .foreach(lambda shard: shared.value.join(*shard))
-        )
-    except _ERRORS as error:
-        raise ValueError(
-            f"The Spark job failed: {_last_line(error)}; see its log above, then run "
-            "the same command to start it again."
-        ) from error
+        def call_first(item: tuple) -> Iterable:
+            return getattr(shared.value, first)(*item)
+
+        def call_step(name: str, key: int, entries: Iterable) -> Iterable:
+            values = (value for _, value in entries)
+            return getattr(shared.value, name)(key, values)
+
+        values = self._context.parallelize(items, len(items)).flatMap(call_first)
+        for name, num_keys in steps:
+            # A partition for each key, one without a value as well.
+            values = values.partitionBy(
+                num_keys, lambda key: key
+            ).mapPartitionsWithIndex(functools.partial(call_step, name))
+        try:
+            values.count()
+        except _ERRORS as error:
+            raise ValueError(
+                f"The Spark job failed: {_last_line(error)}; see its log above, then "
+                "run the same command to start it again."
+            ) from error
 
 
 def _last_line(error: BaseException) -> str:

@@ -25,6 +25,10 @@ _HEAD = struct.Struct(f"<{buckets.DIGEST_BYTES}sIH")
 _COPIES_BYTES = buckets.DIGEST_BYTES // 2
 
 
+# A document's hash, text and copies.
+Document = tuple[bytes, str, int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """What one process reads at a time.
@@ -86,6 +90,36 @@ def spill_part(
     return sha256.hexdigest()
 
 
+class Sorter:
+    """Finds the bucket of each document of a job."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        # Each is a sum over all files, so they are not asked for again for a document.
+        self._num_buckets, self._own_buckets = job.num_buckets, job.own_buckets
+        self._num_others = job.num_compared_buckets - self._num_buckets
+
+    def find(self, text: str, copies: float) -> tuple[int, Document] | None:
+        """Return a document and its bucket; None if no bucket takes it.
+
+        Args:
+            text: of the document.
+            copies: see `corpus.InputFile`; held-out text is used once.
+        """
+        settings = self._job.settings
+        digest = buckets.hash_document(text, settings.random_seed)
+        if held_out.takes(self._job, text):
+            bucket = buckets.find_bucket(digest, self._num_buckets)
+            if bucket not in self._own_buckets:
+                return None
+        elif self._num_others:
+            bucket = buckets.find_bucket(digest, self._num_others) + self._num_buckets
+        else:
+            return None
+        times = 1 if settings.split == "eval" else count_copies(digest, copies)
+        return bucket, (digest, text, times)
+
+
 class _Writer:
     """Adds documents to the spill files of a job.
 
@@ -96,35 +130,22 @@ class _Writer:
 
     def __init__(self, job: Job, copies: float):
         self._job = job
-        is_training = job.settings.split == "train"
-        self._copies = copies if is_training else 1.0
-        # Each is a sum over all files, so they are not asked for again for a document.
-        self._num_buckets, self._own_buckets = job.num_buckets, job.own_buckets
-        self._num_others = job.num_compared_buckets - self._num_buckets
+        self._sorter = Sorter(job)
+        self._copies = copies
         self._waiting: dict[int, bytearray] = defaultdict(bytearray)
         self._size = 0
 
     def add(self, text: str) -> None:
         """Add a document, unless no bucket of this process takes it."""
-        digest = buckets.hash_document(text, self._job.settings.random_seed)
-        bucket = self._find_bucket(text, digest)
-        if bucket is None:
+        found = self._sorter.find(text, self._copies)
+        if found is None:
             return
-        data = text.encode("utf-8")
-        entries = self._waiting[bucket]
-        entries += _HEAD.pack(digest, len(data), count_copies(digest, self._copies))
-        entries += data
-        self._size += len(data)
+        bucket, document = found
+        entry = encode_document(document)
+        self._waiting[bucket] += entry
+        self._size += len(entry)
         if self._size > _WAITING_BYTES:
             self.flush()
-
-    def _find_bucket(self, text: str, digest: bytes) -> int | None:
-        if held_out.takes(self._job, text):
-            bucket = buckets.find_bucket(digest, self._num_buckets)
-            return bucket if bucket in self._own_buckets else None
-        if not self._num_others:
-            return None
-        return self._num_buckets + buckets.find_bucket(digest, self._num_others)
 
     def flush(self) -> None:
         """Write what waits in memory."""
@@ -154,7 +175,18 @@ def load_bucket(job: Job, bucket: int) -> tuple[list[str], list[int]]:
     if not os.path.exists(path):
         return [], []
     with open(path, "rb") as file:
-        data = file.read()
+        return decode_documents(file.read())
+
+
+def encode_document(document: Document) -> bytes:
+    """Return a document as an entry of a spill file."""
+    digest, text, copies = document
+    data = text.encode("utf-8")
+    return _HEAD.pack(digest, len(data), copies) + data
+
+
+def decode_documents(data: bytes) -> tuple[list[str], list[int]]:
+    """Return texts and copies of a spill file, in the order of their hashes."""
     entries = []
     place = 0
     while place < len(data):

@@ -4,8 +4,10 @@ import pathlib
 
 import pytest
 
+from data_prep.records import manifest as manifest_lib
+from data_prep.runner import held_out, outputs
 from data_prep.runner import local as local_lib
-from data_prep.runner import outputs
+from data_prep.text import corpus
 from tests.data_prep.runner.conftest import SETTINGS
 
 pytest.importorskip(
@@ -41,6 +43,38 @@ def test_shards_of_several_buckets_and_of_none_are_the_same(make_job, monkeypatc
     assert read_folder(beam) == read_folder(local)
 
 
+def test_documents_are_compared_as_locally(make_job, monkeypatch, tmp_path):
+    monkeypatch.setattr("data_prep.runner.buckets.BUCKET_BYTES", 20_000)
+    texts = [
+        text
+        for file in make_job().files
+        for text, _ in corpus.read_documents(file.path)
+    ]
+    path = tmp_path / "all.txt"
+    alike = (f"第{n}次\n{text}\n版权所有" for n in range(3) for text in texts)
+    path.write_text("\n\n".join(alike), encoding="utf-8")
+    settings = dataclasses.replace(
+        SETTINGS,
+        deduplicate="near",
+        drop_repeated_lines=100,
+        eval_fraction=0.2,
+    )
+    folders = []
+    for name in ("local", "beam"):
+        job = make_job(settings, inputs=str(path), out=name)
+        for part in held_out.split_job(job):
+            if name == "local":
+                local_lib.run(part, 1, False)
+            else:
+                beam_lib.run(part, "DirectRunner", [], False)
+        folders.append(read_folder(job))
+    assert folders[0] == folders[1]
+    manifest = manifest_lib.read_manifest(job.outputs.manifest)
+    assert manifest.counts["near_duplicates_dropped"] > 100
+    assert manifest.counts["repeated_lines_dropped"] > 100
+    assert job.num_buckets > 10
+
+
 def test_complete_output_is_left_alone_and_another_is_refused(make_job):
     job = make_job()
     beam_lib.run(job, "DirectRunner", [], False)
@@ -57,12 +91,12 @@ def test_complete_output_is_left_alone_and_another_is_refused(make_job):
 def fail_after_a_shard(job, monkeypatch):
     """Leave the files of a pipeline that failed after its first shard."""
 
-    def fail(stages, options):
+    def fail(self, stages, *rest):
         pathlib.Path(job.outputs.shards[0]).write_bytes(b"of the failed run")
         raise ValueError("The Beam pipeline failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(beam_lib, "_run_pipeline", fail)
+        patch.setattr(beam_lib._Engine, "run", fail)
         with pytest.raises(ValueError, match="The Beam pipeline failed"):
             beam_lib.run(job, "DirectRunner", [], False)
 

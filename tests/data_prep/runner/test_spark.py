@@ -1,5 +1,6 @@
 """The data stage on a real standalone cluster: `make test-spark`."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from data_prep.runner import local as local_lib
 from tests.conftest import REPOSITORY
 from tests.data_prep.runner import spark_cluster
+from tests.data_prep.runner.conftest import SETTINGS
 
 pytest.importorskip("pyspark", reason="needs the extra spark: run make test-spark")
 
@@ -40,7 +42,9 @@ def text(tmp_path_factory) -> str:
     documents = [text for text in whole.split("\n\n") if text.strip()]
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text(
-        "\n\n".join(f"第{n}次。\n{text}" for n in range(20) for text in documents),
+        "\n\n".join(
+            f"第{n}次。\n{text}\n版权所有" for n in range(20) for text in documents
+        ),
         encoding="utf-8",
     )
     return str(path)
@@ -79,6 +83,21 @@ def test_cluster_writes_what_the_local_run_writes(cluster, make_job, text, vocab
     spark = make_job(inputs=text, out="spark", num_shards=NUM_SHARDS)
     local_lib.run(local, 1, False)
     code, output = run_on_cluster(cluster, spark, vocab_file)
+    assert code == 0, output[-3000:]
+    assert read_folder(spark) == read_folder(local)
+
+
+def test_documents_are_compared_as_locally(cluster, make_job, text, vocab_file):
+    settings = dataclasses.replace(
+        SETTINGS, deduplicate="near", drop_repeated_lines=25, random_seed=3
+    )
+    local = make_job(settings, inputs=text, out="local", num_shards=NUM_SHARDS)
+    spark = make_job(settings, inputs=text, out="spark", num_shards=NUM_SHARDS)
+    counts = local_lib.run(local, 1, False).counts
+    assert counts["near_duplicates_dropped"] > 1000
+    assert counts["repeated_lines_dropped"] > 1000
+    flags = ("--deduplicate=near", "--drop_repeated_lines=25", "--random_seed=3")
+    code, output = run_on_cluster(cluster, spark, vocab_file, *flags)
     assert code == 0, output[-3000:]
     assert read_folder(spark) == read_folder(local)
 
