@@ -7,8 +7,8 @@ are, with the low byte of each number first:
 - for each part three uint16: the tokens of A with [CLS] and its [SEP], the tokens of B
   with its [SEP] (0 without B), and the next_sentence_label;
 - the token ids without padding: uint16, or int32 for vocabularies that need it;
-- a bit for each token, the first one the highest of its byte: does a word begin here?
-- a bit for each token: may it be masked?
+- two bits for each token, those of the first the highest of a byte: does a word begin
+  here, and may it be masked?
 
 `compact_parsing` reads them.
 """
@@ -54,16 +54,16 @@ def encode(
     parts = np.ascontiguousarray(parts.reshape(len(parts), -1), NUMBER_TYPE)
     id_type = choose_id_type(vocab_size)
     ids = np.ascontiguousarray(choices.input_ids, id_type).view(np.uint8)
-    num_bytes = -(-choices.lengths[:, None] // 8)
-    bits_in_use = np.arange(-(-length // 8)) < num_bytes
+    bits = (
+        np.stack([choices.word_starts, choices.maskable], axis=2) & in_use[:, :, None]
+    )
+    bits = np.packbits(bits.reshape(len(bits), -1), axis=1)
+    bits_in_use = np.arange(bits.shape[1]) < -(-choices.lengths[:, None] // 4)
     return tfrecords.join(
         [
             tfrecords.use_all(num_parts.view(np.uint8)),
             tfrecords.use_some(parts.view(np.uint8), parts_in_use),
             tfrecords.use_some(ids, in_use.repeat(id_type.itemsize, axis=1)),
-            *(
-                tfrecords.use_some(np.packbits(bits & in_use, axis=1), bits_in_use)
-                for bits in (choices.word_starts, choices.maskable)
-            ),
+            tfrecords.use_some(bits, bits_in_use),
         ]
     )

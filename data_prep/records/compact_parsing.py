@@ -41,10 +41,7 @@ def parse(
     id_type = compact.choose_id_type(vocab_size)
     size = lengths * id_type.itemsize
     ids = _read(content, begin, size, id_type, max_seq_length)
-    begin += size
-    num_bytes = -(-lengths // 8)
-    starts = _read_bits(content, begin, num_bytes, max_seq_length)
-    maskable = _read_bits(content, begin + num_bytes, num_bytes, max_seq_length)
+    starts, maskable = _read_bits(content, begin + size, lengths, max_seq_length)
     features = {
         schema.INPUT_IDS: ids,
         schema.WORD_IDS: tf.cumsum(starts * maskable, axis=1) * maskable,
@@ -61,7 +58,8 @@ def _number_columns(parts, lengths, max_seq_length: int) -> dict[str, tf.Tensor]
     columns = tf.zeros_like(lengths)[:, tf.newaxis] + tf.range(max_seq_length)
     in_use = tf.cast(columns < lengths[:, tf.newaxis], tf.int32)
     # The side of each column: the number of sides that end before it.
-    side = tf.searchsorted(ends, columns, side="right")
+    is_past = ends[:, :, tf.newaxis] <= columns[:, tf.newaxis]
+    side = tf.reduce_sum(tf.cast(is_past, tf.int32), axis=1)
     numbered = {
         schema.INPUT_MASK: in_use,
         schema.SEGMENT_IDS: side % 2 * in_use,
@@ -95,10 +93,10 @@ def _read_numbers(content, begin, count: int) -> tf.Tensor:
     return _read(content, begin, size, compact.NUMBER_TYPE, count)
 
 
-def _read_bits(content, begin, num_bytes, width: int) -> tf.Tensor:
-    """Return bits, int32 [batch, width], 0 at the end."""
-    most = -(-width // 8)
-    octets = _read(content, begin, num_bytes, compact.BYTE_TYPE, most)
-    places = tf.range(7, -1, -1)  # the highest bit first
-    bits = tf.bitwise.right_shift(octets[:, :, tf.newaxis], places) & 1
-    return tf.reshape(bits, (-1, most * 8))[:, :width]
+def _read_bits(content, begin, lengths, width: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the first and the second bit of each token, int32 [batch, width]."""
+    most = -(-width // 4)
+    octets = _read(content, begin, -(-lengths // 4), compact.BYTE_TYPE, most)
+    both = tf.bitwise.right_shift(octets[:, :, tf.newaxis], [6, 4, 2, 0])
+    both = tf.reshape(both, (-1, most * 4))[:, :width]
+    return tf.bitwise.right_shift(both, 1) & 1, both & 1
