@@ -120,7 +120,7 @@ def main(_) -> None:
     results = [find_or_run(run) for run in runs]
     report.print_table(results)
     path = os.path.join(args.output_dir, f"time_to_accuracy_{args.model}.png")
-    report.draw(results, f"BERT-{args.model}, {os.cpu_count()} cores", path)
+    report.draw(results, f"BERT-{args.model}, {len(os.sched_getaffinity(0))} cores", path)
     print(f"\nCurves: {path}")
 
 
@@ -239,7 +239,7 @@ def find_or_run(run: Run) -> dict:
         load = os.getloadavg()[0]
         print(
             f"{run.name}, {run.label}: log in {folder}.log; load before {load:.1f} on "
-            f"{os.cpu_count()} cores",
+            f"{len(os.sched_getaffinity(0))} cores",
             flush=True,
         )
         shutil.rmtree(folder, ignore_errors=True)
@@ -248,7 +248,7 @@ def find_or_run(run: Run) -> dict:
             "name": run.name,
             "label": run.label,
             "load_before": load,
-            "cores": os.cpu_count(),
+            "cores": len(os.sched_getaffinity(0)),
             "settings": run.settings,
         }
         storage.write_whole(path, json.dumps(result, indent=1))
