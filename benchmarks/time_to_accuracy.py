@@ -120,8 +120,13 @@ def main(_) -> None:
     results = [find_or_run(run) for run in runs]
     report.print_table(results)
     path = os.path.join(args.output_dir, f"time_to_accuracy_{args.model}.png")
-    report.draw(results, f"BERT-{args.model}, {len(os.sched_getaffinity(0))} cores", path)
+    report.draw(results, f"BERT-{args.model}, cores: {count_cores()}", path)
     print(f"\nCurves: {path}")
+
+
+def count_cores() -> int:
+    """Return how many cores the runs may use; `taskset` may leave fewer."""
+    return len(os.sched_getaffinity(0))
 
 
 def hash_files(pattern: str) -> str:
@@ -239,7 +244,7 @@ def find_or_run(run: Run) -> dict:
         load = os.getloadavg()[0]
         print(
             f"{run.name}, {run.label}: log in {folder}.log; load before {load:.1f} on "
-            f"{len(os.sched_getaffinity(0))} cores",
+            f"{count_cores()} cores",
             flush=True,
         )
         shutil.rmtree(folder, ignore_errors=True)
@@ -248,7 +253,7 @@ def find_or_run(run: Run) -> dict:
             "name": run.name,
             "label": run.label,
             "load_before": load,
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": count_cores(),
             "settings": run.settings,
         }
         storage.write_whole(path, json.dumps(result, indent=1))
