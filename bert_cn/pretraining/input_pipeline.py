@@ -163,9 +163,9 @@ def read_in_order(
             group.paths,
             tuple(shards.get(path, {}).get("sequences") for path in group.paths),
             seed,
-            open_file or files.open,
             host,
             num_hosts,
+            open_file or files.open,
         )
         for group in files.groups
     ]

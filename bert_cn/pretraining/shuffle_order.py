@@ -35,18 +35,18 @@ class GroupOrder:
         paths: record files, at least one.
         counts: records of each file; None if unknown, and then counted when needed.
         seed: epoch e shuffles the files by (seed, e).
-        open_file: see `OpenFile`.
         host: index of this input pipeline.
         num_hosts: number of input pipelines. Files are distributed over them, or the
             records of every file if there are fewer files than hosts.
+        open_file: see `OpenFile`.
     """
 
     paths: tuple[str, ...]
     counts: tuple[int | None, ...]
     seed: int
-    open_file: OpenFile = tf.data.TFRecordDataset
     host: int = 0
     num_hosts: int = 1
+    open_file: OpenFile = tf.data.TFRecordDataset
 
     @property
     def _distributes_files(self) -> bool:
