@@ -107,7 +107,7 @@ def test_other_number_of_predictions_is_refused(check_files, record_files):
 def test_storage_that_does_not_answer_is_not_taken_for_bad_records(
     check_files, record_files, monkeypatch
 ):
-    def fail(_):
+    def fail(*_):
         raise tf.errors.UnavailableError(None, None, "503")
 
     monkeypatch.setattr(tf.data, "TFRecordDataset", fail)

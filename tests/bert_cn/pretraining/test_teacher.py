@@ -24,7 +24,7 @@ def start(build_bert, tmp_path):
             teacher_checkpoint=str(tmp_path / "teacher"),
             do_train=True,
         )
-        files = types.SimpleNamespace(max_seq_length=records.LENGTH)
+        files = types.SimpleNamespace(max_seq_length=records.LENGTH, pack_sequences=1)
         found = records_lib.Records(files, files, vocabulary, None, "nsp")
         return args, warm_start.find_start(args, found), found
 
