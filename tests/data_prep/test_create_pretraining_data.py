@@ -111,7 +111,7 @@ REFUSED = {
         "--max_seq_length=4 cannot work: it must be 5 or more",
     ),
     "no_workers": (["--num_workers=0"], "--num_workers=0 cannot work"),
-    "unknown_segmenter": (["--segmenter=ltp"], "rjieba|jieba|whitespace|none"),
+    "unknown_segmenter": (["--segmenter=ltp"], "rjieba|jieba|pkuseg|thulac|whitesp"),
     "stray_word": (["stray"], "Argument 'stray' belongs to no flag"),
     "token_masking_and_whole_words": (
         ["--do_whole_word_mask", "--masking=token"],
