@@ -18,3 +18,14 @@ def load(job: Job, bucket: int) -> tuple[list[str], list[int], counts_lib.Counts
     repeated = np.load(job.repeated_lines_path)
     texts, removed = repeated_lines.remove(texts, repeated)
     return texts, copies, {"repeated_lines_dropped": removed}
+
+
+def leave_out(
+    texts: list[str], copies: list[int], dropped: set[int]
+) -> list[tuple[str, int]]:
+    """Return texts and copies, without empty texts and those of some places."""
+    return [
+        (text, times)
+        for place, (text, times) in enumerate(zip(texts, copies, strict=True))
+        if text and place not in dropped
+    ]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import storage
-from data_prep.runner import near_duplicates, repeated_lines, spill
+from data_prep.runner import bucket_documents, near_duplicates, repeated_lines, spill
 from data_prep.runner.job import Job
 from data_prep.text import counts as counts_lib
 
@@ -88,7 +88,8 @@ class Comparison:
 
     def attach(self, bucket: int, pairs: Iterable[np.ndarray]) -> Iterator:
         """Yield (bucket of the other document, pairs, signatures, lengths)."""
-        met = np.unique(_stack(pairs, (0, 2), np.uint64), axis=0)
+        joined = np.concatenate([np.empty((0, 2), np.uint64), *pairs])
+        met = np.unique(joined, axis=0)
         signatures, lengths = self._read_signatures(bucket, met[:, 0])
         for other, rows in _group(met[:, 1]):
             yield other, (met[rows], signatures[rows], lengths[rows])
@@ -133,11 +134,7 @@ class Comparison:
             content = storage.read_json(path)
             dropped, more = near_duplicates.read_dropped(content, texts)
             counts |= more
-        return [
-            (text, times)
-            for place, (text, times) in enumerate(zip(texts, copies, strict=True))
-            if text and place not in dropped
-        ], counts
+        return bucket_documents.leave_out(texts, copies, dropped), counts
 
     def _load(self, bucket: int) -> tuple[list[str], list[int]]:
         path = f"{self.folder}/bucket-{bucket:06d}.documents"
@@ -201,7 +198,3 @@ def _runs(ordered: np.ndarray) -> Iterator[tuple[int, slice]]:
     borders = itertools.pairwise([*begins.tolist(), len(ordered)])
     for number, (begin, end) in zip(numbers.tolist(), borders, strict=True):
         yield int(number), slice(begin, end)
-
-
-def _stack(arrays: Iterable[np.ndarray], shape, dtype) -> np.ndarray:
-    return np.concatenate([np.empty(shape, dtype), *arrays])

@@ -43,11 +43,7 @@ def make_part(
     if job.settings.deduplicate == "near":
         dropped, more = near_duplicates.find_dropped(job, bucket, texts)
         counts |= more
-    documents = [
-        (text, times)
-        for place, (text, times) in enumerate(zip(texts, copies, strict=True))
-        if text and place not in dropped
-    ]
+    documents = bucket_documents.leave_out(texts, copies, dropped)
 
     def batches() -> Iterator[list[bytes]]:
         reported = 0.0
