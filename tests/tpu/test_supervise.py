@@ -123,19 +123,44 @@ def wait_for(condition, seconds: float = 60.0):
         time.sleep(0.02)
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", MODULE, *arguments],
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def wait_for_word(folder: pathlib.Path, word: str):
+    """Wait for the child's note itself: its file is there before the word is."""
+    file = folder / "notes"
+    wait_for(lambda: file.exists() and word in file.read_text().split())
+
+
+@pytest.fixture
+def start():
+    """Returns a function that starts the command; what still runs is ended."""
+    started = []
+
+    def build(*arguments: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", MODULE, *arguments],
+            cwd=REPOSITORY,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield build
+    for process in started:
+        if process.poll() is None:
+            process.terminate()  # Which it tells its command.
+            try:
+                process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_reaches_the_command_once_and_ends_it(child, notes, tmp_path, number):
+def test_signal_reaches_the_command_once_and_ends_it(
+    start, child, notes, tmp_path, number
+):
     process = start("--", *child("wait 0"))
-    wait_for((tmp_path / "notes").exists)
+    wait_for_word(tmp_path, "wait")
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -143,7 +168,7 @@ def test_signal_reaches_the_command_once_and_ends_it(child, notes, tmp_path, num
     assert f"exit code 0, as {number.name} asked." in errors
 
 
-def test_signal_ends_the_pause_between_two_lives(child, notes):
+def test_signal_ends_the_pause_between_two_lives(start, child, notes):
     process = start("--backoff_seconds=600", "--", *child("75 0"))
     while "restart 1 in 10 min" not in process.stderr.readline():
         assert process.poll() is None
@@ -233,10 +258,10 @@ def test_tpu_is_created_again_only_if_it_must_be(
     assert tpu.made.exists() == made
 
 
-def test_signal_reaches_what_a_shell_started(child, notes, tmp_path):
+def test_signal_reaches_what_a_shell_started(start, child, notes, tmp_path):
     # The shell must stay in between: it has something to do after the command.
     process = start("--", "sh", "-c", '"$@"; exit 5', "sh", *child("wait 0"))
-    wait_for((tmp_path / "notes").exists)
+    wait_for_word(tmp_path, "wait")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     # The shell may end before the command that it started has written its note.
@@ -244,7 +269,7 @@ def test_signal_reaches_what_a_shell_started(child, notes, tmp_path):
     assert notes() == ["wait", "SIGTERM"]
 
 
-def test_signal_ends_the_creation_of_the_tpu(child, tmp_path):
+def test_signal_ends_the_creation_of_the_tpu(start, child, tmp_path):
     process = start(
         "--backoff_seconds=0",
         f"--recreate_command=touch {tmp_path}/made; sleep 600",
@@ -344,7 +369,7 @@ def test_tpu_made_under_another_name_is_a_mistake(
 
 @pytest.mark.slow
 def test_killed_trainer_ends_with_the_weights_of_the_unbroken_run(
-    run_command, record_files, small_config, tmp_path
+    start, run_command, record_files, small_config, tmp_path
 ):
     config_file = tmp_path / "bert_config.json"
     config_file.write_text(small_config.to_json(), encoding="utf-8")
