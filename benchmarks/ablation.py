@@ -116,6 +116,9 @@ VARIANTS = {
         "decay_power=0", averaged=10
     ),
     "teacher_weight 0.5": change("teacher_weight=0.5", cost=1.8, taught=True),
+    "teacher relations": change(
+        "teacher_weight=0", "teacher_relation_weight=1", cost=1.8, taught=True
+    ),
     "teacher_weight 0.9": change("teacher_weight=0.9", cost=1.8, taught=True),
     "pairs, next_sentence_weight 0": change("next_sentence_weight=0", records="pairs"),
     "pairs, next_sentence_weight 0.1": change(

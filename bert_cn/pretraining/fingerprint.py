@@ -38,6 +38,7 @@ _FIXED_FLAGS = (
     "shift_positions",
     "teacher_checkpoint",
     "teacher_weight",
+    "teacher_relation_weight",
     "pretraining_dropout",
     "embedding_initializer_range",
     "kernel_initializer",

@@ -120,6 +120,12 @@ def _define_objective(define: Callable[..., None]) -> None:
         upper_bound=1.0,
     )
     define(
+        "teacher_relation_weight",
+        "Factor of a loss between how the last layer's tokens relate to each other in "
+        "the teacher and in this model (MiniLM); 0 for none.",
+        lower_bound=0.0,
+    )
+    define(
         "next_sentence_weight",
         "Factor of the next-sentence loss; with 1 it keeps a small model from learning "
         "masked tokens.",

@@ -7,6 +7,7 @@ numbers of masked tokens, and steps of different weight, average correctly.
 import tensorflow as tf
 
 from bert_cn.model import pretraining_model
+from bert_cn.pretraining import relations
 from data_prep.records import schema
 
 MASKED_LM_LOSS = "masked_lm_loss"
@@ -16,6 +17,7 @@ MASKED_LM_MAJORITY = "masked_lm_majority"
 NEXT_SENTENCE_LOSS = "next_sentence_loss"
 NEXT_SENTENCE_ACCURACY = "next_sentence_accuracy"
 LOSS = "loss"
+TEACHER_RELATION_LOSS = "teacher_relation_loss"
 # Prefixes of the second loss's metrics: the first is Google's, the second for SOP.
 _SENTENCE = "next_sentence"
 _SENTENCE_ORDER = "sentence_order"
@@ -33,9 +35,11 @@ _SUMS = (
     "next_sentence_correct",
     "next_sentence_count",
     "masked_lm_objective_sum",
+    "teacher_relation_loss_sum",
+    "token_count",
 )
 NUM_SUMS = len(_SUMS)
-MLM_LOSS_SUM, NSP_LOSS_SUM, OBJECTIVE_SUM = 0, 3, 6
+MLM_LOSS_SUM, NSP_LOSS_SUM, OBJECTIVE_SUM, RELATION_LOSS_SUM = 0, 3, 6, 7
 NSP_COUNT = _SUMS.index("next_sentence_count")
 
 # google-research/bert's run_pretraining.py adds this to the number of masked tokens, so
@@ -43,7 +47,9 @@ NSP_COUNT = _SUMS.index("next_sentence_count")
 _COUNT_EPSILON = 1e-5
 
 
-def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tensor:
+def compute_sums(
+    outputs: dict, features: dict, masked_lm_sums=None, relation_loss_sum=0.0
+) -> tf.Tensor:
     """Return loss sums, correct predictions and counts of one batch.
 
     A record whose input_mask starts with 0 fills up a last batch and is not counted:
@@ -54,6 +60,7 @@ def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tenso
         features: int32 and float32 tensors by their names in `schema`.
         masked_lm_sums: the result of `MaskedLmHead.sum_losses`; None to compute it
             from the logits.
+        relation_loss_sum: of `relations.sum_relation_losses`, 0 without a teacher.
 
     Returns:
         float32 [NUM_SUMS].
@@ -78,7 +85,8 @@ def compute_sums(outputs: dict, features: dict, masked_lm_sums=None) -> tf.Tenso
         tf.reshape(features[schema.NEXT_SENTENCE_LABELS], [-1]),
         tf.reshape(weigh_sentences(features), [-1]),
     )
-    return tf.stack([*mlm, *nsp, objective])
+    tokens = relations.count_tokens(features)
+    return tf.stack([*mlm, *nsp, objective, relation_loss_sum, tokens])
 
 
 def weigh_sentences(features: dict) -> tf.Tensor:
@@ -107,7 +115,7 @@ def _weighted_sums(logits, labels, weights):
 
 
 def count_labels(features: dict) -> tf.Tensor:
-    """Return the numbers of masked tokens and of sequences in a batch, float32 [2].
+    """Return how many masked tokens, sequences and tokens a batch has, float32 [3].
 
     They are known before the forward pass, so that the sums of a micro-batch can be
     divided by the counts of the whole batch.
@@ -116,6 +124,7 @@ def count_labels(features: dict) -> tf.Tensor:
         [
             tf.reduce_sum(tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32)),
             tf.reduce_sum(weigh_sentences(features)),
+            relations.count_tokens(features),
         ]
     )
 
@@ -125,6 +134,7 @@ def compute_loss(
     counts: tf.Tensor,
     use_sentence_loss: bool = True,
     sentence_weight: float = 1.0,
+    relation_weight: float = 0.0,
 ) -> tf.Tensor:
     """Return a share of the loss; the shares add up to the loss of the batch.
 
@@ -133,23 +143,29 @@ def compute_loss(
         counts: `count_labels` of the whole batch, over all replicas.
         use_sentence_loss: false for the masked-LM loss alone (RoBERTa).
         sentence_weight: factor of the sentence loss.
+        relation_weight: factor of the loss of a teacher's relations.
     """
-    objective = sums[OBJECTIVE_SUM] / (counts[0] + _COUNT_EPSILON)
-    if not use_sentence_loss:
-        return objective
-    sentence_loss = sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
-    return objective + sentence_weight * sentence_loss
+    loss = sums[OBJECTIVE_SUM] / (counts[0] + _COUNT_EPSILON)
+    if use_sentence_loss:
+        loss += sentence_weight * sums[NSP_LOSS_SUM] / tf.maximum(counts[1], 1.0)
+    if relation_weight:
+        loss += relation_weight * sums[RELATION_LOSS_SUM] / tf.maximum(counts[2], 1.0)
+    return loss
 
 
 def summarize(
-    sums, use_sentence_loss: bool = True, sentence_weight: float = 1.0
+    sums,
+    use_sentence_loss: bool = True,
+    sentence_weight: float = 1.0,
+    relation_weight: float = 0.0,
 ) -> dict[str, float]:
     """Turn accumulated sums [NUM_SUMS] into metrics under Google's names.
 
     `loss` is the masked-LM objective plus `sentence_weight` times the next-sentence
     loss, both averages over everything that was added up. Without a sentence loss there
     are no next-sentence metrics, and `loss` is the objective. That is the masked-LM
-    loss, or with a teacher a mixture, see `fused_ops.Ops.sum_masked_lm`.
+    loss, or with a teacher a mixture, see `fused_ops.Ops.sum_masked_lm`. The loss of a
+    teacher's relations is shown and added with its weight, if it has one.
     """
     values = dict(zip(_SUMS, (float(value) for value in sums), strict=True))
     masked = values["masked_lm_count"] + _COUNT_EPSILON
@@ -165,6 +181,11 @@ def summarize(
         metrics[LOSS] = objective + sentence_weight * nsp_loss
         metrics[NEXT_SENTENCE_LOSS] = nsp_loss
         metrics[NEXT_SENTENCE_ACCURACY] = values["next_sentence_correct"] / pairs
+    if relation_weight:
+        tokens = max(values["token_count"], 1.0)
+        relation_loss = values["teacher_relation_loss_sum"] / tokens
+        metrics[LOSS] += relation_weight * relation_loss
+        metrics[TEACHER_RELATION_LOSS] = relation_loss
     return metrics
 
 

@@ -89,6 +89,9 @@ class PretrainingArgs:
     teacher_weight: float = 0.5
     """The share of the masked-LM loss that the teacher's predictions have."""
 
+    teacher_relation_weight: float = 0.0
+    """Factor of the loss of the teacher's relations between tokens; 0 for none."""
+
     pretraining_dropout: float | None = None
     """Both dropout rates of this run; None for those of the configuration."""
 

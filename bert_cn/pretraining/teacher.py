@@ -1,6 +1,7 @@
 """The teacher of --teacher_checkpoint, from whose predictions the model learns."""
 
 import dataclasses
+import math
 
 import keras
 
@@ -79,6 +80,16 @@ def build_teacher(
     )
     model.trainable = False
     return model
+
+
+def count_relation_heads(model: keras.Model, teacher: keras.Model) -> int:
+    """Return how many relations a token has in both: see `relations`.
+
+    As many as the model's attention heads, or as many of those as divide the teacher's
+    width.
+    """
+    encoder, other = (each.get_layer("bert") for each in (model, teacher))
+    return math.gcd(encoder.num_heads, other.hidden_dim)
 
 
 def load_weights(model: keras.Model, bert: pretrained.PretrainedBert) -> None:

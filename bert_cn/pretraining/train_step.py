@@ -11,7 +11,7 @@ import tensorflow as tf
 from bert_cn.model import config as config_lib
 from bert_cn.model import fused_ops, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
-from bert_cn.pretraining import eval_metrics, losses
+from bert_cn.pretraining import eval_metrics, losses, relations
 from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import teacher as teacher_lib
 from bert_cn.training import environment, optimization, schedules
@@ -88,6 +88,9 @@ class Trainer:
         self.output_ids = output_ids
         self.teacher = teacher
         self._teacher_weight = args.teacher_weight
+        self._relation_weight = args.teacher_relation_weight if teacher else 0.0
+        if self._relation_weight:
+            self._relation_heads = teacher_lib.count_relation_heads(model, teacher)
         self.agree = functools.partial(hosts_lib.agree_any, strategy)
         self.average = functools.partial(hosts_lib.average, strategy)
         # The update alone: XLA compiles no iterator, so the loop stays outside.
@@ -109,27 +112,40 @@ class Trainer:
 
     def summarize(self, sums) -> dict[str, float]:
         """Turn accumulated sums [NUM_SUMS] into the metrics of the run's losses."""
-        metrics = losses.summarize(sums, self._use_sentence_loss, self._sentence_weight)
+        metrics = losses.summarize(
+            sums, self._use_sentence_loss, self._sentence_weight, self._relation_weight
+        )
         return losses.name_after_task(metrics, self._sentence_task)
 
     def _forward(self, features):
         """Return float32 [NUM_SUMS] of a training batch, without its logits."""
         inputs = pretraining_model.select_inputs(self.model, features)
         outputs = self.model(inputs, training=True)
+        # Called as in training, for the sake of the faster operations.
+        taught = None if self.teacher is None else self.teacher(inputs, training=True)
         masked_lm_sums = self.model.get_layer(pretraining_model.MLM_HEAD).sum_losses(
             outputs[pretraining_model.MLM_HIDDEN],
             features[schema.MASKED_LM_IDS],
             tf.cast(features[schema.MASKED_LM_WEIGHTS], tf.float32),
-            self._ask_teacher(inputs),
+            self._read_predictions(taught),
         )
-        return losses.compute_sums(outputs, features, masked_lm_sums)
+        relation_loss = 0.0
+        if self._relation_weight:
+            relation_loss = relations.sum_relation_losses(
+                outputs[pretraining_model.SEQUENCE_OUTPUT],
+                taught[pretraining_model.SEQUENCE_OUTPUT],
+                features,
+                self._relation_heads,
+            )
+        return losses.compute_sums(outputs, features, masked_lm_sums, relation_loss)
 
-    def _ask_teacher(self, inputs) -> pretraining_model.Teacher | None:
-        if self.teacher is None:
+    def _read_predictions(self, taught: dict) -> pretraining_model.Teacher | None:
+        """Return what the masked-LM loss needs of a teacher's outputs."""
+        if taught is None or not self._teacher_weight:
             return None
         return pretraining_model.Teacher(
             self.teacher.get_layer(pretraining_model.MLM_HEAD),
-            self.teacher(inputs, training=True)[pretraining_model.MLM_HIDDEN],
+            taught[pretraining_model.MLM_HIDDEN],
             self._teacher_weight,
         )
 
@@ -182,7 +198,11 @@ class Trainer:
         with tf.GradientTape() as tape:
             sums = self._forward(features)
             loss = losses.compute_loss(
-                sums, counts, self._use_sentence_loss, self._sentence_weight
+                sums,
+                counts,
+                self._use_sentence_loss,
+                self._sentence_weight,
+                self._relation_weight,
             )
         variables = [variable.value for variable in self.model.trainable_variables]
         gradients = tape.gradient(loss, variables)

@@ -86,7 +86,8 @@ def describe_settings(values: dict[str, Any]) -> str:
     start = "another checkpoint" if values.get("init_checkpoint") else "random weights"
     hidden, teacher = _KEYS_NOT_SHOWN, ", with a teacher"
     if not values.get("teacher_checkpoint"):
-        hidden, teacher = hidden | {"teacher_weight"}, ""
+        hidden |= {"teacher_weight", "teacher_relation_weight"}
+        teacher = ""
     flags = " ".join(
         f"--{name}={value}"
         for name, value in values.items()

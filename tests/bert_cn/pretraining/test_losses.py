@@ -53,7 +53,7 @@ def test_padding_record_is_not_counted():
 def test_shares_of_the_loss_add_up_to_the_loss_of_the_whole_batch():
     metrics = losses.summarize(losses.compute_sums(OUTPUTS, FEATURES).numpy())
     counts = losses.count_labels(FEATURES)
-    np.testing.assert_array_equal(counts, [3.0, 2.0])
+    np.testing.assert_array_equal(counts, [3.0, 2.0, 3.0])
     shares = []
     for row in range(2):
         outputs = {name: value[row : row + 1] for name, value in OUTPUTS.items()}

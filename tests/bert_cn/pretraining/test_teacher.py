@@ -75,6 +75,31 @@ def test_student_comes_closer_to_its_teacher(start_run, files):
         np.testing.assert_array_equal(one, other)
 
 
+def test_student_takes_over_how_its_teachers_tokens_relate(start_run, files):
+    """The teacher's predictions have no share, and its relations a large one."""
+    run = start_run(
+        teacher_checkpoint="was read",
+        teacher_weight=0.0,
+        teacher_relation_weight=10.0,
+        pretraining_dropout=0.0,
+        num_warmup_steps=0,
+    )
+    encoder = run.trainer.teacher.get_layer("bert")
+    table = encoder.token_embedding.embeddings
+    table.assign(np.random.default_rng(5).normal(0, 1, table.shape))
+    dataset = input_pipeline.build_train_dataset(files, 8, seed=5)
+    losses = []
+    for _ in range(2):
+        sums = run.trainer.train_steps(iter(dataset), tf.constant(5)).sums
+        metrics = run.trainer.summarize(sums)
+        losses.append(metrics["teacher_relation_loss"])
+        assert metrics["loss"] == pytest.approx(
+            metrics["masked_lm_loss"] + metrics["next_sentence_loss"] + 10 * losses[-1],
+            rel=1e-4,
+        )
+    assert losses[1] < 0.95 * losses[0]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
