@@ -15,6 +15,7 @@ from bert_cn.conversion import (
 )
 from bert_cn.conversion.flags import ConversionArgs
 from bert_cn.conversion.weight_map import Part
+from data_prep.text import added_words
 from data_prep.text import vocab as vocab_lib
 
 # Each of `flags.PARTS` -> the parts of a model that it keeps.
@@ -83,8 +84,16 @@ def _change(
     if args.keep_layers is not None:
         bert = surgery.keep_layers(bert, args.keep_layers)
         print(f"Kept layers {','.join(map(str, args.keep_layers))}.")
-    if args.resize_embeddings:
-        bert = _resize(bert, args)
+    if args.resize_positions:
+        positions = bert.config.max_position_embeddings
+        bert = surgery.resize_positions(bert, args.resize_positions)
+        print(f"Extended the positions from {positions} to {args.resize_positions}.")
+    if args.add_words:
+        words = added_words.load_words(args.add_words)
+        bert = _resize(bert, surgery.add_words(bert, words), args.random_seed)
+    elif args.resize_embeddings:
+        vocabulary = vocab_lib.load_vocabulary(args.vocab_file)
+        bert = _resize(bert, vocabulary, args.random_seed)
     elif args.vocab_file:
         earlier = bert.vocabulary
         bert.set_vocabulary(vocab_lib.load_vocabulary(args.vocab_file))
@@ -96,18 +105,16 @@ def _change(
 
 
 def _resize(
-    bert: pretrained.PretrainedBert, args: ConversionArgs
+    bert: pretrained.PretrainedBert, vocabulary: vocab_lib.Vocabulary, seed: int
 ) -> pretrained.PretrainedBert:
-    vocabulary = vocab_lib.load_vocabulary(args.vocab_file)
-    rng = np.random.default_rng(args.random_seed)
-    resized = surgery.resize_vocabulary(bert, vocabulary, rng)
+    resized = surgery.resize_vocabulary(bert, vocabulary, np.random.default_rng(seed))
     kept, _ = surgery.find_kept_rows(bert.vocabulary, vocabulary)
+    means = len(surgery.find_pieces(bert, vocabulary))
     print(
         f"Resized the embeddings from {bert.config.vocab_size:,} to "
-        f"{len(vocabulary):,} rows: {len(kept):,} are kept, "
-        f"{len(vocabulary) - len(kept):,} are drawn with "
-        f"--random_seed={args.random_seed}, "
-        f"{bert.config.vocab_size - len(kept):,} are dropped."
+        f"{len(vocabulary):,} rows: {len(kept):,} are kept, {means:,} are means of "
+        f"their pieces' rows, {len(vocabulary) - len(kept) - means:,} are drawn with "
+        f"--random_seed={seed}, {bert.config.vocab_size - len(kept):,} are dropped."
     )
     return resized
 

@@ -41,6 +41,12 @@ class ConversionArgs:
     resize_embeddings: bool
     """Give the model as many rows as `vocab_file` has tokens."""
 
+    add_words: str
+    """A file of words to add to the vocabulary; "" for none."""
+
+    resize_positions: int
+    """Positions that the model is to have; 0 for those that it has."""
+
     random_seed: int
     """Decides the rows that `resize_embeddings` draws."""
 
@@ -119,8 +125,21 @@ def _define_changes() -> None:
         "resize_embeddings",
         False,
         "Fit the model to --vocab_file, which may have any size: tokens of both "
-        "vocabularies keep their rows, new tokens get rows as the initializer draws "
-        "them.",
+        "vocabularies keep their rows, new tokens start as the mean of their pieces', "
+        "or as the initializer draws them where those are unknown.",
+    )
+    flags.DEFINE_string(
+        "add_words",
+        "",
+        "Words to add to the vocabulary, one a line: they take the places of [unusedN] "
+        "first. Each starts as the mean of its pieces.",
+    )
+    flags.DEFINE_integer(
+        "resize_positions",
+        0,
+        "Give the model this many positions; the new ones are made of the learned ones "
+        "(hierarchical decomposition, Su, 2020). 0 keeps those that it has.",
+        lower_bound=0,
     )
     flags.DEFINE_integer(
         "random_seed",
@@ -185,6 +204,11 @@ def read_flags() -> ConversionArgs:
         raise ValueError(
             "--resize_embeddings fits the model to another vocabulary: name it by "
             "--vocab_file."
+        )
+    if args["add_words"] and args["vocab_file"]:
+        raise ValueError(
+            "--add_words adds to the vocabulary that the checkpoint has, and "
+            "--vocab_file names another one: pass one of the two."
         )
     args["keep_layers"] = _parse_layers(args["keep_layers"])
     return ConversionArgs(**args)

@@ -143,13 +143,15 @@ def _modern_names(
 
 def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
     """Say how google-research/bert's results will differ from this model's."""
+    lost = tokenizer_files.describe_lost_words(bert, "google-research/bert")
     if bert.config.hidden_act == config_lib.GELU_TANH:
-        return []
+        return lost
     return [
+        *lost,
         "google-research/bert always computes the tanh approximation of GELU, and this "
         "model was trained with the exact one: each activation moves by up to 5e-4, "
         "outputs by more (3e-3 in a real model of 6 layers). bert_config.json says "
-        "gelu_erf, which its modeling.py refuses; write gelu there to accept that."
+        "gelu_erf, which its modeling.py refuses; write gelu there to accept that.",
     ]
 
 

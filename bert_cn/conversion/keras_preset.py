@@ -129,7 +129,7 @@ def _read_tokenizer(path: str) -> dict:
 
 def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
     """Say how KerasHub's results will differ from this model's."""
-    losses = []
+    losses = tokenizer_files.describe_lost_words(bert, "KerasHub's BertTokenizer")
     if bert.config.hidden_act != config_lib.GELU_TANH:
         losses.append(
             "KerasHub's BertBackbone always computes the tanh approximation of GELU, "

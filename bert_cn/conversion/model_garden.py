@@ -152,12 +152,14 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
 
 def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
     """Say how TF Model Garden's results will differ from this model's."""
+    lost = tokenizer_files.describe_lost_words(bert, "TF Model Garden")
     if bert.config.hidden_act == config_lib.GELU_TANH:
-        return []
+        return lost
     return [
+        *lost,
         "TF Model Garden's BertEncoder computes the tanh approximation of GELU unless "
         "told otherwise, and this model was trained with the exact one: build it with "
-        "inner_activation=lambda x: tf.nn.gelu(x, approximate=False)."
+        "inner_activation=lambda x: tf.nn.gelu(x, approximate=False).",
     ]
 
 

@@ -8,6 +8,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from bert_cn.conversion import folders, pretrained
 from bert_cn.training import run_files
 from data_prep import storage
+from data_prep.text import added_words
 from data_prep.text import vocab as vocab_lib
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -85,6 +86,19 @@ def _read_do_lower_case(folder: str) -> bool | None:
     return None
 
 
+def describe_lost_words(bert: pretrained.PretrainedBert, client: str) -> list[str]:
+    """Warn of Chinese words in the vocabulary that a client's tokenizer never finds."""
+    tokens = () if bert.vocabulary is None else bert.vocabulary.tokens
+    count = sum(map(added_words.is_added_word, tokens))
+    if not count:
+        return []
+    return [
+        f"{client} sets every Chinese character apart, so that it never finds the "
+        f"{count:,} words of several characters in the vocabulary; transformers finds "
+        "them by tokenizer.json."
+    ]
+
+
 def write_vocabulary(bert: pretrained.PretrainedBert, folder: str) -> None:
     """Write vocab.txt, and do_lower_case into a file that Google's layout lacks.
 
@@ -150,6 +164,9 @@ def build_fast_tokenizer(
         )
     )
     tokenizer.add_special_tokens(list(vocab_lib.REQUIRED_TOKENS))
+    # As they stand in the text, before it is normalized and split.
+    words = filter(added_words.is_added_word, vocabulary.tokens)
+    tokenizer.add_tokens([tokenizers.AddedToken(w, normalized=False) for w in words])
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=True,

@@ -187,7 +187,18 @@ def _define_model_and_records(define: Callable[..., None]) -> None:
     define(
         "resize_embeddings",
         "Let --init_checkpoint have another vocabulary: tokens of both keep their "
-        "rows.",
+        "rows, and new ones start as the mean of their pieces.",
+    )
+    define(
+        "add_words",
+        "Add these words, one a line, to the vocabulary of --init_checkpoint, as "
+        "convert_checkpoint does; the records must have been made with them.",
+    )
+    define(
+        "resize_positions",
+        "Give the model of --init_checkpoint this many positions, as "
+        "convert_checkpoint does.",
+        lower_bound=0,
     )
     define(
         "max_seq_length",

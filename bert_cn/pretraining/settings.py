@@ -40,6 +40,12 @@ class PretrainingArgs:
     resize_embeddings: bool = False
     """Fit `init_checkpoint` to the vocabulary of the records."""
 
+    add_words: str = ""
+    """Words that the records' vocabulary has and that of `init_checkpoint` lacks."""
+
+    resize_positions: int = 0
+    """Positions that the model of `init_checkpoint` is to have; 0 for its own."""
+
     max_seq_length: int | None = None
     """Tokens per sequence; None to take it from the records' manifests."""
 

@@ -30,6 +30,7 @@ from bert_cn.pretraining import records as records_lib
 from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import teacher as teacher_lib
 from bert_cn.training import batch_checks, hosts, run_files
+from data_prep.text import added_words
 from data_prep.text import vocab as vocab_lib
 
 # Settings that training may choose; any other difference makes another function.
@@ -84,6 +85,10 @@ def find_start(
             any_vocabulary=args.resize_embeddings,
         )
         bert = formats.read_checkpoint(args.init_checkpoint, options=options)
+        if args.resize_positions:
+            bert = surgery.resize_positions(bert, args.resize_positions)
+        if args.add_words:
+            bert = _add_words(bert, args)
     config = _choose_config(args, is_begun, bert)
     vocabulary = records.vocabulary
     if vocabulary is not None:
@@ -297,8 +302,8 @@ def _fit(
 ) -> pretrained.PretrainedBert:
     """Return a checkpoint whose rows are those of the vocabulary.
 
-    With --resize_embeddings, tokens of both vocabularies keep their rows, and the rows
-    of new tokens are drawn as the initializer draws them.
+    With --resize_embeddings, tokens of both vocabularies keep their rows, see
+    `surgery.resize_vocabulary`.
     """
     if args.resize_embeddings:
         bert = _resize(bert, vocabulary, np.random.default_rng(args.random_seed))
@@ -312,6 +317,16 @@ def _fit(
             "--resize_embeddings.",
         )
     return bert
+
+
+def _add_words(
+    bert: pretrained.PretrainedBert, args: settings_lib.PretrainingArgs
+) -> pretrained.PretrainedBert:
+    words = added_words.load_words(args.add_words)
+    vocabulary = surgery.add_words(bert, words)
+    rng = np.random.default_rng(args.random_seed)
+    print(f"{len(words):,} words added to the vocabulary.")
+    return surgery.resize_vocabulary(bert, vocabulary, rng)
 
 
 def _resize(
@@ -330,8 +345,8 @@ def _resize(
     if rows != len(vocabulary) or old.tokens != vocabulary.tokens:
         new = len(set(vocabulary.tokens) - set(old.tokens))
         print(
-            f"Embeddings resized from {rows} to {len(vocabulary)} rows: {new} new ones "
-            f"drawn, {len(vocabulary) - new} kept."
+            f"Embeddings resized from {rows} to {len(vocabulary)} rows: {new} new "
+            f"ones, {len(vocabulary) - new} kept."
         )
     return resized
 

@@ -7,7 +7,8 @@ punctuation, then greedy longest-match WordPiece with at most 200 characters a w
 Here the same rules run on arrays of code points. A table says what Google's rules make
 of each character; a word of one character (all Chinese) gets its id from the same
 table; longer words go through WordPiece once and are then remembered. Text that looks
-like a special token, such as "[MASK]", stays text.
+like a special token, such as "[MASK]", stays text. Chinese words of several characters,
+which Google's rules never reach, are found before: see `added_words`.
 
 It is our own because of its speed: one thread tokenizes 1 MB of Chinese news (333,563
 tokens) in 0.04 s of CPU time. The library `tokenizers` 0.23 needs 0.32 s for the ids
@@ -28,7 +29,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.text import vocab
+from data_prep.text import added_words, vocab
 
 MAX_CHARACTERS_PER_WORD = 200
 _MAX_REMEMBERED_WORDS = 500_000
@@ -73,9 +74,33 @@ class Tokenizer:
         self._do_lower_case = do_lower_case
         self._table = _CharacterTable(vocabulary, do_lower_case)
         self._words = _WordPieces(vocabulary)
+        self._ids = vocabulary.ids
+        self._finder = added_words.WordFinder(
+            filter(added_words.is_added_word, vocabulary.tokens)
+        )
 
     def tokenize(self, lines: Sequence[str]) -> TokenizedLines:
         """Tokenize lines, which may be empty; many lines at once are faster."""
+        if not self._finder:
+            return self._tokenize_as_google(lines)
+        cut = added_words.cut_lines(self._finder, lines)
+        parts = self._tokenize_as_google(cut.parts)
+        part_of = np.repeat(np.arange(len(cut.parts)), np.diff(parts.line_starts))
+        shifts = np.array(cut.part_starts, np.int32)[part_of]
+        words = [(self._ids[word], *place) for word, *place in cut.words]
+        ids, numbers, starts, ends = np.array(words, np.int32).reshape(-1, 4).T
+        line_of = np.concatenate([np.array(cut.part_lines, np.int32)[part_of], numbers])
+        columns = (
+            np.concatenate([parts.ids, ids]),
+            np.concatenate([parts.char_starts + shifts, starts]),
+            np.concatenate([parts.char_ends + shifts, ends]),
+            np.concatenate([parts.word_starts, np.ones(len(ids), bool)]),
+            line_of,
+        )
+        order = np.lexsort((columns[1], line_of))  # Stable: pieces keep their order.
+        return _group_by_line([column[order] for column in columns], len(lines))
+
+    def _tokenize_as_google(self, lines: Sequence[str]) -> TokenizedLines:
         lengths = np.fromiter(map(len, lines), np.int64, len(lines))
         begins = np.cumsum(lengths + 1) - lengths - 1
         codes = _encode("\n".join(lines))
@@ -89,15 +114,7 @@ class Tokenizer:
         columns = [ids, starts, ends, word_starts, line_of]
         if len(slow):
             columns = self._add_slow_lines(columns, lines, slow)
-        ids, starts, ends, word_starts, line_of = columns
-        counts = np.bincount(line_of, minlength=len(lines))
-        return TokenizedLines(
-            ids.astype(np.int32),
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            starts.astype(np.int32),
-            ends.astype(np.int32),
-            word_starts.astype(bool),
-        )
+        return _group_by_line(columns, len(lines))
 
     def _tokenize_array(self, codes: np.ndarray, kinds: np.ndarray):
         """Return ids, starts, ends, word_starts; offsets count in `codes`."""
@@ -155,6 +172,19 @@ class Tokenizer:
         ]
         order = np.argsort(merged[-1], kind="stable")
         return [column[order] for column in merged]
+
+
+def _group_by_line(columns: Sequence[np.ndarray], num_lines: int) -> TokenizedLines:
+    """Group ids, starts, ends, word starts and the numbers of their lines."""
+    ids, starts, ends, word_starts, line_of = columns
+    counts = np.bincount(line_of, minlength=num_lines)
+    return TokenizedLines(
+        ids.astype(np.int32),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        starts.astype(np.int32),
+        ends.astype(np.int32),
+        word_starts.astype(bool),
+    )
 
 
 class _CharacterTable:

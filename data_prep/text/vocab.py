@@ -102,8 +102,9 @@ class Vocabulary:
         """Ids that may replace a masked token, int32 [number of live ids].
 
         Special tokens, `[unusedN]` and white space are left out. So are tokens that
-        hold a Han character or punctuation together with anything else, `##` included:
-        no tokenizer produces them, because each such character is a word.
+        hold punctuation together with anything else, `##` included, and a Han character
+        after `##`: no tokenizer produces them, because each such character is a word.
+        Words with several characters, Han among them, are produced: `added_words`.
         """
         return np.array(
             [index for index, token in enumerate(self.tokens) if _is_live(token)],
@@ -119,8 +120,9 @@ def _is_live(token: str) -> bool:
     text = token.removeprefix(CONTINUATION_PREFIX) if is_part else token
     if any(map(str.isspace, text)):
         return False
-    is_alone = len(text) == 1 and not is_part
-    return is_alone or not any(is_han(char) or is_punctuation(char) for char in text)
+    if not is_part and (len(text) == 1 or any(map(is_han, text))):
+        return True
+    return not any(is_han(char) or is_punctuation(char) for char in text)
 
 
 def load_vocabulary(path: str) -> Vocabulary:

@@ -123,8 +123,9 @@ def test_command_resizes_and_drops_layers(run_command, build_bert, larger, tmp_p
 
     assert done.returncode == 0, done.stderr
     assert (
-        "Resized the embeddings from 42 to 341 rows: 41 are kept, 300 are drawn with "
-        "--random_seed=3, 1 are dropped." in done.stdout
+        "Resized the embeddings from 42 to 341 rows: 41 are kept, 0 are means of their "
+        "pieces' rows, 300 are drawn with --random_seed=3, 1 are dropped."
+        in done.stdout
     )
     assert "Kept layers 1." in done.stdout
     back = formats.read_checkpoint(str(tmp_path / "out"))
@@ -154,7 +155,7 @@ def test_command_drops_the_rows_that_pad_a_model(
     done = run_command(*convert, "--resize_embeddings", f"--vocab_file={vocab_file}")
 
     assert done.returncode == 0, done.stderr
-    assert "from 48 to 42 rows: 42 are kept, 0 are drawn" in done.stdout
+    assert "from 48 to 42 rows: 42 are kept, 0 are means" in done.stdout
     rows = {WORDS: padded.weights[WORDS][:42], BIAS: padded.weights[BIAS][:42]}
     expected = dataclasses.replace(
         padded,
@@ -214,3 +215,79 @@ def test_command_refuses_flags_that_make_no_sense(
         saying=(saying,),
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_new_words_begin_as_the_mean_of_their_pieces(build_bert):
+    bert = build_bert()
+    words = ["中国", "国中国"]
+    vocabulary = surgery.add_words(bert, words)
+    changed = surgery.resize_vocabulary(bert, vocabulary, np.random.default_rng(1))
+    assert changed.config.vocab_size == len(vocabulary) == 44
+    for name in (WORDS, BIAS):
+        old, new = bert.weights[name], changed.weights[name]
+        for word in words:
+            pieces = [bert.vocabulary.ids[char] for char in word]
+            np.testing.assert_allclose(
+                new[vocabulary.ids[word]], old[pieces].mean(0), rtol=1e-6
+            )
+        assert np.array_equal(new[:42], old)
+    assert (
+        "2 began as the mean of their pieces', 0 are random" in changed.training_notes
+    )
+
+
+def test_positions_are_extended_by_hierarchical_decomposition(build_bert):
+    name = "bert/embeddings/position_embeddings"
+    bert = build_bert()
+    old = bert.weights[name]
+    count = len(old)
+
+    larger = surgery.resize_positions(bert, 2 * count + 3)
+
+    table = larger.weights[name]
+    assert larger.config.max_position_embeddings == len(table) == 2 * count + 3
+    assert np.array_equal(table[:count], old)
+    base = (old - 0.4 * old[0]) / 0.6
+    for block, place in ((1, 0), (1, count - 1), (2, 2)):
+        expected = 0.4 * base[block] + 0.6 * base[place]
+        np.testing.assert_allclose(table[block * count + place], expected, atol=1e-6)
+    for other in bert.weights.keys() - {name}:
+        assert np.array_equal(larger.weights[other], bert.weights[other])
+    for wrong in (count - 1, count * count + 1):
+        with pytest.raises(ValueError, match=f"--resize_positions={wrong}: .* has"):
+            surgery.resize_positions(bert, wrong)
+
+
+def test_command_adds_words_and_positions_that_transformers_uses(
+    run_command, build_bert, tmp_path
+):
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    bert = build_bert()
+    formats.write_checkpoint(bert, "tf1", str(tmp_path / "in"))
+    (tmp_path / "words.txt").write_text("中国\n国中国 10 n\n", encoding="utf-8")
+    positions = 3 * bert.config.max_position_embeddings
+    convert = (
+        "bert_cn.convert_checkpoint",
+        f"--input={tmp_path / 'in'}",
+        f"--add_words={tmp_path / 'words.txt'}",
+        f"--resize_positions={positions}",
+    )
+
+    out = tmp_path / "out"
+    done = run_command(*convert, "--output_format=pt", f"--output_dir={out}")
+
+    assert done.returncode == 0, done.stderr
+    assert "42 are kept, 2 are means of their pieces' rows, 0 are drawn" in done.stdout
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(out))
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("国中国中国")["input_ids"])
+    assert tokens == ["[CLS]", "国中国", "中国", "[SEP]"]
+    model = transformers.AutoModel.from_pretrained(str(out))
+    with torch.no_grad():
+        output = model(**tokenizer("中国" * (positions - 2), return_tensors="pt"))
+    assert output.last_hidden_state.shape[1] == positions
+
+    google = run_command(
+        *convert, "--output_format=tf1", f"--output_dir={tmp_path / 'google'}"
+    )
+    assert "google-research/bert sets every Chinese character apart" in google.stderr

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from bert_cn.conversion import formats, keras_weights
+from bert_cn.conversion import formats, keras_weights, surgery
 from bert_cn.model import pretraining_model
 from bert_cn.pretraining import input_pipeline, warm_start
 from bert_cn.pretraining import records as records_lib
@@ -154,7 +154,30 @@ def test_other_vocabulary_is_resized_on_request(checkpoint, capsys):
     np.testing.assert_array_equal(weights[WORDS][:kept], bert.weights[WORDS][:kept])
     # New rows are drawn as the initializer does: deviation 0.02, cut at two.
     assert 0 < np.abs(weights[WORDS][kept:]).max() <= 0.04
-    assert "2 new ones drawn" in capsys.readouterr().out
+    assert "2 new ones" in capsys.readouterr().out
+
+
+def test_words_and_positions_are_added_as_convert_checkpoint_does(
+    checkpoint, tmp_path, capsys
+):
+    bert, path = checkpoint
+    words = tmp_path / "words.txt"
+    words.write_text("中国\n", encoding="utf-8")
+    positions = bert.config.max_position_embeddings + 1
+    flags = {"add_words": str(words), "resize_positions": positions}
+    vocabulary = surgery.add_words(bert, ["中国"])
+    weights, _ = load(path, vocabulary, **flags)
+    assert "1 words added to the vocabulary." in capsys.readouterr().out
+    pieces = [bert.vocabulary.ids[char] for char in "中国"]
+    np.testing.assert_allclose(
+        weights[WORDS][vocabulary.ids["中国"]],
+        bert.weights[WORDS][pieces].mean(0),
+        rtol=1e-6,
+    )
+    assert len(weights["bert/embeddings/position_embeddings"]) == positions
+    # Records that were made without the words have another vocabulary.
+    with pytest.raises(ValueError, match="has 42 tokens, but the model .* has 43"):
+        find_start(path, bert.vocabulary, **flags)
 
 
 def test_padded_checkpoint_loses_its_surplus_rows_on_request(
@@ -169,7 +192,7 @@ def test_padded_checkpoint_loses_its_surplus_rows_on_request(
     weights, _ = load(path, padded.vocabulary, resize_embeddings=True)
 
     np.testing.assert_array_equal(weights[WORDS], padded.weights[WORDS][:42])
-    assert "resized from 48 to 42 rows: 0 new ones drawn, 42" in capsys.readouterr().out
+    assert "resized from 48 to 42 rows: 0 new ones, 42" in capsys.readouterr().out
 
 
 def test_same_size_but_other_tokens_are_refused(checkpoint):
