@@ -99,6 +99,24 @@ def _define_optimizer(define: Callable[..., None]) -> None:
         upper_bound=1.0,
     )
     define("clip_norm", "Clip gradients to this global norm.", lower_bound=0.0)
+    define(
+        "layer_decay",
+        "Multiply the learning rate by this once more for each layer further down from "
+        "the heads; 1 for one rate everywhere.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    define(
+        "l2_to_init",
+        "Pull kernels and embeddings to the weights that the run started from, this "
+        "much as weight decay pulls them to 0.",
+        lower_bound=0.0,
+    )
+    define(
+        "freeze",
+        "Parts of the encoder to leave as they are: embeddings, layers:0-5, layers:3, "
+        "with commas between.",
+    )
 
 
 def _define_objective(define: Callable[..., None]) -> None:

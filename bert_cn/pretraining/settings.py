@@ -79,6 +79,15 @@ class PretrainingArgs:
     clip_norm: float = 1.0
     """The largest global norm of the gradients."""
 
+    layer_decay: float = 1.0
+    """Factor of the learning rate for each layer further down from the heads."""
+
+    l2_to_init: float = 0.0
+    """Factor of the pull to the weights that the run started from; 0 for none."""
+
+    freeze: str = ""
+    """Parts of the encoder that are not trained, see `freezing.freeze`."""
+
     next_sentence_weight: float = 1.0
     """The factor of the next-sentence loss."""
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from bert_cn.model import config as config_lib
 from bert_cn.model import fused_ops, pretraining_model
 from bert_cn.pretraining import checkpoints as checkpoints_lib
-from bert_cn.pretraining import eval_metrics, losses, relations
+from bert_cn.pretraining import eval_metrics, freezing, losses, relations
 from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import teacher as teacher_lib
 from bert_cn.training import environment, optimization, schedules
@@ -334,6 +334,7 @@ def build_trainer(
         )
         if sentence_task == "none":
             pretraining_model.freeze_sentence_head(model)
+        freezing.freeze(model, args.freeze)
         if output_ids is not None:
             model.get_layer(pretraining_model.MLM_HEAD).limit_training(output_ids)
         time_budget = None
@@ -375,10 +376,14 @@ def _build_optimizer(
     args: settings_lib.PretrainingArgs, schedule: schedules.WarmupSchedule
 ) -> optimization.AdamFamily:
     kind = optimization.OPTIMIZERS[args.optimizer]
-    more = {}
+    more = {
+        "beta_2": args.adam_beta2,
+        "layer_decay": args.layer_decay,
+        "l2_to_init": args.l2_to_init,
+    }
     if kind is optimization.Muon:
         more["rate_ratio"] = args.muon_learning_rate / args.learning_rate
-    return kind(schedule, args.weight_decay_rate, beta_2=args.adam_beta2, **more)
+    return kind(schedule, args.weight_decay_rate, **more)
 
 
 def _build_schedule(

@@ -210,6 +210,8 @@ def load_weights(
     if trainer.output_ids is not None and not checkpoints.latest:
         head = trainer.model.get_layer(pretraining_model.MLM_HEAD)
         initial_weights.exclude_outputs(head, trainer.output_ids)
+    if not checkpoints.latest:
+        trainer.optimizer.remember_start(trainer.model.trainable_variables)
     if not hosts.have_same(trainer.strategy, trainer.step):
         raise ValueError(
             f"The hosts resume from different steps (this one from {trainer.step}): "

@@ -6,6 +6,7 @@ bounds something else.
 """
 
 import math
+import re
 
 import keras
 import tensorflow as tf
@@ -15,6 +16,9 @@ from bert_cn.training import choices
 # Trainable variables that are not decayed: biases and LayerNorm, as in
 # google-research/bert's exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"].
 _UNDECAYED_NAMES = ("bias", "output_bias", "gamma", "beta")
+# Places of variables in the encoder, see `AdamFamily`.
+_LAYER = re.compile(r"(?:^|/)transformer_layer_(\d+)/")
+_EMBEDDINGS = re.compile(r"(?:^|/)(?:\w+_embedding|embeddings_layer_norm)/")
 # Root mean square of the entries of Muon's update, about that of AdamW's.
 _UPDATE_RMS = 0.2
 # google-research/bert's optimization.py clips to this global norm.
@@ -32,6 +36,15 @@ class AdamFamily(keras.optimizers.Optimizer):
 
     where m' and v' are m and v, divided by 1 - beta^t if `bias_correction` (t counts
     the updates from 1). Biases and LayerNorm weights are not decayed.
+
+    With `layer_decay` d < 1 the learning rate of the i-th of L layers, counted from 0,
+    is multiplied by d^(L - i), and that of the embeddings by d^(L + 1) (Howard and
+    Ruder, 2018, section 3.2, https://arxiv.org/abs/1801.06146; Clark et al., 2020,
+    https://arxiv.org/abs/2003.10555).
+
+    With `l2_to_init` a > 0 each update also takes learning_rate * a * (w - w_0) from w,
+    where w_0 is what `remember_start` found (L2-SP, Li et al., 2018,
+    https://arxiv.org/abs/1802.01483), for the variables that are decayed.
     """
 
     bias_correction = False
@@ -43,9 +56,13 @@ class AdamFamily(keras.optimizers.Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
+        layer_decay: float = 1.0,
+        l2_to_init: float = 0.0,
         **kwargs,
     ):
         super().__init__(learning_rate=learning_rate, **kwargs)
+        self.layer_decay = layer_decay
+        self.l2_to_init = l2_to_init
         self.weight_decay_rate = weight_decay_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -58,17 +75,37 @@ class AdamFamily(keras.optimizers.Optimizer):
         super().build(variables)
         self._m, self._v = self.add_optimizer_variables(variables, ["adam_m", "adam_v"])
         self._decays = [v.name not in _UNDECAYED_NAMES for v in variables]
+        self._factors = [self.layer_decay**depth for depth in _count_depths(variables)]
+        if self.l2_to_init:
+            # Saved with the moments, so that a resumed run is drawn to the same place.
+            self._start = self.add_optimizer_variables(variables, "start")
+
+    def remember_start(self, variables):
+        """Take the values of the variables for those that `l2_to_init` draws to."""
+        if self.l2_to_init:
+            for variable in variables:
+                start = self._start[self._get_variable_index(variable)]
+                start.assign(variable)
 
     def update_step(self, gradient, variable, learning_rate):
-        """Update one variable and its moments in place.
+        """Update one variable and its moments in place."""
+        index = self._get_variable_index(variable)
+        rate = tf.cast(learning_rate, variable.dtype)
+        if self.layer_decay != 1:
+            rate *= self._factors[index]
+        if self.l2_to_init and self._decays[index]:
+            distance = variable - self._start[index]
+            variable.assign_sub(rate * self.l2_to_init * distance)
+        self._update(index, gradient, variable, rate)
+
+    def _update(self, index: int, gradient, variable, rate):
+        """Update a variable by its own learning rate, a scalar tensor.
 
         TensorFlow's own Adam kernel makes one pass over memory; the formula written out
         makes a dozen. The kernel corrects the bias of the whole update, not of m and v
         (Kingma and Ba, 2014, end of section 2, https://arxiv.org/abs/1412.6980), so it
         gets a learning rate and an epsilon that turn this into the formula above.
         """
-        index = self._get_variable_index(variable)
-        rate = tf.cast(learning_rate, variable.dtype)
         if self._decays[index]:
             variable.assign(variable * (1.0 - rate * self.weight_decay_rate))
         first, second = self._bias_corrections(variable.dtype)
@@ -120,15 +157,12 @@ class Lamb(AdamFamily):
 
     bias_correction = True
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable and its moments in place."""
-        index = self._get_variable_index(variable)
+    def _update(self, index: int, gradient, variable, rate):
         m, v = self._m[index].value, self._v[index].value
         m_next = m.assign(self.beta_1 * m + (1.0 - self.beta_1) * gradient)
         v_next = v.assign(self.beta_2 * v + (1.0 - self.beta_2) * tf.square(gradient))
         first, second = self._bias_corrections(variable.dtype)
         update = (m_next / first) / (tf.sqrt(v_next / second) + self.epsilon)
-        rate = tf.cast(learning_rate, variable.dtype)
         if self._decays[index]:
             update += self.weight_decay_rate * variable
             rate *= _trust_ratio(variable, update)
@@ -174,15 +208,13 @@ class Muon(AdamW):
         super().build(variables)
         self._matrix_shapes = [_matrix_shape(variable) for variable in variables]
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable and its moments in place."""
-        index = self._get_variable_index(variable)
+    def _update(self, index: int, gradient, variable, rate):
         shape = self._matrix_shapes[index]
         if shape is None:
-            super().update_step(gradient, variable, learning_rate)
+            super()._update(index, gradient, variable, rate)
             return
         m = self._m[index].value
-        rate = tf.cast(learning_rate, variable.dtype) * self.rate_ratio
+        rate *= self.rate_ratio
         m_next = m.assign(self.momentum * m + gradient)
         update = _orthogonalize(tf.reshape(gradient + self.momentum * m_next, shape))
         update *= _UPDATE_RMS * math.sqrt(max(update.shape))
@@ -190,6 +222,20 @@ class Muon(AdamW):
             variable * (1.0 - rate * self.weight_decay_rate)
             - rate * tf.reshape(update, variable.shape)
         )
+
+
+def _count_depths(variables) -> list[int]:
+    """Return how many layers lie above each variable, as `AdamFamily` counts them."""
+    matches = [_LAYER.search(variable.path) for variable in variables]
+    layers = [match and int(match[1]) for match in matches]
+    top = max((layer for layer in layers if layer is not None), default=-1) + 1
+    depths = []
+    for variable, layer in zip(variables, layers, strict=True):
+        if layer is not None:
+            depths.append(top - layer)
+        else:
+            depths.append(top + 1 if _EMBEDDINGS.search(variable.path) else 0)
+    return depths
 
 
 def _matrix_shape(variable: keras.Variable) -> tuple[int, int] | None:

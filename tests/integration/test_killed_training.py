@@ -81,6 +81,9 @@ def flags(tmp_path_factory) -> dict[str, str]:
         "output_vocabulary": "seen",
         "shift_positions": "true",
         "teacher_checkpoint": str(folder / "teacher"),
+        "teacher_relation_weight": 0.5,
+        "layer_decay": 0.9,
+        "l2_to_init": 0.01,
         "do_train": "true",
     }
 

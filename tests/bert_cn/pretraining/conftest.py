@@ -85,7 +85,8 @@ def start_run(small_config, files, tmp_path):
             max_to_keep=2,
             time_budget=trainer.time_budget,
         )
-        checkpoints.restore_latest()
+        if not checkpoints.restore_latest():
+            trainer.optimizer.remember_start(trainer.model.trainable_variables)
         parts = train_loop.build_run(
             args, trainer, records, checkpoints, lambda: None, str(folder)
         )

@@ -240,6 +240,12 @@ def test_pauses_come_at_reports_checkpoints_and_the_end():
 OPTIMIZERS = {
     "bert_adamw": {},
     "muon": {"optimizer": "muon", "muon_learning_rate": 0.02, "adam_beta2": 0.9},
+    "gently": {
+        "optimizer": "adamw",
+        "layer_decay": 0.8,
+        "l2_to_init": 0.1,
+        "freeze": "layers:0",
+    },
 }
 
 

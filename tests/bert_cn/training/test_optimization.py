@@ -182,3 +182,46 @@ def test_muon_leaves_other_matrices_to_adamw(name):
         optimizer.build([variable])
         optimizer.apply([gradient], [variable])
     np.testing.assert_array_equal(*variables)
+
+
+@pytest.mark.parametrize("kind", optimization.OPTIMIZERS)
+def test_lower_layers_take_smaller_steps(kind):
+    """With decay 1/2 and two layers: heads 1, layers 1/2 and 1/4, embeddings 1/8."""
+    places = {
+        "masked_lm_head/dense/kernel": 1.0,
+        "transformer_layer_1/feedforward_output_dense/kernel": 0.5,
+        "transformer_layer_0/self_attention_layer/query/kernel": 0.25,
+        "token_embedding/embeddings": 0.125,
+        "embeddings_layer_norm/gamma": 0.125,
+    }
+
+    def move(layer_decay):
+        variables = []
+        for path in places:
+            *scope, name = path.split("/")
+            with contextlib.ExitStack() as stack:
+                for part in scope:
+                    stack.enter_context(keras.name_scope(part))
+                variables.append(keras.Variable(np.eye(4, dtype="float32"), name=name))
+        optimizer = optimization.OPTIMIZERS[kind](0.01, 0.0, layer_decay=layer_decay)
+        gradients = [tf.constant(np.eye(4), tf.float32) for _ in variables]
+        optimizer.apply(gradients, variables)
+        return [np.abs(variable.numpy() - np.eye(4)).max() for variable in variables]
+
+    ratios = np.array(move(0.5)) / np.array(move(1.0))
+    np.testing.assert_allclose(ratios, list(places.values()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", optimization.OPTIMIZERS)
+def test_weights_are_pulled_to_where_they_started(kind):
+    """With no gradient, half of the distance is left after a step of rate 0.5 and 1."""
+    variables = make_variables()
+    optimizer = optimization.OPTIMIZERS[kind](0.5, 0.0, l2_to_init=1.0)
+    optimizer.build(variables)
+    start = [variable.numpy() for variable in variables]
+    optimizer.remember_start(variables)
+    for variable in variables:
+        variable.assign(variable + 1.0)
+    optimizer.apply([tf.zeros(v.shape) for v in variables], variables)
+    np.testing.assert_allclose(variables[0], start[0] + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(variables[1], start[1] + 1.0, rtol=1e-6)  # A bias.
