@@ -64,7 +64,7 @@ def resize_vocabulary(
         ValueError: the model has no vocabulary, so that no row belongs to a token, or
             one with more tokens than rows.
     """
-    _check_has_vocabulary(bert)
+    check_has_vocabulary(bert)
     if len(bert.vocabulary) > bert.config.vocab_size:
         bert.check_vocabulary()  # Raises: only too few tokens can be padding.
     new_ids, old_ids = find_kept_rows(bert.vocabulary, vocabulary)
@@ -103,7 +103,7 @@ def add_words(
         ValueError: the model has no vocabulary or not one for each of its rows, or the
             words cannot be added, see `added_words.extend_vocabulary`.
     """
-    _check_has_vocabulary(bert)
+    check_has_vocabulary(bert)
     bert.check_vocabulary()
     return added_words.extend_vocabulary(bert.vocabulary, words)
 
@@ -182,7 +182,8 @@ def resize_positions(
     )
 
 
-def _check_has_vocabulary(bert: pretrained.PretrainedBert) -> None:
+def check_has_vocabulary(bert: pretrained.PretrainedBert) -> None:
+    """Raise ValueError if a model has no vocabulary."""
     if bert.vocabulary is None:
         raise ValueError(
             f"{bert.source} has no vocab.txt, so which row belongs to which token is "

@@ -53,6 +53,32 @@ def exclude_outputs(head: keras.layers.Layer, output_ids: np.ndarray) -> None:
     head.bias.assign(bias)
 
 
+def include_outputs(head: keras.layers.Layer, output_ids: np.ndarray) -> int:
+    """Let tokens be predicted again that an earlier run excluded.
+
+    Their output bias becomes the lowest of those that were not excluded; Adam's steps
+    would need as many updates as the bias is low.
+
+    Args:
+        head: `pretraining_model.MaskedLmHead`, built.
+        output_ids: int [outputs], the tokens that training asks for.
+
+    Returns:
+        How many of them were excluded.
+    """
+    bias = head.bias.numpy()
+    values = np.sort(bias)
+    gaps = np.diff(values)
+    place = int(np.argmax(gaps)) if len(gaps) else 0
+    if not len(gaps) or gaps[place] < _EXCLUDED / 2:
+        return 0
+    lowest = values[place + 1]
+    excluded = output_ids[bias[output_ids] < lowest]
+    bias[excluded] = lowest
+    head.bias.assign(bias)
+    return len(excluded)
+
+
 def scale_kernels(model: keras.Model, config: config_lib.BertConfig) -> None:
     """Give every kernel the standard deviation 1/sqrt(fan-in) (LeCun et al., 1998).
 

@@ -150,7 +150,7 @@ class Evaluator:
         """Say so if a checkpoint's masked-LM head knows nothing."""
         head = self._trainer.model.get_layer(pretraining_model.MLM_HEAD)
         guessing = math.log(head.vocab_size)
-        if loss > _RANDOM_HEAD_SHARE * guessing:
+        if is_random_loss(loss, head.vocab_size):
             print(
                 f"note: masked_lm_loss {loss:.2f} is about ln({head.vocab_size}) = "
                 f"{guessing:.2f}: the masked-LM head of {self._args.init_checkpoint} "
@@ -162,6 +162,11 @@ class Evaluator:
         batch, predicted = self._trainer.predict_batch(next(iter(self._dataset)))
         table = eval_metrics.write_table(batch, predicted, self._records.vocabulary)
         return reporting.write_samples(self._writer, self._output_dir, table, step)
+
+
+def is_random_loss(loss: float, vocab_size: int) -> bool:
+    """Say whether a masked-LM loss, in nats, is that of a head that knows nothing."""
+    return loss > _RANDOM_HEAD_SHARE * math.log(vocab_size)
 
 
 def distribute_eval_dataset(

@@ -200,6 +200,8 @@ def load_weights(
         missing = load_checkpoint(trainer.model, start.bert)
         fresh = f" Newly drawn: {', '.join(missing)}." if missing else ""
         print(f"Started from {args.init_checkpoint}.{fresh}")
+        if args.do_train and include_outputs(trainer.model, records.train):
+            print("Tokens that it had excluded (--output_vocabulary=seen) are back.")
     elif not args.do_train:
         raise ValueError(
             f"{args.output_dir!r} holds no checkpoint to evaluate: train first, or "
@@ -294,6 +296,23 @@ def load_checkpoint(
     """
     keras_weights.assign_to_model(model, bert.weights, bert.parts)
     return tuple(part for part in weight_map.ALL_PARTS if part not in bert.parts)
+
+
+def include_outputs(model: keras.Model, files: record_files.RecordFiles) -> int:
+    """Let the tokens of some records be predicted, if a checkpoint excludes some.
+
+    Args:
+        model: from `pretraining_model.build_pretraining_model`.
+        files: to train on.
+
+    Returns:
+        How many were excluded; 0 if the tokens were not counted.
+    """
+    counts = token_frequencies.read_counts(files)
+    if counts is None:
+        return 0
+    head = model.get_layer(pretraining_model.MLM_HEAD)
+    return initial_weights.include_outputs(head, np.flatnonzero(counts))
 
 
 def _fit(

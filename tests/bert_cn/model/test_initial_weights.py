@@ -84,3 +84,20 @@ def test_all_embeddings_are_scaled_and_nothing_else(model):
     }
     tables = {"token_embedding", "position_embedding", "segment_embedding"}
     assert changed == tables
+
+
+def test_excluded_tokens_that_are_asked_for_are_predicted_again(model):
+    head = model.get_layer(pretraining_model.MLM_HEAD)
+    before = np.linspace(-12, -3, 50).astype(np.float32)
+    head.bias.assign(before)
+    # Nothing is excluded yet.
+    assert initial_weights.include_outputs(head, np.arange(50)) == 0
+    np.testing.assert_array_equal(head.bias.numpy(), before)
+    initial_weights.exclude_outputs(head, np.arange(30, 50))
+    low = head.bias.numpy()[0]
+    assert initial_weights.include_outputs(head, np.array([2, 5, 40])) == 2
+    after = head.bias.numpy()
+    assert after[2] == after[5] == before[30]
+    others = np.setdiff1d(np.arange(30), [2, 5])
+    assert (after[others] == low).all()
+    np.testing.assert_array_equal(after[30:], before[30:])
