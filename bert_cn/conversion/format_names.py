@@ -9,8 +9,12 @@ PT = "pt"
 SENTENCE_TRANSFORMERS = "sentence_transformers"
 MODEL_GARDEN = "model_garden"
 ONNX = "onnx"
+UER = "uer"
 
-INPUT_FORMATS = (TRAINING, TF1, TF2, KERAS, PT, SENTENCE_TRANSFORMERS, MODEL_GARDEN)
+INPUT_FORMATS = (
+    *(TRAINING, TF1, TF2, KERAS, PT, SENTENCE_TRANSFORMERS, MODEL_GARDEN),
+    UER,
+)
 OUTPUT_FORMATS = (TF1, TF2, KERAS, PT, SENTENCE_TRANSFORMERS, MODEL_GARDEN, ONNX)
 
 # How a sentence's embedding is made of its tokens' states.

@@ -21,6 +21,7 @@ from bert_cn.conversion import (
     transformers_config,
     transformers_pt,
     transformers_tf2,
+    uer,
 )
 
 Reader = Callable[[str, pretrained.ReadOptions], pretrained.PretrainedBert]
@@ -99,12 +100,13 @@ FORMATS = {
         model_garden.FILES,
         model_garden.describe_differences,
     ),
+    format_names.UER: Format("file of UER-py or TencentPretrain", uer.read),
     format_names.ONNX: Format(
         "ONNX model", write=onnx_model.write, files=onnx_model.FILES
     ),
 }
 # Folders of these may lack their configuration.
-_WITHOUT_CONFIG = (format_names.TF1, format_names.MODEL_GARDEN)
+_WITHOUT_CONFIG = (format_names.TF1, format_names.MODEL_GARDEN, format_names.UER)
 
 
 def find_format(path: str, input_format: str = format_names.AUTO) -> str:
@@ -143,6 +145,8 @@ def find_format(path: str, input_format: str = format_names.AUTO) -> str:
             return format_names.TF2
     if google_tf1.find_prefix(path) is not None:
         return format_names.TF1
+    if uer.is_uer_file(path):
+        return format_names.UER
     raise ValueError(_unknown(path))
 
 
@@ -157,8 +161,8 @@ def _unknown(path: str) -> str:
     return (
         f"No checkpoint is recognised at {path!r}: {found}. Name a training output "
         "folder, a TF1 checkpoint prefix (folder/bert_model.ckpt), a transformers "
-        "folder (config.json with model.safetensors, pytorch_model.bin or tf_model.h5) "
-        "or a KerasHub preset."
+        "folder (config.json with model.safetensors, pytorch_model.bin or "
+        "tf_model.h5), a KerasHub preset or a .bin file of UER-py."
     )
 
 

@@ -104,7 +104,7 @@ def _drop_tied(tensors: dict[str, lazy_weights.LazyWeight], path: str) -> None:
 def _read_tensors(path: str) -> dict[str, lazy_weights.LazyWeight]:
     for index_file, whole_file, open_file in (
         (SAFETENSORS_INDEX_FILE, SAFETENSORS_FILE, _open_safetensors),
-        (BIN_INDEX_FILE, BIN_FILE, _open_bin),
+        (BIN_INDEX_FILE, BIN_FILE, open_bin),
     ):
         if folders.exists(path, index_file):
             names = _read_index(folders.join(path, index_file))
@@ -158,7 +158,16 @@ def _damaged(shown: str, error: Exception) -> ValueError:
     return ValueError(f"{shown} cannot be read ({error}): copy it again.")
 
 
-def _open_bin(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
+def open_bin(file: str, shown: str) -> dict[str, lazy_weights.LazyWeight]:
+    """Open a file that PyTorch saved, and build tensors alone.
+
+    Args:
+        file: a local path.
+        shown: what messages call it.
+
+    Raises:
+        ValueError: PyTorch is not installed, or the file is no plain state dict.
+    """
     if not has_torch():
         raise ValueError(
             f"PyTorch is not installed, and {shown} needs it: pip install "
