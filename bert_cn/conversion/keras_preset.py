@@ -15,6 +15,7 @@ import numpy as np
 
 from bert_cn.conversion import (
     folders,
+    hdf5,
     keras_weights,
     pretrained,
     tokenizer_files,
@@ -66,6 +67,7 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         )
     names = [name for name in folders.list_folder(path) if name != "assets"]
     with folders.local_copy(path, names) as local:
+        _check_files(local, path)
         try:
             # A relative path may be the name of one of KerasHub's own presets, which
             # it would download.
@@ -85,6 +87,21 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         allow_partial=options.allow_partial,
         **_read_tokenizer(path),
     )
+
+
+def _check_files(local: str, path: str) -> None:
+    for name in sorted(os.listdir(local)):
+        if not name.endswith(".h5"):
+            continue
+        shown = folders.join(path, name)
+        try:
+            with h5py.File(os.path.join(local, name), "r") as file:
+                hdf5.check_self_contained(file, shown)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"{shown} cannot be read ({command_line.first_line(error)}): copy it "
+                "again."
+            ) from error
 
 
 def _read_config(

@@ -13,6 +13,7 @@ import numpy as np
 
 from bert_cn.conversion import (
     folders,
+    hdf5,
     lazy_weights,
     pretrained,
     tokenizer_files,
@@ -78,6 +79,7 @@ def _read_datasets(path: str) -> dict[str, lazy_weights.LazyWeight]:
         with folders.local_copy(path, [WEIGHTS_FILE]) as local:
             # The datasets keep the file open as long as they are wanted.
             file = h5py.File(os.path.join(local, WEIGHTS_FILE), "r")
+            hdf5.check_self_contained(file, shown)
             for layer in file.values():
                 layer.visititems(visit)
     except (OSError, RuntimeError) as error:
