@@ -18,7 +18,7 @@ from bert_cn.finetuning import (
 )
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning import flags as flags_lib
-from bert_cn.training import batch_checks, reporting, storage_checks
+from bert_cn.training import batch_checks, folder_lock, reporting, storage_checks
 from bert_cn.training import strategy as strategy_lib
 
 # Widths of batches are multiples of it; fewer widths mean more padding.
@@ -68,7 +68,10 @@ def open_run(args: flags_lib.FinetuningArgs) -> Iterator["Run"]:
     strategy = strategy_lib.build_strategy(args.tpu)
     batch_checks.check_jit_compile(args.jit_compile, strategy)
     batch_checks.check_batch_sizes(args.batch_sizes, strategy.num_replicas_in_sync)
-    with strategy_lib.keep_chiefs_files(strategy, args.output_dir) as output_dir:
+    with (
+        strategy_lib.keep_chiefs_files(strategy, args.output_dir) as output_dir,
+        folder_lock.hold_folder(output_dir),
+    ):
         yield Run(args, strategy, output_dir)
 
 

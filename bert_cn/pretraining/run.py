@@ -15,7 +15,13 @@ from bert_cn.pretraining import (
 )
 from bert_cn.pretraining import records as records_lib
 from bert_cn.pretraining import settings as settings_lib
-from bert_cn.training import batch_checks, reporting, stop_request, storage_checks
+from bert_cn.training import (
+    batch_checks,
+    folder_lock,
+    reporting,
+    stop_request,
+    storage_checks,
+)
 from bert_cn.training import strategy as strategy_lib
 from data_prep import command_line
 
@@ -49,7 +55,10 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
         args.gradient_accumulation_steps,
     )
     batch_checks.check_jit_compile(args.jit_compile, strategy)
-    with strategy_lib.keep_chiefs_files(strategy, args.output_dir) as output_dir:
+    with (
+        strategy_lib.keep_chiefs_files(strategy, args.output_dir) as output_dir,
+        folder_lock.hold_folder(output_dir),
+    ):
         records = records_lib.load_records(args)
         if args.do_train and args.do_eval and records.eval.paths == records.train.paths:
             print(
