@@ -195,6 +195,11 @@ def _define_model_and_records(define: Callable[..., None]) -> None:
     )
     define("vocab_file", "The vocabulary, if no manifest lies beside the records.")
     define(
+        "verify_records",
+        "Before anything else, check the sha256 of every record file against its "
+        "manifest; sizes are always checked.",
+    )
+    define(
         "do_lower_case",
         "Whether the records were lower-cased, if no manifest lies beside them.",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bert_cn.pretraining import dynamic_masking
+from bert_cn.pretraining import dynamic_masking, record_integrity
 from bert_cn.pretraining import settings as settings_lib
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import schema, tfrecords
@@ -96,6 +96,19 @@ class RecordFiles:
         }
 
 
+def list_shards(owners: dict[str, manifest_lib.Manifest]) -> dict[str, dict[str, Any]]:
+    """Return path -> its entry in the manifest, from path -> manifest."""
+    shards = {
+        (manifest.path, shard["file"]): shard
+        for manifest in {each.path: each for each in owners.values()}.values()
+        for shard in manifest.shards
+    }
+    return {
+        path: shards[manifest.path, os.path.basename(path)]
+        for path, manifest in owners.items()
+    }
+
+
 def find_files(patterns: str, flag: str) -> tuple[FileGroup, ...]:
     """Expand globs with commas between, each with a weight or none (`news*:2,wiki*`).
 
@@ -166,6 +179,7 @@ def check_files(
     """
     paths = [path for group in groups for path in group.paths]
     owners = manifest_lib.find_manifests(paths)
+    record_integrity.check_sizes(list_shards(owners))
     wanted = _choose_shape(owners, (max_seq_length, max_predictions_per_seq))
     probed = _find_filled(groups, owners)
     manifests = {manifest.path: manifest for manifest in owners.values()}

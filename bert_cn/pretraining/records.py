@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from bert_cn.pretraining import dynamic_masking, record_files
+from bert_cn.pretraining import dynamic_masking, record_files, record_integrity
 from bert_cn.pretraining import settings as settings_lib
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
@@ -182,6 +182,10 @@ def load_records(args: settings_lib.PretrainingArgs) -> Records:
         held_out = record_files.find_files(args.eval_input_file, "--eval_input_file")
     evaluated = load(held_out) if held_out else trained
     trained = trained or evaluated
+    if args.verify_records:
+        paths = {*trained.paths, *evaluated.paths}
+        shards = trained.shards | evaluated.shards
+        record_integrity.check_bytes({p: shards[p] for p in paths & shards.keys()})
     if args.do_train and trained.shape != evaluated.shape:
         raise ValueError(
             "--input_file and --eval_input_file have (max_seq_length, "

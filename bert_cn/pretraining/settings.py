@@ -28,6 +28,9 @@ class PretrainingArgs:
     output_dir: str = ""
     """The folder of checkpoints, TensorBoard files, curves and results."""
 
+    verify_records: bool = False
+    """Check every byte of the records against their manifests before training."""
+
     vocab_file: str = ""
     """The vocabulary of records without a manifest; "" if unknown."""
 

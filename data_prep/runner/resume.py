@@ -130,6 +130,7 @@ def find_finished_shards(
             entry is not None
             and storage.exists(path)
             and storage.stat(path).length == entry["bytes"]
+            and storage.hash_file(path) == entry["sha256"]
         )
         entries.append(entry if whole else None)
     return entries

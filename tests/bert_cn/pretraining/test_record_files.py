@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,6 +7,7 @@ import tensorflow as tf
 from bert_cn.pretraining import record_files as record_files_lib
 from bert_cn.pretraining import records as records_lib
 from bert_cn.pretraining import settings as settings_lib
+from data_prep import storage
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import schema
 from data_prep.records.settings import Settings
@@ -13,7 +16,7 @@ from tests.bert_cn.records import LENGTH, PREDICTIONS
 
 
 def make_manifest(path="", files=(), **settings) -> manifest_lib.Manifest:
-    """A manifest that lists files of one record each."""
+    """A manifest that lists files of two records each."""
     return manifest_lib.Manifest(
         settings=Settings(**settings),
         vocab_file="vocab.txt",
@@ -21,7 +24,15 @@ def make_manifest(path="", files=(), **settings) -> manifest_lib.Manifest:
         vocab_sha256="",
         inputs=[],
         counts={},
-        shards=[{"file": file, "sequences": 1} for file in files],
+        shards=[
+            {
+                "file": os.path.basename(file),
+                "sequences": 2,
+                "bytes": os.path.getsize(file),
+                "sha256": storage.hash_file(str(file)),
+            }
+            for file in files
+        ],
         path=str(path),
     )
 
@@ -31,16 +42,17 @@ def described_file(tmp_path):
     """Returns a function: name, length -> a record file whose manifest says that."""
 
     def write(name: str, length: int, predictions: int = PREDICTIONS):
+        """Write both; the file's size stands in the manifest."""
         path = tmp_path / name
         record = records.make_record(np.random.default_rng(0), 0)
         for feature in schema.FEATURES:
             if feature.startswith("masked_lm"):
                 record[feature] = np.resize(record[feature], predictions)
-        records.write_records(path, [record])
+        records.write_records(path, [record, record])
         manifest_lib.write_manifest(
             make_manifest(
                 f"{path}.manifest.json",
-                [name],
+                [path],
                 max_seq_length=length,
                 max_predictions_per_seq=predictions,
             )
@@ -48,6 +60,27 @@ def described_file(tmp_path):
         return path
 
     return write
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-9], lambda data: data * 2])
+def test_file_that_was_cut_or_added_to_is_refused(check_files, described_file, change):
+    path = described_file("a.tfrecord", LENGTH)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"a\.tfrecord has [\d,]+ bytes, and its"):
+        check_files([path], None, None)
+
+
+def test_bytes_are_checked_on_request(described_file):
+    path = described_file("a.tfrecord", LENGTH)
+    args = settings_lib.PretrainingArgs(
+        input_file=str(path), do_eval=True, verify_records=True
+    )
+    (path.parent / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.tfrecord has another sha256 than its"):
+        records_lib.load_records(args)
 
 
 def test_weight_of_zero_is_refused(record_files):

@@ -156,6 +156,18 @@ def test_removed_shard_of_a_failed_run_is_made_again(make_job, monkeypatch):
     assert hashes(job) == hashes(whole)
 
 
+def test_finished_shard_that_was_damaged_is_made_again(make_job):
+    job = make_job()
+    local.run(job, 1, False)
+    before = hashes(job)
+    shard = pathlib.Path(job.outputs.shards[1])
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    local.run(job, 1, False)
+    assert hashes(job) == before
+
+
 def test_missing_files_beside_finished_shards_are_written_again(make_job):
     job = make_job()
     local.run(job, 1, False)
