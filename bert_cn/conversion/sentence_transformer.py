@@ -94,6 +94,26 @@ def read_embedding(path: str) -> Embedding:
     return Embedding(pooling, normalize)
 
 
+def read_max_seq_length(path: str) -> int | None:
+    """Return the tokens that a folder cuts sentences to; None if it does not say.
+
+    Raises:
+        ValueError: modules.json is damaged, or the number is none.
+    """
+    if not is_sentence_transformer(path):
+        return None
+    file_name = folders.join(_list_modules(path)[0][1], _TRANSFORMER_FILE)
+    if not folders.exists(file_name):
+        return None
+    length = folders.read_json(file_name).get("max_seq_length")
+    if length is not None and not (isinstance(length, int) and length > 0):
+        raise ValueError(
+            f"{file_name}: max_seq_length must be a whole number above 0. Received: "
+            f"{length!r}."
+        )
+    return length
+
+
 def _find_pooling(settings: dict) -> str:
     modes = settings.get("pooling_mode")  # sentence-transformers 6.
     if modes is None:

@@ -96,6 +96,11 @@ def scale_scores(split: data.Split, max_score: float) -> Pairs:
     return Pairs(table, {sentences_model.SCORE: scores})
 
 
+def take_scores(split: data.Split) -> Pairs:
+    """Return pairs with their scores as they are, for objectives of their order."""
+    return Pairs(split.table, {sentences_model.SCORE: split.labels.astype(np.float32)})
+
+
 def number_classes(task: tasks.Task, table: tables.Table) -> tuple[Pairs, int]:
     """Return pairs with class ids, and how many classes there are.
 

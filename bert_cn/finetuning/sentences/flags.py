@@ -79,7 +79,7 @@ class SentenceArgs(flags_lib.FinetuningArgs):
     """The score that the cosine 1 stands for; None if the set is a known one."""
 
     ranking_scale: float
-    """`objectives.RANKING` multiplies cosines by it."""
+    """See `objectives.Objective`."""
 
     pooling: str | None
     """One of `format_names.POOLINGS`; None to do as the checkpoint says."""
@@ -118,9 +118,9 @@ def define_flags() -> None:
         flags_lib.Defaults("Longer texts are cut.", learning_rate=2e-5)
     )
     classification_flags.define_data_flags(
-        "Pairs with scores, to measure on dev and test and for --objective=cosine to "
-        f"train on: one of {', '.join(objectives.MAX_SCORES)}; or tsv or jsonl for "
-        "files of your own.",
+        "Pairs with scores, to measure on dev and test and for --objective=cosine, "
+        f"cosent and angle to train on: one of {', '.join(objectives.MAX_SCORES)}; or "
+        "tsv or jsonl for files of your own.",
         "both texts and the score",
         "text_a:sentence1,text_b:sentence2,label:score",
     )
@@ -155,10 +155,11 @@ def _define_embedding() -> None:
         "objective",
         objectives.COSINE,
         objectives.OBJECTIVES,
-        "cosine: its squared difference from the score; softmax: the class, from u, v "
-        "and |u-v| (both Reimers and Gurevych, 2019, arXiv:1908.10084); ranking: the "
-        "second text among those of the batch (Henderson et al., 2017, "
-        "arXiv:1705.00652).",
+        "cosine: its squared difference from the score; cosent: the order of cosines "
+        "by score (Su, 2022); angle: the same with complex angles (Li and Li, 2023, "
+        "arXiv:2309.12871); softmax: the class, from u, v and |u-v| (with cosine: "
+        "Reimers and Gurevych, 2019, arXiv:1908.10084); ranking: the second text among "
+        "those of the batch (Henderson et al., 2017, arXiv:1705.00652).",
     )
     flags.DEFINE_float(
         "max_score",
@@ -169,7 +170,8 @@ def _define_embedding() -> None:
     flags.DEFINE_float(
         "ranking_scale",
         20.0,
-        "For --objective=ranking: cosines are multiplied by it before the softmax.",
+        "For --objective=ranking, cosent and angle: similarities are multiplied by it "
+        "before the exponential.",
         lower_bound=0.0,
     )
     flags.DEFINE_enum(

@@ -155,6 +155,8 @@ class SentenceEncoder:
     def _compute_losses(self, batch) -> tf.Tensor:
         if self._objective.name == objectives.RANKING:
             return self._rank(batch)
+        if self._objective.name in objectives.ORDERED:
+            return self._order(batch)
         first, second = self.embed(batch, (FIRST, SECOND), training=True)
         if self._objective.name == objectives.COSINE:
             return tf.square(_cosine(first, second) - batch[SCORE])
@@ -162,6 +164,29 @@ class SentenceEncoder:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(
             batch[LABEL], self._head(compared)
         )
+
+    def _order(self, batch) -> tf.Tensor:
+        """Return the loss of similarities in another order than the scores.
+
+        It is one number for the whole batch, which each example has.
+        """
+        first, second = self.embed(batch, (FIRST, SECOND), training=True)
+        is_angle = self._objective.name == objectives.ANGLE
+        compare = angle_similarity if is_angle else _cosine
+        similarities, scores, counts = (
+            _gather_replicas(each)
+            for each in (
+                compare(first, second),
+                batch[SCORE],
+                batch[features_lib.WEIGHT],
+            )
+        )
+        differences = similarities[:, None] - similarities  # [pairs, pairs]
+        is_real = (counts[:, None] > 0) & (counts > 0)
+        is_below = is_real & (scores[:, None] < scores)
+        logits = tf.where(is_below, self._objective.scale * differences, _NEVER)
+        logits = tf.concat([[0.0], tf.reshape(logits, [-1])], axis=0)
+        return tf.reduce_logsumexp(logits) * tf.ones_like(first[:, 0])
 
     def _rank(self, batch) -> tf.Tensor:
         """Return the loss of finding the second text of each first text."""
@@ -223,6 +248,28 @@ def _normalize(embeddings: tf.Tensor) -> tf.Tensor:
 
 def _cosine(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(_normalize(first) * _normalize(second), axis=1)
+
+
+def angle_similarity(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Return how alike two embeddings are by AnglE (arXiv:2309.12871, section 3.2.3).
+
+    The halves of an embedding are the real and imaginary parts of complex numbers. The
+    sum of both parts of their quotient, for embeddings of length 1, is the cosine plus
+    the sine of the turn from one to the other; its absolute value is returned.
+
+    Args:
+        first: float32 [batch, hidden]; hidden is even.
+        second: the same.
+
+    Returns:
+        float32 [batch].
+    """
+    first, second = _normalize(first), _normalize(second)
+    (real, imaginary), (other_real, other_imaginary) = (
+        tf.split(each, 2, axis=1) for each in (first, second)
+    )
+    turns = tf.reduce_sum(imaginary * other_real - real * other_imaginary, axis=1)
+    return tf.abs(tf.reduce_sum(first * second, axis=1) + turns)
 
 
 def _own_rows(examples: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,11 @@
 import dataclasses
 
 COSINE, SOFTMAX, RANKING = "cosine", "softmax", "ranking"
-OBJECTIVES = (COSINE, SOFTMAX, RANKING)
+COSENT, ANGLE = "cosent", "angle"
+OBJECTIVES = (COSINE, COSENT, ANGLE, SOFTMAX, RANKING)
+# Those that learn from scores, and of them those that look at their order alone.
+SCORED = (COSINE, COSENT, ANGLE)
+ORDERED = (COSENT, ANGLE)
 # Sets of pairs with a score, and the score of two texts that mean the same.
 MAX_SCORES = {
     "sts-b": 5.0,
@@ -30,9 +34,14 @@ class Objective:
             among those of the batch (Henderson et al., 2017, "Efficient Natural
             Language Response Suggestion for Smart Reply",
             https://arxiv.org/abs/1705.00652, section 4.4), by the scaled cosine. The
-            negatives of the batch, if it has any, are among the candidates.
+            negatives of the batch, if it has any, are among the candidates. `COSENT`:
+            log(1 + the sum of exp(scale * (cos_i - cos_j)) over all i and j of the
+            batch where pair j has the higher score (Su, 2022,
+            https://kexue.fm/archives/8847). `ANGLE`: the same with another similarity,
+            see `model.angle_similarity` (Li and Li, 2023,
+            https://arxiv.org/abs/2309.12871).
         num_labels: classes of `SOFTMAX`.
-        scale: `RANKING` multiplies cosines by it.
+        scale: `RANKING`, `COSENT` and `ANGLE` multiply similarities by it.
     """
 
     name: str

@@ -17,8 +17,11 @@ def read_training_pairs(args: SentenceArgs) -> tuple[data.Pairs, Objective]:
     """
     source, name = args.trained, args.objective
     task = find_task(source, name)
-    if name == objectives.COSINE:
+    if name in objectives.SCORED:
         read = data.read_scored(task, source.data_dir, [tables.TRAIN])
+        if name in objectives.ORDERED:
+            pairs = data.take_scores(read[tables.TRAIN])
+            return pairs, Objective(name, scale=args.ranking_scale)
         max_score = args.max_score or _find_max_score(task)
         return data.scale_scores(read[tables.TRAIN], max_score), Objective(name)
     read = classification_data.read_tables(task, source.data_dir, [tables.TRAIN])
@@ -72,7 +75,7 @@ def find_task(source: Source, objective: str) -> tasks.Task:
         where = tables.Columns(columns[TEXT_A], columns[TEXT_B], label)
         return tasks.build_own_task(source.task_name, where, source.files)
     task = tasks.find_task(source.task_name)
-    is_scored = objective == objectives.COSINE
+    is_scored = objective in objectives.SCORED
     known = objectives.MAX_SCORES if is_scored else objectives.CLASSIFIED
     if task.name not in known:
         raise ValueError(

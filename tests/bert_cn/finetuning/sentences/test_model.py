@@ -21,6 +21,8 @@ THIRD = ["下一个", "京", "来预测词", "一"]
 SCORES = np.array([1.0, 0.5, 0.2, 0.0], np.float32)
 COLUMNS = {
     "cosine": {sentences_model.SCORE: SCORES},
+    "cosent": {sentences_model.SCORE: SCORES},
+    "angle": {sentences_model.SCORE: SCORES},
     "softmax": {sentences_model.LABEL: np.array([2, 0, 1, 1], np.int32)},
     "ranking": {},
 }
@@ -96,7 +98,14 @@ def test_sentence_transformers_makes_the_same_embeddings(
 
 @pytest.mark.parametrize(
     ("name", "third"),
-    [("cosine", None), ("softmax", None), ("ranking", None), ("ranking", THIRD)],
+    [
+        ("cosine", None),
+        ("cosent", None),
+        ("angle", None),
+        ("softmax", None),
+        ("ranking", None),
+        ("ranking", THIRD),
+    ],
 )
 def test_losses_are_those_of_sentence_transformers(
     name, third, checkpoint, their_library, tmp_path
@@ -124,6 +133,9 @@ def test_losses_are_those_of_sentence_transformers(
     labels = torch.zeros(4)
     if name == "cosine":
         loss, labels = losses.CosineSimilarityLoss(model), torch.from_numpy(SCORES)
+    elif name in objectives.ORDERED:
+        kind = losses.CoSENTLoss if name == "cosent" else losses.AnglELoss
+        loss, labels = kind(model), torch.from_numpy(SCORES)
     elif name == "softmax":
         loss, labels = losses.SoftmaxLoss(model, 12, 3), torch.tensor([2, 0, 1, 1])
         head = encoder.model.get_layer("classifier")
@@ -134,12 +146,20 @@ def test_losses_are_those_of_sentence_transformers(
         ours = compute_losses(encoder, batch)
     else:
         loss = losses.MultipleNegativesRankingLoss(model)
-    with torch.no_grad():
-        theirs = loss(features, labels).item()
+    theirs = loss(features, labels)
+    theirs.backward()
 
     assert ours.shape == (4,)
-    assert theirs > 0.01
-    assert ours.mean() == pytest.approx(theirs, abs=1e-5)
+    assert theirs.item() > 0.01
+    assert ours.mean() == pytest.approx(theirs.item(), abs=1e-5)
+    name = "token_embedding/embeddings"
+    mine = next(v for v in encoder.model.trainable_variables if v.path.endswith(name))
+    with tf.GradientTape() as tape:
+        mean = tf.reduce_mean(encoder.build_learner().compute_losses(batch))
+    gradient = tf.convert_to_tensor(tape.gradient(mean, mine.value)).numpy()
+    expected = model[0].auto_model.embeddings.word_embeddings.weight.grad.numpy()
+    assert np.abs(expected).max() > 1e-4
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
 def rank_by_hand(first, candidates, allowed):
@@ -188,10 +208,13 @@ for strategy in (
     tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 ):
     with strategy.scope():
-        objective = objectives.Objective("ranking")
+        objective = objectives.Objective(sys.argv[2])
         start, encoder = this.build(sys.argv[1], objective=objective)
     table = tables.Table("", this.FIRST[:3], this.SECOND[:3], None, [1] * 3, [0] * 3)
-    pairs = sentences_data.Pairs(table, {}, this.THIRD[:3])
+    is_ranking = sys.argv[2] == "ranking"
+    columns = {} if is_ranking else {"score": this.SCORES[:3]}
+    thirds = this.THIRD[:3] if is_ranking else None
+    pairs = sentences_data.Pairs(table, columns, thirds)
     features = sentences_data.encode_pairs(pairs, "train", start, this.LENGTH, "")
     trainer = training.Trainer(strategy, encoder.build_learner())
     trainer.start(recipe, 10)
@@ -204,8 +227,9 @@ for strategy in (
 
 
 @pytest.mark.slow
-def test_two_replicas_rank_among_the_texts_of_both(warm, checkpoint):
-    done = warm.run("replicas", [checkpoint], program=REPLICAS)
+@pytest.mark.parametrize("objective", ["ranking", "cosent"])
+def test_two_replicas_compare_the_texts_of_both(warm, checkpoint, objective):
+    done = warm.run("replicas", [checkpoint, objective], program=REPLICAS)
     assert done.returncode == 0, done.stderr
     one, two = (
         json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")
