@@ -8,6 +8,10 @@ r"""Train sentence embeddings, or measure those of any BERT.
         --train_data_dir=data/ocnli --task_name=sts-b-zh --data_dir=data/zh_sts_b \
         --init_checkpoint=out/mini --do_train --do_eval --output_dir=out/nli
 
+    python -m bert_cn.run_sentence_bert --objective=simcse --train_lines=lines.txt \
+        --task_name=sts-b-zh --data_dir=data/zh_sts_b \
+        --init_checkpoint=out/mini --do_train --do_eval --output_dir=out/simcse
+
 Leaves in --output_dir: best/, a folder that SentenceTransformer("best") loads, with the
 weights that did best on dev; eval_results.txt; tensorboard/; and with --do_predict
 test_results.tsv.
@@ -38,6 +42,8 @@ def main(arguments: list[str]) -> None:
         )
         embedding = model.choose_embedding(checkpoint, args.pooling, args.normalize)
         start = run.load_start(checkpoint)
+        if objective is not None:
+            objective = sources.fit_objective(objective, start)
         encoded = {
             name: data.Pairs(split.table, {})
             for name, split in splits.items()

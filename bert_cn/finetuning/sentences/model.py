@@ -17,7 +17,7 @@ from bert_cn.conversion import (
 from bert_cn.conversion.weight_map import Part
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning import heads, training, warm_start
-from bert_cn.finetuning.sentences import objectives
+from bert_cn.finetuning.sentences import losses, objectives
 from bert_cn.model import pretraining_model
 
 # Prefixes of the sequences of an example: two texts, and one that means another thing.
@@ -26,8 +26,6 @@ FIRST, SECOND, NEGATIVE = "a_", "b_", "c_"
 NUMBER = "number"
 SCORE, LABEL, HAS_NEGATIVE = "score", "label", "has_negative"
 COSINE = "cosine"
-# The score of what is no candidate: its share is 0 in float32.
-_NEVER = -1e9
 
 
 def choose_embedding(
@@ -75,7 +73,7 @@ def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.
         return states[:, 0]
     mask = tf.cast(padding_mask, tf.float32)[:, :, None]
     if pooling == "max":
-        return tf.reduce_max(tf.where(mask > 0, states, _NEVER), axis=1)
+        return tf.reduce_max(tf.where(mask > 0, states, losses.NEVER), axis=1)
     return tf.reduce_sum(states * mask, axis=1) / tf.reduce_sum(mask, axis=1)
 
 
@@ -149,41 +147,60 @@ class SentenceEncoder:
             states, inputs[features_lib.PADDING_MASK], self._embedding.pooling
         )
         if self._embedding.normalize:
-            embeddings = _normalize(embeddings)
+            embeddings = losses.normalize(embeddings)
         return tf.split(embeddings, len(prefixes))
 
     def _compute_losses(self, batch) -> tf.Tensor:
-        if self._objective.name == objectives.RANKING:
-            return self._rank(batch)
-        first, second = self.embed(batch, (FIRST, SECOND), training=True)
-        if self._objective.name == objectives.COSINE:
-            return tf.square(_cosine(first, second) - batch[SCORE])
-        compared = tf.concat([first, second, tf.abs(first - second)], axis=1)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(
-            batch[LABEL], self._head(compared)
+        prefixes = (FIRST, SECOND)
+        if HAS_NEGATIVE in batch:
+            prefixes = (FIRST, SECOND, NEGATIVE)
+        embeddings = self.embed(batch, prefixes, training=True)
+        # Kusupati et al., 2022, "Matryoshka Representation Learning"
+        # (https://arxiv.org/abs/2205.13147), equation 1, all widths alike.
+        widths = self._objective.matryoshka_dims or (embeddings[0].shape[1],)
+        return tf.add_n(
+            [
+                self._compare(batch, *(each[:, :width] for each in embeddings))
+                for width in widths
+            ]
         )
 
-    def _rank(self, batch) -> tf.Tensor:
+    def _compare(self, batch, first, second, negative=None) -> tf.Tensor:
+        """Return the loss of each example, float32 [batch]."""
+        name = self._objective.name
+        if name == objectives.COSINE:
+            return tf.square(losses.cosine(first, second) - batch[SCORE])
+        if name == objectives.SOFTMAX:
+            compared = tf.concat([first, second, tf.abs(first - second)], axis=1)
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(
+                batch[LABEL], self._head(compared)
+            )
+        if name in (objectives.COSENT, objectives.ANGLE):
+            compare = losses.cosine if name == objectives.COSENT else losses.angle
+            return self._order(batch, compare(first, second))
+        return self._rank(batch, first, second, negative)
+
+    def _order(self, batch, similarities: tf.Tensor) -> tf.Tensor:
+        """Return the loss of the whole batch's order, the same for each example."""
+        values = (similarities, batch[SCORE], batch[features_lib.WEIGHT])
+        loss = losses.order(*map(_gather_replicas, values), self._objective.scale)
+        return tf.fill(tf.shape(similarities), loss)
+
+    def _rank(self, batch, first, second, negative) -> tf.Tensor:
         """Return the loss of finding the second text of each first text."""
         weights = batch[features_lib.WEIGHT]
         anchors, wanted = batch[FIRST + NUMBER], batch[SECOND + NUMBER]
-        if HAS_NEGATIVE in batch:
-            first, second, negative = self.embed(
-                batch, (FIRST, SECOND, NEGATIVE), training=True
-            )
+        candidates, numbers, answered, counts = second, wanted, anchors, weights
+        if negative is not None:
             candidates = tf.concat([second, negative], axis=0)
             numbers = tf.concat([wanted, batch[NEGATIVE + NUMBER]], axis=0)
             # A negative answers no anchor.
             answered = tf.concat([anchors, tf.fill(tf.shape(anchors), -1)], axis=0)
             counts = tf.concat([weights, weights * batch[HAS_NEGATIVE]], axis=0)
-        else:
-            first, second = self.embed(batch, (FIRST, SECOND), training=True)
-            candidates, numbers, answered, counts = second, wanted, anchors, weights
         own = _own_rows(tf.shape(first)[0], tf.shape(candidates)[0])
         candidates, numbers, answered, counts = (
             _gather_replicas(each) for each in (candidates, numbers, answered, counts)
         )
-        cosines = tf.matmul(_normalize(first), _normalize(candidates), transpose_b=True)
         # Equal texts mean the same, and so do two answers to one anchor.
         is_right = (
             (numbers == wanted[:, None])
@@ -192,12 +209,11 @@ class SentenceEncoder:
         )
         is_own = tf.range(tf.shape(candidates)[0]) == own[:, None]
         is_candidate = is_own | (~is_right & (counts > 0))
-        logits = tf.where(is_candidate, self._objective.scale * cosines, _NEVER)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+        return losses.rank(first, candidates, own, is_candidate, self._objective.scale)
 
     def _compute_outputs(self, batch) -> dict[str, tf.Tensor]:
         first, second = self.embed(batch, (FIRST, SECOND), training=False)
-        return {COSINE: _cosine(first, second)}
+        return {COSINE: losses.cosine(first, second)}
 
     def save(self, folder: str) -> None:
         """Write the present model as a folder of sentence-transformers."""
@@ -215,14 +231,6 @@ class SentenceEncoder:
                 max_seq_length=self._max_seq_length,
             ),
         )
-
-
-def _normalize(embeddings: tf.Tensor) -> tf.Tensor:
-    return tf.math.l2_normalize(embeddings, axis=1)
-
-
-def _cosine(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(_normalize(first) * _normalize(second), axis=1)
 
 
 def _own_rows(examples: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
