@@ -94,6 +94,25 @@ def read_embedding(path: str) -> Embedding:
     return Embedding(pooling, normalize)
 
 
+def read_max_seq_length(path: str) -> int:
+    """Return how many tokens a folder cuts sentences to; 0 if it does not say.
+
+    Raises:
+        ValueError: modules.json or the file that says it is damaged.
+    """
+    for folder in (_encoder_folder(path), path):
+        if folders.exists(folder, _TRANSFORMER_FILE):
+            file_name = folders.join(folder, _TRANSFORMER_FILE)
+            found = folders.read_json(file_name).get("max_seq_length") or 0
+            if not isinstance(found, int) or found < 0:
+                raise ValueError(
+                    f"{file_name}: max_seq_length is {found!r}, and a whole number of "
+                    "tokens is needed: correct it, or pass --max_seq_length."
+                )
+            return found
+    return 0
+
+
 def _find_pooling(settings: dict) -> str:
     modes = settings.get("pooling_mode")  # sentence-transformers 6.
     if modes is None:

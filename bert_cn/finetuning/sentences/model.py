@@ -25,7 +25,7 @@ FIRST, SECOND, NEGATIVE = "a_", "b_", "c_"
 # After a prefix: the number of each text; equal texts have equal numbers.
 NUMBER = "number"
 SCORE, LABEL, HAS_NEGATIVE = "score", "label", "has_negative"
-COSINE = "cosine"
+COSINE, EMBEDDING = "cosine", "embedding"
 
 
 def choose_embedding(
