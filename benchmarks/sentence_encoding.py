@@ -39,7 +39,7 @@ def main() -> None:
     embedding = sentences_model.choose_embedding(args.checkpoint, None, None)
     start = warm_start.load_starting_point(args.checkpoint)
     length = encoding.find_length(args.checkpoint, 0, start)
-    ours = encoding.Encoder(start, embedding, length, args.batch_size)
+    ours = encoding.build_encoder(start, embedding, length, args.batch_size)
     theirs = sentence_transformers.SentenceTransformer(args.checkpoint, device="cpu")
     sides = {
         "encode_sentences": lambda: ours.encode(lines, args.input_file),

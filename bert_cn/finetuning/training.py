@@ -131,6 +131,10 @@ class Trainer:
             self._optimizer.build(self.learner.trained)
         self._steps.clear()  # They use the previous optimizer.
 
+    def retrace(self) -> None:
+        """Trace again at the next call, because the learner computes something else."""
+        self._steps.clear()
+
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of an update, counted from 1 on."""
         return float(self._schedule(step - 1))

@@ -213,6 +213,10 @@ REFUSED = {
         (*NLI, "--objective=softmax", "--matryoshka_dims=4"),
         "--matryoshka_dims does not suit --objective=softmax, whose classifier takes",
     ),
+    "dimensions of no whitening": (
+        (*SCORED, "--whitening_dims=4"),
+        "--whitening_dims is for --whitening: pass that too, or leave it out.",
+    ),
     "unknown pooling": (
         ("--do_eval", "--init_checkpoint={0}/pooled", "--output_dir={0}/new"),
         "pooled' pools by lasttoken, which is not known here: choose mean, cls, max",
@@ -312,6 +316,23 @@ def test_simcse_learns_from_lines_and_needs_dropout(
     refused = run(*simcse, *start, "--init_checkpoint={0}/dry/tf1", "--output_dir=new")
     assert refused.returncode == 1
     assert "has no dropout, and --objective=simcse tells a line" in refused.stderr
+
+
+def test_whitening_alone_measures_and_writes_a_model(run, folder):
+    whiten = ("--init_checkpoint={0}/tf1", "--whitening", "--do_eval", "--normalize")
+    done = run(*whiten, "--output_dir={0}/white", "--whitening_dims=6")
+    assert done.returncode == 0, done.stderr
+    assert "Whitened 12 to 6 dimensions." in done.stdout
+    assert (folder / "white" / "best" / "2_Dense" / "config.json").exists()
+    results = runs.read_results(folder, "white")
+
+    again = run("--do_eval", "--output_dir={0}/white")
+    assert again.returncode == 0, again.stderr
+    assert "Embeddings: mean over the tokens, a dense layer to 6, to le" in again.stdout
+    assert runs.read_results(folder, "white") == results
+
+    refused = run(*whiten, "--output_dir={0}/white")
+    assert "/white/best' holds the model of an earlier run" in refused.stderr
 
 
 def test_softmax_learns_from_classes(nli, run, folder):

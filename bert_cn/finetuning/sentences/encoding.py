@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from bert_cn.conversion import sentence_transformer
+from bert_cn.conversion import sentence_modules, sentence_transformer
 from bert_cn.finetuning import batches, tables, training, warm_start
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning.sentences import model as sentences_model
@@ -36,27 +36,25 @@ class Encoder:
     """Makes vectors of sentences.
 
     Args:
-        start: the encoder's weights.
-        embedding: how token states become a vector.
-        max_seq_length: longer sentences are cut; in tokens, [CLS] and [SEP] counted.
-        batch_size: sentences computed together.
+        encoder: with its pooling.
+        start: what it was built from; its tokenizer encodes.
+        shape: of the batches.
+        pools_only: leave out the projection and the length of 1.
+
+    Attributes:
+        model: the encoder.
     """
 
     def __init__(
         self,
+        encoder: sentences_model.SentenceEncoder,
         start: warm_start.StartingPoint,
-        embedding: sentence_transformer.Embedding,
-        max_seq_length: int,
-        batch_size: int = 32,
+        shape: batches.Shape,
+        pools_only: bool = False,
     ):
-        self._start = start
-        self._shape = batches.Shape(batch_size, max_seq_length, _WIDTH_MULTIPLE)
-        self._encoder = sentences_model.SentenceEncoder(
-            start, embedding, None, max_seq_length
-        )
-        learner = training.Learner(
-            self._encoder.model, self._refuse_losses, self._compute_outputs
-        )
+        self._pools_only = pools_only
+        self.model, self._start, self._shape = encoder, start, shape
+        learner = training.Learner(encoder.model, _refuse_losses, self._compute_outputs)
         self._trainer = training.Trainer(tf.distribute.get_strategy(), learner)
 
     def encode(
@@ -72,25 +70,21 @@ class Encoder:
             description: for the progress bar.
 
         Returns:
-            float32 [sentences, hidden].
+            float32 [sentences, dimensions].
 
         Raises:
             ValueError: the vocabulary does not know most of the tokens.
         """
-        start = self._start
+        start, length = self._start, self._shape.max_seq_length
         sequences, cut = features_lib.encode_texts(
-            sentences,
-            None,
-            start.tokenizer,
-            start.vocabulary,
-            self._shape.max_seq_length,
+            sentences, None, start.tokenizer, start.vocabulary, length
         )
         ids = [sequences.tokens[features_lib.TOKEN_IDS]]
         unknown = features_lib.describe_unknown(source, ids, start.vocabulary)
         if description:
             print(
-                f"{source}: {len(sentences)} lines, {cut} of them cut to "
-                f"{self._shape.max_seq_length} tokens; {unknown}.",
+                f"{source}: {len(sentences)} lines, {cut} of them cut to {length} "
+                f"tokens; {unknown}.",
                 flush=True,
             )
         features = features_lib.Features({sentences_model.FIRST: sequences})
@@ -99,11 +93,31 @@ class Encoder:
 
     def _compute_outputs(self, batch) -> dict[str, tf.Tensor]:
         prefixes = (sentences_model.FIRST,)
-        (embeddings,) = self._encoder.embed(batch, prefixes, training=False)
+        (embeddings,) = self.model.embed(batch, prefixes, False, self._pools_only)
         return {sentences_model.EMBEDDING: embeddings}
 
-    def _refuse_losses(self, batch):
-        raise NotImplementedError("This encoder is not trained.")
+
+def _refuse_losses(batch):
+    raise NotImplementedError("This encoder is not trained.")
+
+
+def build_encoder(
+    start: warm_start.StartingPoint,
+    embedding: sentence_modules.Embedding,
+    max_seq_length: int,
+    batch_size: int = 32,
+) -> Encoder:
+    """Build an encoder of its own.
+
+    Args:
+        start: its weights.
+        embedding: how token states become a vector.
+        max_seq_length: longer sentences are cut; in tokens, [CLS] and [SEP] counted.
+        batch_size: sentences computed together.
+    """
+    encoder = sentences_model.SentenceEncoder(start, embedding, None, max_seq_length)
+    shape = batches.Shape(batch_size, max_seq_length, _WIDTH_MULTIPLE)
+    return Encoder(encoder, start, shape)
 
 
 def find_length(
@@ -185,7 +199,7 @@ def encode(args: EncodingArgs) -> None:
         args.checkpoint, args.bert_config_file, args.vocab_file, args.do_lower_case
     )
     length = find_length(args.checkpoint, args.max_seq_length, start)
-    encoder = Encoder(start, embedding, length, args.batch_size)
+    encoder = build_encoder(start, embedding, length, args.batch_size)
     vectors = encoder.encode(sentences, args.input_file, "Encoding")
     if args.output_file:
         write_vectors(args.output_file, vectors.astype(args.dtype))

@@ -82,7 +82,7 @@ class SentenceArgs(flags_lib.FinetuningArgs):
     """See `objectives.Objective`."""
 
     train_lines: str
-    """For `objectives.SIMCSE`: a file of lines; "" for none."""
+    """For `objectives.SIMCSE` and `whitening`: a file of lines; "" for none."""
 
     matryoshka_dims: tuple[int, ...]
     """See `objectives.Objective`."""
@@ -92,6 +92,12 @@ class SentenceArgs(flags_lib.FinetuningArgs):
 
     normalize: bool | None
     """Give embeddings length 1; None to do as the checkpoint says."""
+
+    whitening: bool
+    """Whiten embeddings, as fitted to the training sentences after training."""
+
+    whitening_dims: int
+    """The dimensions that `whitening` keeps; 0 for all."""
 
     @property
     def measures(self) -> bool:
@@ -157,7 +163,8 @@ def _define_training_set() -> None:
     flags.DEFINE_string(
         "train_lines",
         "",
-        "For --objective=simcse: a file with a sentence on each line, without labels.",
+        "For --objective=simcse, and for --whitening without --do_train: a file with a "
+        "sentence on each line, without labels.",
     )
 
 
@@ -208,6 +215,20 @@ def _define_embedding() -> None:
         "Whether embeddings have length 1; without the flag, as the checkpoint's "
         "folder says, or no.",
     )
+    flags.DEFINE_bool(
+        "whitening",
+        False,
+        "Take the common part out of embeddings and make their dimensions "
+        "uncorrelated, as fitted to the training sentences after training (Su et al., "
+        "2021, arXiv:2103.15316). Without --do_train the checkpoint itself is whitened "
+        "and written to best/ in --output_dir.",
+    )
+    flags.DEFINE_integer(
+        "whitening_dims",
+        0,
+        "The dimensions that --whitening keeps, those of the largest variance; 0: all.",
+        lower_bound=0,
+    )
 
 
 def read_flags() -> SentenceArgs:
@@ -237,6 +258,10 @@ def read_flags() -> SentenceArgs:
             "--matryoshka_dims does not suit --objective=softmax, whose classifier "
             "takes one width: leave it out, or choose another objective."
         )
+    if args.whitening_dims and not args.whitening:
+        raise ValueError(
+            "--whitening_dims is for --whitening: pass that too, or leave it out."
+        )
     if args.do_train and args.objective != objectives.SIMCSE:
         _check_columns(args.trained, args.objective)
     if args.measures:
@@ -256,7 +281,8 @@ def _parse_widths(words: list[str]) -> tuple[int, ...]:
 def _check_lines(args: SentenceArgs) -> None:
     """Refuse --objective=simcse without its lines, and lines without it."""
     is_simcse = args.objective == objectives.SIMCSE
-    if args.train_lines and not is_simcse:
+    whitens_alone = args.whitening and not args.do_train
+    if args.train_lines and not is_simcse and not whitens_alone:
         raise ValueError(
             f"--train_lines is for --objective=simcse, not {args.objective}: pass "
             "that, or leave it out."

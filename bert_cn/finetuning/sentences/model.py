@@ -5,6 +5,8 @@ BERT-Networks" (https://arxiv.org/abs/1908.10084): an embedding is pooled from t
 states of all tokens, [CLS] and [SEP] among them, and two are compared by their cosine.
 """
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -12,6 +14,7 @@ from bert_cn.conversion import (
     format_names,
     formats,
     pretrained,
+    sentence_modules,
     sentence_transformer,
 )
 from bert_cn.conversion.weight_map import Part
@@ -29,22 +32,24 @@ COSINE, EMBEDDING = "cosine", "embedding"
 
 
 def choose_embedding(
-    checkpoint: str, pooling: str | None, normalize: bool | None
-) -> sentence_transformer.Embedding:
+    checkpoint: str, pooling: str | None, normalize: bool | None, changes: bool = False
+) -> sentence_modules.Embedding:
     """Return how states become an embedding, and print it.
 
     Args:
         checkpoint: its folder may say it.
         pooling: one of `format_names.POOLINGS`; None to do as the folder says.
         normalize: whether embeddings have length 1; None to do as the folder says.
+        changes: whether the encoder is trained or a projection is fitted, so that the
+            folder's projection does not suit it any more.
 
     Raises:
         ValueError: the folder pools in a way that is unknown here.
     """
     known = format_names.POOLINGS
-    found = sentence_transformer.Embedding(known[0], False)
+    found = sentence_modules.Embedding(known[0], False)
     if checkpoint and sentence_transformer.is_sentence_transformer(checkpoint):
-        found = sentence_transformer.read_embedding(checkpoint)
+        found = sentence_modules.read_embedding(checkpoint)
     pooling = pooling or found.pooling
     if pooling not in known:
         raise ValueError(
@@ -52,9 +57,14 @@ def choose_embedding(
             f"{', '.join(known)} by --pooling."
         )
     normalize = found.normalize if normalize is None else normalize
+    projection = found.projection
+    if projection is not None and (changes or pooling != found.pooling):
+        print("The checkpoint's dense layer after pooling is left out.", flush=True)
+        projection = None
+    kept = "" if projection is None else f", a dense layer to {len(projection.bias)}"
     length = ", to length 1" if normalize else ""
-    print(f"Embeddings: {pooling} over the tokens{length}.", flush=True)
-    return sentence_transformer.Embedding(pooling, normalize)
+    print(f"Embeddings: {pooling} over the tokens{kept}{length}.", flush=True)
+    return sentence_modules.Embedding(pooling, normalize, projection)
 
 
 def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.Tensor:
@@ -63,7 +73,9 @@ def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.
     Args:
         states: float [batch, width, hidden].
         padding_mask: int32 [batch, width], 1 for tokens; at least one in each row.
-        pooling: one of `format_names.POOLINGS`.
+        pooling: one of `format_names.POOLINGS`. `weighted_mean` weights the token at
+            position i by i + 1 (Muennighoff, 2022, "SGPT",
+            https://arxiv.org/abs/2202.08904, equation 2).
 
     Returns:
         float32 [batch, hidden].
@@ -74,6 +86,8 @@ def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.
     mask = tf.cast(padding_mask, tf.float32)[:, :, None]
     if pooling == "max":
         return tf.reduce_max(tf.where(mask > 0, states, losses.NEVER), axis=1)
+    if pooling == "weighted_mean":
+        mask *= tf.range(1.0, tf.cast(tf.shape(mask)[1], tf.float32) + 1)[:, None]
     return tf.reduce_sum(states * mask, axis=1) / tf.reduce_sum(mask, axis=1)
 
 
@@ -90,7 +104,7 @@ class SentenceEncoder:
     def __init__(
         self,
         start: warm_start.StartingPoint,
-        embedding: sentence_transformer.Embedding,
+        embedding: sentence_modules.Embedding,
         objective: objectives.Objective | None,
         max_seq_length: int,
     ):
@@ -123,7 +137,11 @@ class SentenceEncoder:
         )
 
     def embed(
-        self, batch, prefixes: tuple[str, ...], training: bool
+        self,
+        batch,
+        prefixes: tuple[str, ...],
+        training: bool,
+        pools_only: bool = False,
     ) -> list[tf.Tensor]:
         """Return the embeddings of some texts of a batch.
 
@@ -132,23 +150,36 @@ class SentenceEncoder:
                 int32 [batch, width], all equally wide.
             prefixes: which texts.
             training: whether dropout is on.
+            pools_only: leave out the projection and the length of 1.
 
         Returns:
-            For each prefix float32 [batch, hidden].
+            For each prefix float32 [batch, hidden], or as wide as the projection.
         """
         inputs = {
             name: tf.concat([batch[prefix + name] for prefix in prefixes], axis=0)
             for name in features_lib.INPUTS
         }
-        states = self._encoder(inputs, training=training)[
-            pretraining_model.SEQUENCE_OUTPUT
-        ]
-        embeddings = pool_states(
-            states, inputs[features_lib.PADDING_MASK], self._embedding.pooling
-        )
-        if self._embedding.normalize:
-            embeddings = losses.normalize(embeddings)
+        pooling = self._embedding.pooling
+        # Su et al., 2021 (https://arxiv.org/abs/2103.15316): the mean of two layers.
+        uses_first = pooling == "first_last_mean"
+        found = self._encoder(inputs, training=training, with_first_layer=uses_first)
+        states = found[pretraining_model.SEQUENCE_OUTPUT]
+        if uses_first:
+            states = (states + found[pretraining_model.FIRST_LAYER_OUTPUT]) / 2
+        embeddings = pool_states(states, inputs[features_lib.PADDING_MASK], pooling)
+        if not pools_only:
+            if projection := self._embedding.projection:
+                embeddings = tf.matmul(embeddings, projection.kernel) + projection.bias
+            if self._embedding.normalize:
+                embeddings = losses.normalize(embeddings)
         return tf.split(embeddings, len(prefixes))
+
+    def project(self, projection: pretrained.Projection) -> None:
+        """Put a dense layer after the pooling, in place of an earlier one.
+
+        Traces of `embed` that were made before do not have it.
+        """
+        self._embedding = dataclasses.replace(self._embedding, projection=projection)
 
     def _compute_losses(self, batch) -> tf.Tensor:
         prefixes = (FIRST, SECOND)
@@ -229,6 +260,7 @@ class SentenceEncoder:
                 pooling=self._embedding.pooling,
                 normalize=self._embedding.normalize,
                 max_seq_length=self._max_seq_length,
+                projection=self._embedding.projection,
             ),
         )
 

@@ -85,6 +85,35 @@ def read_measured(
     return found if seen is None else {**found, tables.TRAIN: seen}
 
 
+def list_texts(
+    args: SentenceArgs,
+    splits: dict[str, classification_data.Split],
+    pairs: data.Pairs | None,
+) -> list[str]:
+    """Return the training sentences, each once, in their order.
+
+    Args:
+        args: which lines, if nothing is trained on.
+        splits: those of `read_measured`.
+        pairs: what is trained on, or None.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if pairs is not None:
+        table = pairs.table
+    elif args.train_lines:
+        table = data.read_lines(args.train_lines).table
+    elif tables.TRAIN in splits:
+        table = splits[tables.TRAIN].table
+    else:
+        raise ValueError(
+            "--whitening is fitted to training sentences, and there is no training "
+            "file: name lines by --train_lines, or a --data_dir that has one."
+        )
+    return list(dict.fromkeys([*table.texts, *table.pairs]))
+
+
 def find_task(source: Source, objective: str) -> tasks.Task:
     """Return the task of a set, built from columns if it is the user's own.
 
