@@ -40,6 +40,7 @@ class Encoder:
         start: what it was built from; its tokenizer encodes.
         shape: of the batches.
         pools_only: leave out the projection and the length of 1.
+        strategy: the encoder was built under it; None for the default one.
 
     Attributes:
         model: the encoder.
@@ -51,11 +52,14 @@ class Encoder:
         start: warm_start.StartingPoint,
         shape: batches.Shape,
         pools_only: bool = False,
+        strategy: tf.distribute.Strategy | None = None,
     ):
         self._pools_only = pools_only
         self.model, self._start, self._shape = encoder, start, shape
         learner = training.Learner(encoder.model, _refuse_losses, self._compute_outputs)
-        self._trainer = training.Trainer(tf.distribute.get_strategy(), learner)
+        self._trainer = training.Trainer(
+            strategy or tf.distribute.get_strategy(), learner
+        )
 
     def encode(
         self, sentences: Sequence[str], source: str, description: str = ""

@@ -137,6 +137,7 @@ def define_flags() -> None:
         "text_a:sentence1,text_b:sentence2,label:score",
     )
     _define_training_set()
+    _define_objective()
     _define_embedding()
 
 
@@ -168,7 +169,7 @@ def _define_training_set() -> None:
     )
 
 
-def _define_embedding() -> None:
+def _define_objective() -> None:
     flags.DEFINE_enum(
         "objective",
         objectives.COSINE,
@@ -202,6 +203,9 @@ def _define_embedding() -> None:
         "as 128,64 beside the full one (Kusupati et al., 2022, arXiv:2205.13147); "
         "SentenceTransformer(folder, truncate_dim=64) uses them.",
     )
+
+
+def _define_embedding() -> None:
     flags.DEFINE_enum(
         "pooling",
         None,

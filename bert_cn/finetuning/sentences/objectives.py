@@ -16,9 +16,10 @@ MAX_SCORES = {
     "afqmc": 1.0,
     "lcqmc": 1.0,
     "bq": 1.0,
+    "paws-x": 1.0,
 }
 # Sets of pairs with a class.
-CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq")
+CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq", "paws-x")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,7 +68,9 @@ def whiten(
     Raises:
         ValueError: see `fit`.
     """
-    encoder = encoding.Encoder(model, start, shape, pools_only=True)
+    encoder = encoding.Encoder(
+        model, start, shape, pools_only=True, strategy=trainer.strategy
+    )
     embeddings = encoder.encode(sentences, "The training sentences", "Whitening")
     projection = fit(embeddings, dimensions)
     model.project(projection)
