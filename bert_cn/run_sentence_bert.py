@@ -8,10 +8,16 @@ r"""Train sentence embeddings, or measure those of any BERT.
         --train_data_dir=data/ocnli --task_name=sts-b-zh --data_dir=data/zh_sts_b \
         --init_checkpoint=out/mini --do_train --do_eval --output_dir=out/nli
 
+    python -m bert_cn.run_sentence_bert --objective=simcse --train_lines=lines.txt \
+        --task_name=sts-b-zh --data_dir=data/zh_sts_b \
+        --init_checkpoint=out/mini --do_train --do_eval --output_dir=out/simcse
+
 Leaves in --output_dir: best/, a folder that SentenceTransformer("best") loads, with the
 weights that did best on dev; eval_results.txt; tensorboard/; and with --do_predict
 test_results.tsv.
 """
+
+import functools
 
 from bert_cn.finetuning.sentences import flags
 from data_prep import command_line
@@ -24,9 +30,11 @@ def main(arguments: list[str]) -> None:
     command_line.refuse_arguments(arguments)
     args = flags.read_flags()
     # Imports TensorFlow, which takes seconds: --help and a wrong flag do not wait.
-    from bert_cn.finetuning import command, tables
-    from bert_cn.finetuning.sentences import data, model, results, sources
+    from bert_cn.finetuning import command, output_folder, tables
+    from bert_cn.finetuning.sentences import data, model, results, sources, whitening
 
+    if args.whitening and not args.do_train:
+        output_folder.check_for_training(args.output_dir, args.overwrite)
     with command.open_run(args) as run:
         # Data
         pairs, objective = None, None
@@ -36,8 +44,15 @@ def main(arguments: list[str]) -> None:
         checkpoint = run.find_checkpoint(
             "the checkpoint to measure by --init_checkpoint"
         )
-        embedding = model.choose_embedding(checkpoint, args.pooling, args.normalize)
+        embedding = model.choose_embedding(
+            checkpoint,
+            args.pooling,
+            args.normalize,
+            changes=args.do_train or args.whitening,
+        )
         start = run.load_start(checkpoint)
+        if objective is not None:
+            objective = sources.fit_objective(objective, start)
         encoded = {
             name: data.Pairs(split.table, {})
             for name, split in splits.items()
@@ -61,8 +76,15 @@ def main(arguments: list[str]) -> None:
 
         # Loop and results
         run.make_output_dir()
+        finish = None
+        if args.whitening:
+            finish = functools.partial(
+                whitening.whiten,
+                *(trainer, encoder, start, run.shape(args.eval_batch_flag)),
+                *(sources.list_texts(args, splits, pairs), args.whitening_dims),
+            )
         reporter = results.Reporter(trainer, splits, features, run.output_dir)
-        run.train_and_report(trainer, encoder, features, reporter)
+        run.train_and_report(trainer, encoder, features, reporter, finish)
 
 
 if __name__ == "__main__":

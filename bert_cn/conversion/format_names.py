@@ -18,4 +18,4 @@ INPUT_FORMATS = (
 OUTPUT_FORMATS = (TF1, TF2, KERAS, PT, SENTENCE_TRANSFORMERS, MODEL_GARDEN, ONNX)
 
 # How a sentence's embedding is made of its tokens' states.
-POOLINGS = ("mean", "cls", "max")
+POOLINGS = ("mean", "cls", "max", "weighted_mean", "first_last_mean")

@@ -30,6 +30,19 @@ class ReadOptions:
     any_vocabulary: bool = False
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Projection:
+    """A dense layer without activation after the pooling of a sentence's tokens.
+
+    Attributes:
+        kernel: float32 [hidden, dimensions].
+        bias: float32 [dimensions].
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class WriteOptions:
     """Options for writing.
@@ -39,12 +52,14 @@ class WriteOptions:
         pooling: of a sentence-transformers folder, one of `format_names.POOLINGS`.
         normalize: whether its embeddings have length 1.
         max_seq_length: the tokens it cuts sentences to; 0 for all that the model has.
+        projection: what follows its pooling; None for nothing.
     """
 
     max_shard_size: str = "5GB"
     pooling: str = "mean"
     normalize: bool = False
     max_seq_length: int = 0
+    projection: Projection | None = None
 
 
 @dataclasses.dataclass

@@ -185,6 +185,7 @@ class Run:
         model: Model,
         features: Mapping[str, features_lib.Features],
         reporter: Reporter,
+        finish: Callable[[], None] | None = None,
     ) -> None:
         """Train, measure on dev and predict on test, as far as the flags say so.
 
@@ -195,6 +196,8 @@ class Run:
             model: what is trained.
             features: split name -> features.
             reporter: measures the splits dev and test.
+            finish: changes the model after training and before the last measuring;
+                the model is written once more.
         """
         flag = self._args.eval_batch_flag
         explain_eval, eval_shape = self.explain_memory(flag), self.shape(flag)
@@ -204,6 +207,9 @@ class Run:
             steps = self.train(
                 trainer, model, features[tables.TRAIN], evaluate, reporter.main_metric
             )
+        if finish is not None:
+            finish()
+            self.save(model)
         results = {}
         if self._args.do_eval:
             results |= explain_eval(reporter.report)(tables.DEV, eval_shape, False)
@@ -237,18 +243,12 @@ class Run:
             ValueError: out of memory.
         """
         args, folder = self._args, output_folder.model_folder(self.output_dir)
-
-        def save() -> None:
-            # First, so that they never stand beside another model.
-            output_folder.remove_results(self.output_dir)
-            model.save(folder)
-
         replaces = args.overwrite and output_folder.has_model(folder)
         keeper = best_weights.BestKeeper(
             model.model,
             evaluate if args.do_eval else None,
             main_metric,
-            save,
+            lambda: self.save(model),
             folder,
             replaces,
         )
@@ -267,6 +267,12 @@ class Run:
             training.train(trainer, features, self.shape(flag), recipe, keeper, written)
         print(f"Model: {folder} (step {keeper.step})")
         return keeper.step
+
+    def save(self, model: Model) -> None:
+        """Write the model as it is now into its folder."""
+        # First, so that they never stand beside another model.
+        output_folder.remove_results(self.output_dir)
+        model.save(output_folder.model_folder(self.output_dir))
 
     def write_results(self, results: Mapping[str, float], steps: int) -> None:
         """Write eval_results.txt, if anything was measured, and say where.

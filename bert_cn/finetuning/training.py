@@ -94,6 +94,7 @@ class Trainer:
             always does.
 
     Attributes:
+        strategy: as given.
         agree: returns whether a flag is set on any host, see `hosts.agree_any`.
     """
 
@@ -103,7 +104,7 @@ class Trainer:
         learner: Learner,
         jit_compile: bool = False,
     ):
-        self._strategy = strategy
+        self.strategy = strategy
         self._jit_compile = jit_compile
         self.agree = functools.partial(hosts_lib.agree_any, strategy)
         self.learner = learner
@@ -114,7 +115,7 @@ class Trainer:
     @property
     def num_replicas(self) -> int:
         """How many devices share each batch."""
-        return self._strategy.num_replicas_in_sync
+        return self.strategy.num_replicas_in_sync
 
     def start(self, recipe: Recipe, num_train_steps: int) -> None:
         """Make a new optimizer with the recipe's schedule."""
@@ -124,12 +125,16 @@ class Trainer:
             int(num_train_steps * recipe.warmup_proportion),
         )
         self._schedule = schedule
-        with self._strategy.scope():
+        with self.strategy.scope():
             self._optimizer = optimization.OPTIMIZERS[recipe.optimizer](
                 schedule, recipe.weight_decay_rate
             )
             self._optimizer.build(self.learner.trained)
         self._steps.clear()  # They use the previous optimizer.
+
+    def retrace(self) -> None:
+        """Trace again at the next call, because the learner computes something else."""
+        self._steps.clear()
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of an update, counted from 1 on."""
@@ -179,11 +184,11 @@ class Trainer:
                 for name, array in arrays.items()
             }
 
-        return self._strategy.experimental_distribute_values_from_function(take)
+        return self.strategy.experimental_distribute_values_from_function(take)
 
     def _update(self, arrays) -> tf.Tensor:
-        results = self._strategy.run(self._update_replica, args=(arrays,))
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, results, axis=None)
+        results = self.strategy.run(self._update_replica, args=(arrays,))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, results, axis=None)
 
     def _update_replica(self, arrays: Arrays) -> tf.Tensor:
         replicas = tf.distribute.get_replica_context()
@@ -199,10 +204,10 @@ class Trainer:
         return tf.stack([loss, norm / self.num_replicas])
 
     def _compute_outputs(self, arrays):
-        outputs = self._strategy.run(self.learner.compute_outputs, args=(arrays,))
+        outputs = self.strategy.run(self.learner.compute_outputs, args=(arrays,))
         if self.num_replicas == 1:
             return outputs
-        return {k: self._strategy.gather(v, axis=0) for k, v in outputs.items()}
+        return {k: self.strategy.gather(v, axis=0) for k, v in outputs.items()}
 
 
 def predict(

@@ -100,8 +100,14 @@ class BertEncoder(keras_hub.models.BertBackbone):
         self._shift_positions = shift_positions
         self.dropout_seeds = keras.random.SeedGenerator()
 
-    def call(self, inputs, parts=None, training=None, mask=None):
-        """Compute both outputs; see the class."""
+    def call(
+        self, inputs, parts=None, training=None, mask=None, with_first_layer=False
+    ):
+        """Compute both outputs; see the class.
+
+        With `with_first_layer` there is `first_layer_output`, too, the states after
+        the first layer, in the shape of `sequence_output`.
+        """
         seeds = None
         if training:
             seeds = dropout_lib.next_seed(self.dropout_seeds, _SEEDS_PER_PASS)
@@ -117,13 +123,18 @@ class BertEncoder(keras_hub.models.BertBackbone):
         for number, layer in enumerate(self.transformer_layers):
             weights = _layer_weights(layer, self.compute_dtype)
             x = compute(x, _layer_seeds(seeds, number), *weights)
+            if number == 0:
+                first = x
         batch, length = tf.unstack(tf.shape(inputs["token_ids"]))
         x = tf.reshape(x, (batch, length, self.hidden_dim))  # [batch, length, hidden]
         cls = x[:, 0]  # [batch, hidden]
         if parts:
             cls = tf.gather(x, parts[schema.CLS_POSITIONS], batch_dims=1)
         pooled = self.pooled_dense(cls)
-        return {"sequence_output": x, "pooled_output": pooled}
+        outputs = {"sequence_output": x, "pooled_output": pooled}
+        if with_first_layer:
+            outputs["first_layer_output"] = tf.reshape(first, tf.shape(x))
+        return outputs
 
     def _hide(self, padding_mask, part_ids):
         """Return what is added to attention scores, see `attention.attend_cpu`."""

@@ -23,6 +23,7 @@ _BLOCK = 64
 
 SEQUENCE_OUTPUT = "sequence_output"
 POOLED_OUTPUT = "pooled_output"
+FIRST_LAYER_OUTPUT = "first_layer_output"
 MLM_HIDDEN = "mlm_hidden"
 MLM_LOGITS = "mlm_logits"
 NSP_LOGITS = "nsp_logits"

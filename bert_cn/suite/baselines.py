@@ -134,8 +134,11 @@ def _check_labels(task, table: tables.Table) -> None:
 
 
 def _answer_majority(task, names, labels: list[str]) -> dict[str, float | None]:
-    """Measure always giving the majority class; a score has none, hence None."""
-    if not task.labels:
+    """Measure always giving the majority class; None where figures are correlations.
+
+    A score has no class, and a constant no correlation.
+    """
+    if not task.labels or metrics.SPEARMAN in names:
         return dict.fromkeys(names)
     # The first of the labels that are equally common, in the order of their ids.
     counts = collections.Counter(labels)

@@ -81,7 +81,8 @@ def _define_subject() -> None:
         "glue",
         "glue: CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI; clue: "
         "ChnSentiCorp, AFQMC, LCQMC, BQ, OCNLI, THUCNews, Chinese STS-B, CMRC 2018; "
-        "squad: SQuAD 1.1 and 2.0, CMRC 2018, DRCD. Several with commas between them.",
+        "squad: SQuAD 1.1 and 2.0, CMRC 2018, DRCD; sentences: embeddings on Chinese "
+        "STS-B, AFQMC, LCQMC, BQ, PAWS-X. Several with commas between them.",
     )
     flags.DEFINE_list("tasks", [], "Run only these tasks of the suites.")
     flags.DEFINE_string(

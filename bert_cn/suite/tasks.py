@@ -14,7 +14,7 @@ READER = "bert_cn.run_squad"
 # A suite may have tasks in two of these tables.
 GLUE, CHINESE, READING = "GLUE", "Chinese", "Reading comprehension"
 TABLES = (GLUE, CHINESE, READING)
-SUITES = ("glue", "clue", "squad")
+SUITES = ("glue", "clue", "squad", "sentences")
 # Each data set has a folder in --data_dir or in a folder of one of these names.
 _PARENTS = frozenset({"glue", "gluedata", "clue", "cluedata"})
 
@@ -137,15 +137,27 @@ def _glue(title: str, figures, columns=None) -> SuiteTask:
 
 
 def _chinese(name: str, columns, folders=(), **settings) -> SuiteTask:
-    values = {"command": CLASSIFIER, "task_name": name} | settings
+    values = {"command": CLASSIFIER, "task_name": name, "suites": ("clue",)} | settings
     return SuiteTask(
         name=name,
-        suites=("clue",),
         table=CHINESE,
         folders=(name, *folders),
-        columns=tuple(columns),
+        columns=tuple(columns if values.get("measures_test", True) else columns[:1]),
         is_english=False,
         **values,
+    )
+
+
+def _embeddings(name: str, title: str, folders=(), **settings) -> SuiteTask:
+    """A set of pairs with classes, against which cosines are ranked."""
+    return _chinese(
+        f"{name}-embeddings",
+        _tested(f"{title} embeddings", _SPEARMAN),
+        (name, *folders),
+        suites=("sentences",),
+        command=SENTENCES,
+        task_name=name,
+        **{"measures_test": True} | settings,
     )
 
 
@@ -169,6 +181,7 @@ def _reading(name, title, suites, folders, files, **settings) -> SuiteTask:
     )
 
 
+_BQ = ("bq_corpus", "bqcorpus")
 _STS_B_ZH = ("sts-b-zh", "zh-sts-b", "cnsd", "cnsd-sts")
 _SQUAD_FOLDERS = ("squad", "squad_en", "squad1", "squad1.1", "squad2", "squad2.0")
 _TASKS = (
@@ -197,25 +210,24 @@ _TASKS = (
     ),
     _chinese("afqmc", (_column("AFQMC", _ACCURACY_F1),)),
     _chinese("lcqmc", _tested("LCQMC", _ACCURACY), measures_test=True),
-    _chinese(
-        "bq", _tested("BQ", _ACCURACY), ("bq_corpus", "bqcorpus"), measures_test=True
-    ),
+    _chinese("bq", _tested("BQ", _ACCURACY), _BQ, measures_test=True),
     _chinese("ocnli", (_column("OCNLI", _ACCURACY),)),
     _chinese("thucnews", _tested("THUCNews", _ACCURACY), measures_test=True),
-    _chinese(
-        "sts-b-zh",
-        _tested("STS-B-zh", _SPEARMAN),
-        _STS_B_ZH,
-        measures_test=True,
-    ),
+    _chinese("sts-b-zh", _tested("STS-B-zh", _SPEARMAN), _STS_B_ZH, measures_test=True),
     _chinese(
         "sts-b-zh-embeddings",
         _tested("STS-B-zh embeddings", _SPEARMAN),
         _STS_B_ZH,
+        suites=("clue", "sentences"),
         command=SENTENCES,
         task_name="sts-b-zh",
         measures_test=True,
     ),
+    # CLUE's test file has no labels.
+    _embeddings("afqmc", "AFQMC", measures_test=False),
+    _embeddings("lcqmc", "LCQMC"),
+    _embeddings("bq", "BQ", _BQ),
+    _embeddings("paws-x", "PAWS-X", ("paws-x-zh",)),
     _reading(
         "cmrc2018",
         "CMRC 2018",

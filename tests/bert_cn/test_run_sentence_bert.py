@@ -189,6 +189,34 @@ REFUSED = {
         (*NLI, "--objective=softmax"),
         "--train_task_name=tsv needs label in --train_columns: add label:NAME",
     ),
+    "lines for another objective": (
+        (*TRAIN, "--train_lines={0}/lines.txt"),
+        "--train_lines is for --objective=simcse, not cosine: pass that, or leave it",
+    ),
+    "no lines": (
+        (*TRAIN, "--objective=simcse"),
+        "--train_lines is empty: name the file of sentences that --objective=simcse l",
+    ),
+    "a single line": (
+        (*TRAIN, "--objective=simcse", "--train_lines={0}/line.txt"),
+        "line.txt has 1 line(s) with text, and --objective=simcse tells lines from ea",
+    ),
+    "widths that are no numbers": (
+        (*TRAIN, "--matryoshka_dims=8,x"),
+        "--matryoshka_dims=8,x must be whole numbers from 1 on, with commas",
+    ),
+    "width over the model's": (
+        (*SCORED, "--matryoshka_dims=13"),
+        "--matryoshka_dims has 13, and the model's embeddings have 12 dimensions: le",
+    ),
+    "widths of a classifier": (
+        (*NLI, "--objective=softmax", "--matryoshka_dims=4"),
+        "--matryoshka_dims does not suit --objective=softmax, whose classifier takes",
+    ),
+    "dimensions of no whitening": (
+        (*SCORED, "--whitening_dims=4"),
+        "--whitening_dims is for --whitening: pass that too, or leave it out.",
+    ),
     "unknown pooling": (
         ("--do_eval", "--init_checkpoint={0}/pooled", "--output_dir={0}/new"),
         "pooled' pools by lasttoken, which is not known here: choose mean, cls, max",
@@ -213,6 +241,7 @@ def nli(folder):
 def bad_files(trained, nli, folder):
     """Write the files and models that `REFUSED` names."""
     (folder / "data" / "empty.tsv").write_text("")
+    (folder / "line.txt").write_text("国使\n\n")
     foreign = f"{NAMES}{runs.FOREIGN}\t{runs.FOREIGN}\t4\nЯ\tЯ\t0\n"
     (folder / "data" / "foreign.tsv").write_text(foreign)
     pooled = folder / "pooled"
@@ -249,6 +278,61 @@ def test_ranking_learns_from_triples_and_replaces_old_results(nli, run, folder):
     assert "train.tsv: 4 pairs, 0 texts cut" in done.stdout
     assert (folder / "triples" / "best" / "modules.json").exists()
     assert not (folder / "triples" / "eval_results.txt").exists()
+
+
+@pytest.mark.parametrize("objective", ["cosent", "angle"])
+def test_order_of_scores_is_learned_without_a_largest_score(objective, run, folder):
+    done = run(
+        *("--init_checkpoint={0}/tf1", f"--objective={objective}", "--do_train"),
+        *("--do_eval", "--train_batch_size=8", "--learning_rate=0.01"),
+        *("--num_train_epochs=6", f"--output_dir={{0}}/{objective}"),
+        "--matryoshka_dims=4",
+    )
+    assert done.returncode == 0, done.stderr
+    # An angle's likeness is |cosine + sine|: alone it does not order cosines this fast.
+    if objective == "cosent":
+        assert runs.read_results(folder, objective)["eval_spearman"] > 0.8
+    assert (folder / objective / "best" / "modules.json").exists()
+
+
+def test_simcse_learns_from_lines_and_needs_dropout(
+    run, folder, build_bert, vocab_file
+):
+    (folder / "lines.txt").write_text("国使用\n\n京语言\n国语\n")
+    simcse = ("--do_train", "--objective=simcse", "--train_lines={0}/lines.txt")
+    start = ("--init_checkpoint={0}/tf1", "--task=", "--data_dir=", "--columns=")
+    done = run(*simcse, *start, "--output_dir={0}/simcse")
+    assert done.returncode == 0, done.stderr
+    assert "lines.txt: 3 pairs, 0 texts cut to 16 tokens" in done.stdout
+    assert (folder / "simcse" / "best" / "modules.json").exists()
+
+    dry = folder / "dry"
+    dry.mkdir()
+    runs.make_folder(
+        *(build_bert, vocab_file, dry),
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    refused = run(*simcse, *start, "--init_checkpoint={0}/dry/tf1", "--output_dir=new")
+    assert refused.returncode == 1
+    assert "has no dropout, and --objective=simcse tells a line" in refused.stderr
+
+
+def test_whitening_alone_measures_and_writes_a_model(run, folder):
+    whiten = ("--init_checkpoint={0}/tf1", "--whitening", "--do_eval", "--normalize")
+    done = run(*whiten, "--output_dir={0}/white", "--whitening_dims=6")
+    assert done.returncode == 0, done.stderr
+    assert "Whitened 12 to 6 dimensions." in done.stdout
+    assert (folder / "white" / "best" / "2_Dense" / "config.json").exists()
+    results = runs.read_results(folder, "white")
+
+    again = run("--do_eval", "--output_dir={0}/white")
+    assert again.returncode == 0, again.stderr
+    assert "Embeddings: mean over the tokens, a dense layer to 6, to le" in again.stdout
+    assert runs.read_results(folder, "white") == results
+
+    refused = run(*whiten, "--output_dir={0}/white")
+    assert "/white/best' holds the model of an earlier run" in refused.stderr
 
 
 def test_softmax_learns_from_classes(nli, run, folder):

@@ -170,6 +170,18 @@ _CHINESE = (
     _task("lcqmc", _BINARY, _ACCURACY, _TSV_OR_TXT),
     _task("bq", _BINARY, _ACCURACY, _TSV_OR_TXT),
     _task(
+        "paws-x",
+        _BINARY,
+        _ACCURACY,
+        (
+            # The folder zh of github.com/google-research-datasets/paws.
+            Layout(
+                _CLUE_PAIR, "translated_train.tsv", ("dev_2k.tsv",), ("test_2k.tsv",)
+            ),
+            *_TSV_OR_TXT,
+        ),
+    ),
+    _task(
         "ocnli",
         _NLI,
         _ACCURACY,

@@ -96,9 +96,31 @@ def scale_scores(split: data.Split, max_score: float) -> Pairs:
     return Pairs(table, {sentences_model.SCORE: scores})
 
 
-def take_scores(split: data.Split) -> Pairs:
-    """Return pairs with their scores as they are, for objectives of their order."""
-    return Pairs(split.table, {sentences_model.SCORE: split.labels.astype(np.float32)})
+def keep_scores(split: data.Split) -> Pairs:
+    """Return pairs with their scores, of which only the order matters."""
+    return Pairs(split.table, {sentences_model.SCORE: split.labels})
+
+
+def read_lines(path: str) -> Pairs:
+    """Read lines, each of which is paired with itself; blank ones are left out.
+
+    Raises:
+        ValueError: the file is missing, is not UTF-8 or has a single line, which has
+            no other to be told from.
+    """
+    found = [
+        (number, line)
+        for number, line in enumerate(tables.read_lines(path), 1)
+        if line.strip()
+    ]
+    if len(found) < 2:
+        raise ValueError(
+            f"--train_lines={path} has {len(found)} line(s) with text, and "
+            "--objective=simcse tells lines from each other: put two or more there."
+        )
+    numbers, lines = (list(each) for each in zip(*found, strict=True))
+    table = tables.Table(path, lines, lines, None, numbers, list(range(len(lines))))
+    return Pairs(table, {})
 
 
 def number_classes(task: tasks.Task, table: tables.Table) -> tuple[Pairs, int]:

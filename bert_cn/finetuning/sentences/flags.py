@@ -78,7 +78,13 @@ class SentenceArgs(flags_lib.FinetuningArgs):
     max_score: float | None
     """The score that the cosine 1 stands for; None if the set is a known one."""
 
-    ranking_scale: float
+    scale: float
+    """See `objectives.Objective`."""
+
+    train_lines: str
+    """For `objectives.SIMCSE` and `whitening`: a file of lines; "" for none."""
+
+    matryoshka_dims: tuple[int, ...]
     """See `objectives.Objective`."""
 
     pooling: str | None
@@ -86,6 +92,12 @@ class SentenceArgs(flags_lib.FinetuningArgs):
 
     normalize: bool | None
     """Give embeddings length 1; None to do as the checkpoint says."""
+
+    whitening: bool
+    """Whiten embeddings, as fitted to the training sentences after training."""
+
+    whitening_dims: int
+    """The dimensions that `whitening` keeps; 0 for all."""
 
     @property
     def measures(self) -> bool:
@@ -119,12 +131,13 @@ def define_flags() -> None:
     )
     classification_flags.define_data_flags(
         "Pairs with scores, to measure on dev and test and for --objective=cosine, "
-        f"cosent and angle to train on: one of {', '.join(objectives.MAX_SCORES)}; or "
-        "tsv or jsonl for files of your own.",
+        "cosent and angle to train on: one of "
+        f"{', '.join(objectives.MAX_SCORES)}; or tsv or jsonl for files of your own.",
         "both texts and the score",
         "text_a:sentence1,text_b:sentence2,label:score",
     )
     _define_training_set()
+    _define_objective()
     _define_embedding()
 
 
@@ -148,18 +161,26 @@ def _define_training_set() -> None:
         "For --objective=ranking label may be missing if every pair means the same, or "
         "negative may take its place: the column of a text that means another thing.",
     )
+    flags.DEFINE_string(
+        "train_lines",
+        "",
+        "For --objective=simcse, and for --whitening without --do_train: a file with a "
+        "sentence on each line, without labels.",
+    )
 
 
-def _define_embedding() -> None:
+def _define_objective() -> None:
     flags.DEFINE_enum(
         "objective",
         objectives.COSINE,
         objectives.OBJECTIVES,
-        "cosine: its squared difference from the score; cosent: the order of cosines "
-        "by score (Su, 2022); angle: the same with complex angles (Li and Li, 2023, "
-        "arXiv:2309.12871); softmax: the class, from u, v and |u-v| (with cosine: "
-        "Reimers and Gurevych, 2019, arXiv:1908.10084); ranking: the second text among "
-        "those of the batch (Henderson et al., 2017, arXiv:1705.00652).",
+        "cosine: its squared difference from the score; softmax: the class, from u, v "
+        "and |u-v| (both Reimers and Gurevych, 2019, arXiv:1908.10084); ranking: the "
+        "second text among those of the batch (Henderson et al., 2017, "
+        "arXiv:1705.00652); cosent: the order of the cosines (Su, 2022, "
+        "kexue.fm/archives/8847); angle: that of angles between complex vectors (Li "
+        "and Li, 2023, arXiv:2309.12871); simcse: each line of --train_lines among "
+        "those of the batch, by dropout alone (Gao et al., 2021, arXiv:2104.08821).",
     )
     flags.DEFINE_float(
         "max_score",
@@ -168,12 +189,23 @@ def _define_embedding() -> None:
         lower_bound=1e-6,
     )
     flags.DEFINE_float(
-        "ranking_scale",
+        "scale",
         20.0,
-        "For --objective=ranking, cosent and angle: similarities are multiplied by it "
-        "before the exponential.",
+        "For all objectives but cosine and softmax: cosines are multiplied by it, the "
+        "inverse of the temperature.",
         lower_bound=0.0,
     )
+    flags.DEFINE_alias("ranking_scale", "scale")
+    flags.DEFINE_list(
+        "matryoshka_dims",
+        [],
+        "Train the first dimensions of embeddings to be embeddings, too: widths such "
+        "as 128,64 beside the full one (Kusupati et al., 2022, arXiv:2205.13147); "
+        "SentenceTransformer(folder, truncate_dim=64) uses them.",
+    )
+
+
+def _define_embedding() -> None:
     flags.DEFINE_enum(
         "pooling",
         None,
@@ -187,6 +219,20 @@ def _define_embedding() -> None:
         "Whether embeddings have length 1; without the flag, as the checkpoint's "
         "folder says, or no.",
     )
+    flags.DEFINE_bool(
+        "whitening",
+        False,
+        "Take the common part out of embeddings and make their dimensions "
+        "uncorrelated, as fitted to the training sentences after training (Su et al., "
+        "2021, arXiv:2103.15316). Without --do_train the checkpoint itself is whitened "
+        "and written to best/ in --output_dir.",
+    )
+    flags.DEFINE_integer(
+        "whitening_dims",
+        0,
+        "The dimensions that --whitening keeps, those of the largest variance; 0: all.",
+        lower_bound=0,
+    )
 
 
 def read_flags() -> SentenceArgs:
@@ -197,22 +243,63 @@ def read_flags() -> SentenceArgs:
     """
     values = flags.FLAGS.flag_values_dict()
     measures = values["do_eval"] or values["do_predict"]
+    trains_elsewhere = values["train_task_name"] or values["train_lines"]
     needed = {
         "task_name": "name the pairs to measure on",
         "data_dir": "name the folder of the task's files",
     }
     args = flags_lib.read_flags(
         SentenceArgs,
-        needed=needed if measures or not values["train_task_name"] else {},
+        needed=needed if measures or not trains_elsewhere else {},
         columns=classification_flags.parse_columns(ROLES),
         train_columns=classification_flags.parse_columns((*ROLES, NEGATIVE), _TRAIN),
+        matryoshka_dims=_parse_widths(values["matryoshka_dims"]),
     )
     _refuse_flags_of_no_set(args)
-    if args.do_train:
+    _check_lines(args)
+    if args.matryoshka_dims and args.objective == objectives.SOFTMAX:
+        raise ValueError(
+            "--matryoshka_dims does not suit --objective=softmax, whose classifier "
+            "takes one width: leave it out, or choose another objective."
+        )
+    if args.whitening_dims and not args.whitening:
+        raise ValueError(
+            "--whitening_dims is for --whitening: pass that too, or leave it out."
+        )
+    if args.do_train and args.objective != objectives.SIMCSE:
         _check_columns(args.trained, args.objective)
     if args.measures:
         _check_columns(args.scored, objectives.COSINE)
     return args
+
+
+def _parse_widths(words: list[str]) -> tuple[int, ...]:
+    if not all(word.strip().isdecimal() and int(word) for word in words):
+        raise ValueError(
+            f"--matryoshka_dims={','.join(words)} must be whole numbers from 1 on, "
+            "with commas between them: write 128,64, for example."
+        )
+    return tuple(sorted({int(word) for word in words}, reverse=True))
+
+
+def _check_lines(args: SentenceArgs) -> None:
+    """Refuse --objective=simcse without its lines, and lines without it."""
+    is_simcse = args.objective == objectives.SIMCSE
+    whitens_alone = args.whitening and not args.do_train
+    if args.train_lines and not is_simcse and not whitens_alone:
+        raise ValueError(
+            f"--train_lines is for --objective=simcse, not {args.objective}: pass "
+            "that, or leave it out."
+        )
+    if is_simcse and args.train_task_name:
+        raise ValueError(
+            "--objective=simcse learns from --train_lines: leave out --train_task_name."
+        )
+    if is_simcse and args.do_train and not args.train_lines:
+        raise ValueError(
+            "--train_lines is empty: name the file of sentences that "
+            "--objective=simcse learns from."
+        )
 
 
 def _refuse_flags_of_no_set(args: SentenceArgs) -> None:

@@ -5,6 +5,8 @@ BERT-Networks" (https://arxiv.org/abs/1908.10084): an embedding is pooled from t
 states of all tokens, [CLS] and [SEP] among them, and two are compared by their cosine.
 """
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -12,12 +14,13 @@ from bert_cn.conversion import (
     format_names,
     formats,
     pretrained,
+    sentence_modules,
     sentence_transformer,
 )
 from bert_cn.conversion.weight_map import Part
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning import heads, training, warm_start
-from bert_cn.finetuning.sentences import objectives
+from bert_cn.finetuning.sentences import losses, objectives
 from bert_cn.model import pretraining_model
 
 # Prefixes of the sequences of an example: two texts, and one that means another thing.
@@ -25,28 +28,28 @@ FIRST, SECOND, NEGATIVE = "a_", "b_", "c_"
 # After a prefix: the number of each text; equal texts have equal numbers.
 NUMBER = "number"
 SCORE, LABEL, HAS_NEGATIVE = "score", "label", "has_negative"
-COSINE = "cosine"
-# The score of what is no candidate: its share is 0 in float32.
-_NEVER = -1e9
+COSINE, EMBEDDING = "cosine", "embedding"
 
 
 def choose_embedding(
-    checkpoint: str, pooling: str | None, normalize: bool | None
-) -> sentence_transformer.Embedding:
+    checkpoint: str, pooling: str | None, normalize: bool | None, changes: bool = False
+) -> sentence_modules.Embedding:
     """Return how states become an embedding, and print it.
 
     Args:
         checkpoint: its folder may say it.
         pooling: one of `format_names.POOLINGS`; None to do as the folder says.
         normalize: whether embeddings have length 1; None to do as the folder says.
+        changes: whether the encoder is trained or a projection is fitted, so that the
+            folder's projection does not suit it any more.
 
     Raises:
         ValueError: the folder pools in a way that is unknown here.
     """
     known = format_names.POOLINGS
-    found = sentence_transformer.Embedding(known[0], False)
+    found = sentence_modules.Embedding(known[0], False)
     if checkpoint and sentence_transformer.is_sentence_transformer(checkpoint):
-        found = sentence_transformer.read_embedding(checkpoint)
+        found = sentence_modules.read_embedding(checkpoint)
     pooling = pooling or found.pooling
     if pooling not in known:
         raise ValueError(
@@ -54,9 +57,14 @@ def choose_embedding(
             f"{', '.join(known)} by --pooling."
         )
     normalize = found.normalize if normalize is None else normalize
+    projection = found.projection
+    if projection is not None and (changes or pooling != found.pooling):
+        print("The checkpoint's dense layer after pooling is left out.", flush=True)
+        projection = None
+    kept = "" if projection is None else f", a dense layer to {len(projection.bias)}"
     length = ", to length 1" if normalize else ""
-    print(f"Embeddings: {pooling} over the tokens{length}.", flush=True)
-    return sentence_transformer.Embedding(pooling, normalize)
+    print(f"Embeddings: {pooling} over the tokens{kept}{length}.", flush=True)
+    return sentence_modules.Embedding(pooling, normalize, projection)
 
 
 def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.Tensor:
@@ -65,7 +73,9 @@ def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.
     Args:
         states: float [batch, width, hidden].
         padding_mask: int32 [batch, width], 1 for tokens; at least one in each row.
-        pooling: one of `format_names.POOLINGS`.
+        pooling: one of `format_names.POOLINGS`. `weighted_mean` weights the token at
+            position i by i + 1 (Muennighoff, 2022, "SGPT",
+            https://arxiv.org/abs/2202.08904, equation 2).
 
     Returns:
         float32 [batch, hidden].
@@ -75,7 +85,9 @@ def pool_states(states: tf.Tensor, padding_mask: tf.Tensor, pooling: str) -> tf.
         return states[:, 0]
     mask = tf.cast(padding_mask, tf.float32)[:, :, None]
     if pooling == "max":
-        return tf.reduce_max(tf.where(mask > 0, states, _NEVER), axis=1)
+        return tf.reduce_max(tf.where(mask > 0, states, losses.NEVER), axis=1)
+    if pooling == "weighted_mean":
+        mask *= tf.range(1.0, tf.cast(tf.shape(mask)[1], tf.float32) + 1)[:, None]
     return tf.reduce_sum(states * mask, axis=1) / tf.reduce_sum(mask, axis=1)
 
 
@@ -92,7 +104,7 @@ class SentenceEncoder:
     def __init__(
         self,
         start: warm_start.StartingPoint,
-        embedding: sentence_transformer.Embedding,
+        embedding: sentence_modules.Embedding,
         objective: objectives.Objective | None,
         max_seq_length: int,
     ):
@@ -125,7 +137,11 @@ class SentenceEncoder:
         )
 
     def embed(
-        self, batch, prefixes: tuple[str, ...], training: bool
+        self,
+        batch,
+        prefixes: tuple[str, ...],
+        training: bool,
+        pools_only: bool = False,
     ) -> list[tf.Tensor]:
         """Return the embeddings of some texts of a batch.
 
@@ -134,81 +150,88 @@ class SentenceEncoder:
                 int32 [batch, width], all equally wide.
             prefixes: which texts.
             training: whether dropout is on.
+            pools_only: leave out the projection and the length of 1.
 
         Returns:
-            For each prefix float32 [batch, hidden].
+            For each prefix float32 [batch, hidden], or as wide as the projection.
         """
         inputs = {
             name: tf.concat([batch[prefix + name] for prefix in prefixes], axis=0)
             for name in features_lib.INPUTS
         }
-        states = self._encoder(inputs, training=training)[
-            pretraining_model.SEQUENCE_OUTPUT
-        ]
-        embeddings = pool_states(
-            states, inputs[features_lib.PADDING_MASK], self._embedding.pooling
-        )
-        if self._embedding.normalize:
-            embeddings = _normalize(embeddings)
+        pooling = self._embedding.pooling
+        # Su et al., 2021 (https://arxiv.org/abs/2103.15316): the mean of two layers.
+        uses_first = pooling == "first_last_mean"
+        found = self._encoder(inputs, training=training, with_first_layer=uses_first)
+        states = found[pretraining_model.SEQUENCE_OUTPUT]
+        if uses_first:
+            states = (states + found[pretraining_model.FIRST_LAYER_OUTPUT]) / 2
+        embeddings = pool_states(states, inputs[features_lib.PADDING_MASK], pooling)
+        if not pools_only:
+            if projection := self._embedding.projection:
+                embeddings = tf.matmul(embeddings, projection.kernel) + projection.bias
+            if self._embedding.normalize:
+                embeddings = losses.normalize(embeddings)
         return tf.split(embeddings, len(prefixes))
 
-    def _compute_losses(self, batch) -> tf.Tensor:
-        if self._objective.name == objectives.RANKING:
-            return self._rank(batch)
-        if self._objective.name in objectives.ORDERED:
-            return self._order(batch)
-        first, second = self.embed(batch, (FIRST, SECOND), training=True)
-        if self._objective.name == objectives.COSINE:
-            return tf.square(_cosine(first, second) - batch[SCORE])
-        compared = tf.concat([first, second, tf.abs(first - second)], axis=1)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(
-            batch[LABEL], self._head(compared)
-        )
+    def project(self, projection: pretrained.Projection) -> None:
+        """Put a dense layer after the pooling, in place of an earlier one.
 
-    def _order(self, batch) -> tf.Tensor:
-        """Return the loss of similarities in another order than the scores.
-
-        It is one number for the whole batch, which each example has.
+        Traces of `embed` that were made before do not have it.
         """
-        first, second = self.embed(batch, (FIRST, SECOND), training=True)
-        is_angle = self._objective.name == objectives.ANGLE
-        compare = angle_similarity if is_angle else _cosine
-        similarities, scores, counts = (
-            _gather_replicas(each)
-            for each in (
-                compare(first, second),
-                batch[SCORE],
-                batch[features_lib.WEIGHT],
-            )
-        )
-        differences = similarities[:, None] - similarities  # [pairs, pairs]
-        is_real = (counts[:, None] > 0) & (counts > 0)
-        is_below = is_real & (scores[:, None] < scores)
-        logits = tf.where(is_below, self._objective.scale * differences, _NEVER)
-        logits = tf.concat([[0.0], tf.reshape(logits, [-1])], axis=0)
-        return tf.reduce_logsumexp(logits) * tf.ones_like(first[:, 0])
+        self._embedding = dataclasses.replace(self._embedding, projection=projection)
 
-    def _rank(self, batch) -> tf.Tensor:
+    def _compute_losses(self, batch) -> tf.Tensor:
+        prefixes = (FIRST, SECOND)
+        if HAS_NEGATIVE in batch:
+            prefixes = (FIRST, SECOND, NEGATIVE)
+        embeddings = self.embed(batch, prefixes, training=True)
+        # Kusupati et al., 2022, "Matryoshka Representation Learning"
+        # (https://arxiv.org/abs/2205.13147), equation 1, all widths alike.
+        widths = self._objective.matryoshka_dims or (embeddings[0].shape[1],)
+        return tf.add_n(
+            [
+                self._compare(batch, *(each[:, :width] for each in embeddings))
+                for width in widths
+            ]
+        )
+
+    def _compare(self, batch, first, second, negative=None) -> tf.Tensor:
+        """Return the loss of each example, float32 [batch]."""
+        name = self._objective.name
+        if name == objectives.COSINE:
+            return tf.square(losses.cosine(first, second) - batch[SCORE])
+        if name == objectives.SOFTMAX:
+            compared = tf.concat([first, second, tf.abs(first - second)], axis=1)
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(
+                batch[LABEL], self._head(compared)
+            )
+        if name in (objectives.COSENT, objectives.ANGLE):
+            compare = losses.cosine if name == objectives.COSENT else losses.angle
+            return self._order(batch, compare(first, second))
+        return self._rank(batch, first, second, negative)
+
+    def _order(self, batch, similarities: tf.Tensor) -> tf.Tensor:
+        """Return the loss of the whole batch's order, the same for each example."""
+        values = (similarities, batch[SCORE], batch[features_lib.WEIGHT])
+        loss = losses.order(*map(_gather_replicas, values), self._objective.scale)
+        return tf.fill(tf.shape(similarities), loss)
+
+    def _rank(self, batch, first, second, negative) -> tf.Tensor:
         """Return the loss of finding the second text of each first text."""
         weights = batch[features_lib.WEIGHT]
         anchors, wanted = batch[FIRST + NUMBER], batch[SECOND + NUMBER]
-        if HAS_NEGATIVE in batch:
-            first, second, negative = self.embed(
-                batch, (FIRST, SECOND, NEGATIVE), training=True
-            )
+        candidates, numbers, answered, counts = second, wanted, anchors, weights
+        if negative is not None:
             candidates = tf.concat([second, negative], axis=0)
             numbers = tf.concat([wanted, batch[NEGATIVE + NUMBER]], axis=0)
             # A negative answers no anchor.
             answered = tf.concat([anchors, tf.fill(tf.shape(anchors), -1)], axis=0)
             counts = tf.concat([weights, weights * batch[HAS_NEGATIVE]], axis=0)
-        else:
-            first, second = self.embed(batch, (FIRST, SECOND), training=True)
-            candidates, numbers, answered, counts = second, wanted, anchors, weights
         own = _own_rows(tf.shape(first)[0], tf.shape(candidates)[0])
         candidates, numbers, answered, counts = (
             _gather_replicas(each) for each in (candidates, numbers, answered, counts)
         )
-        cosines = tf.matmul(_normalize(first), _normalize(candidates), transpose_b=True)
         # Equal texts mean the same, and so do two answers to one anchor.
         is_right = (
             (numbers == wanted[:, None])
@@ -217,12 +240,11 @@ class SentenceEncoder:
         )
         is_own = tf.range(tf.shape(candidates)[0]) == own[:, None]
         is_candidate = is_own | (~is_right & (counts > 0))
-        logits = tf.where(is_candidate, self._objective.scale * cosines, _NEVER)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+        return losses.rank(first, candidates, own, is_candidate, self._objective.scale)
 
     def _compute_outputs(self, batch) -> dict[str, tf.Tensor]:
         first, second = self.embed(batch, (FIRST, SECOND), training=False)
-        return {COSINE: _cosine(first, second)}
+        return {COSINE: losses.cosine(first, second)}
 
     def save(self, folder: str) -> None:
         """Write the present model as a folder of sentence-transformers."""
@@ -238,38 +260,9 @@ class SentenceEncoder:
                 pooling=self._embedding.pooling,
                 normalize=self._embedding.normalize,
                 max_seq_length=self._max_seq_length,
+                projection=self._embedding.projection,
             ),
         )
-
-
-def _normalize(embeddings: tf.Tensor) -> tf.Tensor:
-    return tf.math.l2_normalize(embeddings, axis=1)
-
-
-def _cosine(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(_normalize(first) * _normalize(second), axis=1)
-
-
-def angle_similarity(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Return how alike two embeddings are by AnglE (arXiv:2309.12871, section 3.2.3).
-
-    The halves of an embedding are the real and imaginary parts of complex numbers. The
-    sum of both parts of their quotient, for embeddings of length 1, is the cosine plus
-    the sine of the turn from one to the other; its absolute value is returned.
-
-    Args:
-        first: float32 [batch, hidden]; hidden is even.
-        second: the same.
-
-    Returns:
-        float32 [batch].
-    """
-    first, second = _normalize(first), _normalize(second)
-    (real, imaginary), (other_real, other_imaginary) = (
-        tf.split(each, 2, axis=1) for each in (first, second)
-    )
-    turns = tf.reduce_sum(imaginary * other_real - real * other_imaginary, axis=1)
-    return tf.abs(tf.reduce_sum(first * second, axis=1) + turns)
 
 
 def _own_rows(examples: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

@@ -3,11 +3,10 @@
 import dataclasses
 
 COSINE, SOFTMAX, RANKING = "cosine", "softmax", "ranking"
-COSENT, ANGLE = "cosent", "angle"
-OBJECTIVES = (COSINE, COSENT, ANGLE, SOFTMAX, RANKING)
-# Those that learn from scores, and of them those that look at their order alone.
+COSENT, ANGLE, SIMCSE = "cosent", "angle", "simcse"
+OBJECTIVES = (COSINE, SOFTMAX, RANKING, COSENT, ANGLE, SIMCSE)
+# They learn from pairs with a score.
 SCORED = (COSINE, COSENT, ANGLE)
-ORDERED = (COSENT, ANGLE)
 # Sets of pairs with a score, and the score of two texts that mean the same.
 MAX_SCORES = {
     "sts-b": 5.0,
@@ -17,9 +16,10 @@ MAX_SCORES = {
     "afqmc": 1.0,
     "lcqmc": 1.0,
     "bq": 1.0,
+    "paws-x": 1.0,
 }
 # Sets of pairs with a class.
-CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq")
+CLASSIFIED = ("mnli", "ocnli", "mrpc", "qqp", "afqmc", "lcqmc", "bq", "paws-x")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +34,43 @@ class Objective:
             among those of the batch (Henderson et al., 2017, "Efficient Natural
             Language Response Suggestion for Smart Reply",
             https://arxiv.org/abs/1705.00652, section 4.4), by the scaled cosine. The
-            negatives of the batch, if it has any, are among the candidates. `COSENT`:
-            log(1 + the sum of exp(scale * (cos_i - cos_j)) over all i and j of the
-            batch where pair j has the higher score (Su, 2022,
-            https://kexue.fm/archives/8847). `ANGLE`: the same with another similarity,
-            see `model.angle_similarity` (Li and Li, 2023,
-            https://arxiv.org/abs/2309.12871).
+            negatives of the batch, if it has any, are among the candidates. `COSENT`
+            and `ANGLE`: the order of the cosines or angles within the batch, see
+            `losses.order`. `SIMCSE`: `RANKING` of lines, each of which is its own
+            second text with other dropout (Gao et al., 2021,
+            https://arxiv.org/abs/2104.08821, section 3).
         num_labels: classes of `SOFTMAX`.
-        scale: `RANKING`, `COSENT` and `ANGLE` multiply similarities by it.
+        scale: all but the first two multiply cosines or angles by it: the inverse of
+            the temperature.
+        matryoshka_dims: widths that embeddings are cut to; the loss is the sum of
+            those of all widths. Empty for the full width alone.
     """
 
     name: str
     num_labels: int = 0
     scale: float = 20.0
+    matryoshka_dims: tuple[int, ...] = ()
+
+
+def complete_widths(objective: Objective, hidden_size: int) -> Objective:
+    """Return the objective with the full width among its `matryoshka_dims`.
+
+    sentence-transformers warns of a full width that is not trained; here it always is.
+
+    Args:
+        objective: one without `matryoshka_dims` is returned as it is.
+        hidden_size: the full width of an embedding.
+
+    Raises:
+        ValueError: a width is larger.
+    """
+    widths = objective.matryoshka_dims
+    if not widths:
+        return objective
+    if max(widths) > hidden_size:
+        raise ValueError(
+            f"--matryoshka_dims has {max(widths)}, and the model's embeddings have "
+            f"{hidden_size} dimensions: leave it out."
+        )
+    widths = tuple(sorted({*widths, hidden_size}, reverse=True))
+    return dataclasses.replace(objective, matryoshka_dims=widths)

@@ -1,6 +1,6 @@
 """Read the set that sentence embeddings are measured or trained on."""
 
-from bert_cn.finetuning import tables
+from bert_cn.finetuning import tables, warm_start
 from bert_cn.finetuning.classification import data as classification_data
 from bert_cn.finetuning.classification import tasks
 from bert_cn.finetuning.classification.flags import LABEL, TEXT_A, TEXT_B
@@ -15,15 +15,19 @@ def read_training_pairs(args: SentenceArgs) -> tuple[data.Pairs, Objective]:
     Raises:
         ValueError: the set does not suit the objective, or its files are bad.
     """
-    source, name = args.trained, args.objective
+    name = args.objective
+    settings = {"scale": args.scale, "matryoshka_dims": args.matryoshka_dims}
+    if name == objectives.SIMCSE:
+        return data.read_lines(args.train_lines), Objective(name, **settings)
+    source = args.trained
     task = find_task(source, name)
     if name in objectives.SCORED:
         read = data.read_scored(task, source.data_dir, [tables.TRAIN])
-        if name in objectives.ORDERED:
-            pairs = data.take_scores(read[tables.TRAIN])
-            return pairs, Objective(name, scale=args.ranking_scale)
+        split = read[tables.TRAIN]
+        if name != objectives.COSINE:
+            return data.keep_scores(split), Objective(name, **settings)
         max_score = args.max_score or _find_max_score(task)
-        return data.scale_scores(read[tables.TRAIN], max_score), Objective(name)
+        return data.scale_scores(split, max_score), Objective(name, **settings)
     read = classification_data.read_tables(task, source.data_dir, [tables.TRAIN])
     table = read[tables.TRAIN]
     if name == objectives.SOFTMAX:
@@ -33,7 +37,25 @@ def read_training_pairs(args: SentenceArgs) -> tuple[data.Pairs, Objective]:
         pairs = data.take_triples(table)
     else:
         pairs = data.select_positives(table)
-    return pairs, Objective(name, scale=args.ranking_scale)
+    return pairs, Objective(name, **settings)
+
+
+def fit_objective(objective: Objective, start: warm_start.StartingPoint) -> Objective:
+    """Return the objective as it suits a model.
+
+    Raises:
+        ValueError: a width of --matryoshka_dims is larger than the model's, or the
+            model has no dropout, without which `objectives.SIMCSE` learns nothing.
+    """
+    config = start.config
+    rates = (config.hidden_dropout_prob, config.attention_probs_dropout_prob)
+    if objective.name == objectives.SIMCSE and not any(rates):
+        raise ValueError(
+            f"The model of {start.source!r} has no dropout, and --objective=simcse "
+            "tells a line from itself by dropout alone: set hidden_dropout_prob in its "
+            "configuration to 0.1."
+        )
+    return objectives.complete_widths(objective, config.hidden_size)
 
 
 def read_measured(
@@ -61,6 +83,35 @@ def read_measured(
     elif not args.train_task_name:
         seen = classification_data.read_seen(task, source.data_dir)
     return found if seen is None else {**found, tables.TRAIN: seen}
+
+
+def list_texts(
+    args: SentenceArgs,
+    splits: dict[str, classification_data.Split],
+    pairs: data.Pairs | None,
+) -> list[str]:
+    """Return the training sentences, each once, in their order.
+
+    Args:
+        args: which lines, if nothing is trained on.
+        splits: those of `read_measured`.
+        pairs: what is trained on, or None.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if pairs is not None:
+        table = pairs.table
+    elif args.train_lines:
+        table = data.read_lines(args.train_lines).table
+    elif tables.TRAIN in splits:
+        table = splits[tables.TRAIN].table
+    else:
+        raise ValueError(
+            "--whitening is fitted to training sentences, and there is no training "
+            "file: name lines by --train_lines, or a --data_dir that has one."
+        )
+    return list(dict.fromkeys([*table.texts, *table.pairs]))
 
 
 def find_task(source: Source, objective: str) -> tasks.Task:

@@ -55,6 +55,17 @@ def test_scores_have_no_baseline(tmp_path):
         assert computed["test_spearman"] == baselines.Baseline(None, 2)
 
 
+def test_a_constant_has_no_correlation_with_classes(tmp_path):
+    folder = tmp_path / "bq_corpus"
+    folder.mkdir()
+    for name in ("train", "dev", "test"):
+        (folder / f"{name}.tsv").write_text(f"{name}\t二\t1\n{name}三\t四\t0\n")
+    computed = baselines.compute_baselines(
+        _find(tmp_path, "sentences", "bq-embeddings")
+    )
+    assert computed["test_spearman"] == baselines.Baseline(None, 2)
+
+
 def test_no_answer_is_right_where_there_is_none(data_dir):
     found = _find(data_dir, "squad", "squad2.0")
     assert _values(found) == pytest.approx({"eval_exact": 200 / 3, "eval_f1": 200 / 3})

@@ -37,7 +37,11 @@ def test_a_task_of_two_suites_is_chosen_once():
 @pytest.mark.parametrize(
     ("suites", "names", "message"),
     [
-        (["glu"], [], "--suite=glu is unknown: name one or more of glue, clue, squad"),
+        (
+            ["glu"],
+            [],
+            "--suite=glu is unknown: name one or more of glue, clue, squad, s",
+        ),
         ([], [], "--suite= is unknown"),
         (["glue"], ["afqmc"], "'afqmc' is no task of --suite=glue, whose tasks are"),
     ],
@@ -74,6 +78,24 @@ def test_data_is_found_under_the_names_it_goes_round_with(tmp_path):
     assert missing["SQuAD 1.1"] == (
         f"no train-v1.1.json with dev-v1.1.json in {tmp_path}"
     )
+
+
+def test_the_suite_of_sentences_measures_embeddings_on_pairs(tmp_path):
+    _touch(tmp_path / "zh_afqmc", *(f"{n}.txt" for n in ("train", "dev", "test")))
+    _touch(tmp_path / "LCQMC", *(f"{n}.tsv" for n in ("train", "dev", "test")))
+    names = ("translated_train.tsv", "dev_2k.tsv", "test_2k.tsv")
+    _touch(tmp_path / "pawsx-zh", *names)
+    chosen = tasks.choose_tasks(["sentences"], [])
+    assert {task.command for task in chosen} == {tasks.SENTENCES}
+
+    found, missing = tasks.find_tasks(chosen, str(tmp_path))
+
+    assert {each.task.name: each.has_test for each in found} == {
+        "afqmc-embeddings": False,
+        "lcqmc-embeddings": True,
+        "paws-x-embeddings": True,
+    }
+    assert list(missing) == ["STS-B-zh embeddings", "BQ embeddings"]
 
 
 def test_a_test_file_is_measured_only_where_it_is_there(data_dir):

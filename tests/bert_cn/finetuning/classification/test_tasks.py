@@ -49,6 +49,15 @@ PUBLISHED = [
     ("lcqmc", "dev.txt", "谁\t是谁\t0\n", ["谁"], ["是谁"], [0]),
     ("bq", "test.tsv", "怎么\t如何\t1\n", ["怎么"], ["如何"], [1]),
     (
+        "paws-x",
+        "dev_2k.tsv",
+        "id\tsentence1\tsentence2\tlabel\n1\t他在北京\t北京在他\t0\n",
+        ["他在北京"],
+        ["北京在他"],
+        [0],
+    ),
+    ("paws-x", "train.tsv", "甲乙\t乙甲\t1\n", ["甲乙"], ["乙甲"], [1]),
+    (
         "ocnli",
         "train.50k.json",
         '{"level": "easy", "sentence1": "甲", "sentence2": "乙", "label": "-"}\n'
