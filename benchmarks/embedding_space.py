@@ -7,6 +7,8 @@ For the checkpoint and for random weights of the same sizes (--seeds of them) it
 for each pooling, the mean cosine of random pairs of dev sentences and the Spearman
 correlation on dev of the embeddings as they are, without the mean of the training
 sentences, and whitened by them (Su et al., 2021, https://arxiv.org/abs/2103.15316).
+Two rows without any model come first: characters counted, and weighted by their idf in
+the training sentences.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import dataclasses
 
 import keras
 import numpy as np
+import sklearn.feature_extraction.text
 
 from bert_cn.conversion import sentence_modules
 from bert_cn.finetuning import metrics, tables, warm_start
@@ -59,6 +62,9 @@ def main() -> None:
                 rows.append((name, pooling, measure(*vectors, splits[tables.DEV])))
     print("\n| weights | pooling | cosine of random pairs | raw | - mean | whitened |")
     print("|---|---|---|---|---|---|")
+    for name, uses_idf in (("counts", False), ("idf", True)):
+        found = measure_characters(train, splits[tables.DEV], uses_idf)
+        print(f"| characters | {name} | - | {100 * found:.2f} | - | - |")
     for name, pooling, (cosine, *correlations) in rows:
         shown = " | ".join(f"{100 * value:.2f}" for value in correlations)
         print(f"| {name} | {pooling} | {cosine:.3f} | {shown} |")
@@ -82,6 +88,18 @@ def measure(fitted, first, second, split) -> tuple[float, ...]:
         found = metrics.compute(names, names, split.labels, cosines)
         correlations.append(found[metrics.SPEARMAN])
     return float(compute_cosines(*texts[pairs]).mean()), *correlations
+
+
+def measure_characters(train, split, uses_idf: bool) -> float:
+    """Return the correlation of the cosine of two texts' characters."""
+    vectorizer = sklearn.feature_extraction.text.TfidfVectorizer(
+        analyzer="char", use_idf=uses_idf
+    )
+    vectorizer.fit(train.texts + train.pairs)
+    first, second = map(vectorizer.transform, (split.table.texts, split.table.pairs))
+    cosines = np.asarray(first.multiply(second).sum(axis=1)).ravel()  # Of length 1.
+    names = (metrics.SPEARMAN,)
+    return metrics.compute(names, names, split.labels, cosines)[metrics.SPEARMAN]
 
 
 def compute_cosines(first, second):

@@ -71,7 +71,7 @@ _NAMES = (
 
 def is_uer_file(path: str) -> bool:
     """Say whether a path is a single file that PyTorch saved."""
-    if not folders.exists(path) or folders.list_folder(path):
+    if not folders.exists(path) or storage.isdir(path):
         return False
     try:
         with storage.open(path, "rb") as file:

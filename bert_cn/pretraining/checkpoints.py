@@ -100,7 +100,8 @@ class TrainingCheckpoints:
            a run may have been killed between writing the two;
         2. if it is truncated or one of its files is missing, the one before, and so on.
            Standard error names those that are passed over, and a newer one that the
-           file `checkpoint` names but that is gone.
+           file `checkpoint` names but that is gone;
+        3. none, if the run was killed in its first save.
 
         Returns:
             The step after which it was saved; 0 without a checkpoint.
@@ -137,6 +138,10 @@ class TrainingCheckpoints:
             else:
                 self._latest = prefix
                 return read_step(self._optimizer)
+        if len(prefixes) == 1 and not _has_saved(self._restore_dir):
+            # The file `checkpoint` is written last: the first save was cut off.
+            self._latest = None
+            return 0
         if prefixes:
             raise ValueError(
                 f"None of the {len(prefixes)} checkpoints in {self._restore_dir!r} can "
@@ -193,6 +198,11 @@ def _remove_checkpoints(folder: str, kept: set[str]) -> None:
 
 def _read_number(prefix: str) -> int:
     return int(prefix.rpartition("-")[2])
+
+
+def _has_saved(folder: str) -> bool:
+    """Say whether a run has come to the end of a save."""
+    return tf.io.gfile.exists(os.path.join(folder, "checkpoint"))
 
 
 def _find_lost(folder: str, prefixes: list[str]) -> str | None:

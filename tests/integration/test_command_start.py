@@ -35,7 +35,7 @@ def measure(run_command):
 
 
 def test_all_commands_are_found():
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 17
 
 
 @pytest.mark.parametrize("module", COMMANDS)

@@ -173,6 +173,20 @@ def test_no_readable_checkpoint_is_an_error_not_a_fresh_start(small_config, tmp_
         make_checkpoints(small_config, tmp_path)[2].restore_latest()
 
 
+def test_first_save_that_was_cut_off_is_no_checkpoint(small_config, tmp_path, capsys):
+    make_checkpoints(small_config, tmp_path)[2].save()
+    (tmp_path / "ckpt-0.index").write_bytes(b"")
+    # It is written last.
+    (tmp_path / "checkpoint").unlink()
+    _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
+    assert checkpoints.restore_latest() == 0
+    assert checkpoints.latest is None
+    assert "ckpt-0 cannot be read and is passed over" in capsys.readouterr().err
+    optimizer.iterations.assign(2)
+    checkpoints.save()
+    assert make_checkpoints(small_config, tmp_path)[2].restore_latest() == 2
+
+
 def test_missing_state_file_does_not_hide_the_checkpoints(small_config, tmp_path):
     _, optimizer, checkpoints = make_checkpoints(small_config, tmp_path)
     optimizer.iterations.assign(4)
