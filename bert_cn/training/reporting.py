@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from bert_cn.training import run_files
+from bert_cn.training import run_files, stop_request
 from data_prep import storage
 
 # A run that waits for input for more than this share of its time gets a warning.
@@ -90,12 +90,11 @@ class StepReporter:
             wait = f"  input wait {input_seconds / steps * 1000:.1f} ms/step"
             scalars["input_wait_ms_per_step"] = input_seconds / steps * 1000
             scalars["input_wait_share"] = input_seconds / seconds
-        print(
+        stop_request.print_line(
             f"step {step}/{about}{last_step}{shown}"
             f"  learning_rate {learning_rate:.3e}"
             f"  {rate:.1f} sequences/s{wait}"
-            f"  ETA {datetime.timedelta(seconds=round(left))}",
-            flush=True,
+            f"  ETA {datetime.timedelta(seconds=round(left))}"
         )
         self._warn_of_waiting(step, input_seconds / seconds)
         write_scalars(self._writer, scalars, step)
@@ -104,14 +103,14 @@ class StepReporter:
     def note(self, text: str) -> None:
         """Print a note on the run if there is one, and remember that it was printed."""
         if text:
-            print(f"note: {text}", flush=True)
+            stop_request.print_line(f"note: {text}")
             self.has_noted = True
 
     def _warn_of_waiting(self, step: int, share: float) -> None:
         """Warn when waiting begins, but not of the first interval: it fills buffers."""
         waits = share > _MAX_INPUT_SHARE and self._reported
         if waits and not self._waits:
-            print(
+            stop_request.print_line(
                 f"warning: from step {self._last_step} to {step} training waited for "
                 f"input {share:.0%} of the time: put the records on a local disk or "
                 "into more files (4 are read at once), or give the host more cores.",

@@ -1,11 +1,13 @@
 """Signals that ask a training run to save and end."""
 
 import contextlib
+import errno
 import os
 import signal
 import stat
 import threading
 from collections.abc import Callable
+from typing import TextIO
 
 
 class StopRequest:
@@ -52,7 +54,7 @@ class StopRequest:
                 flush=True,
             )
         if number == signal.SIGHUP:
-            _release_terminal()
+            release_terminal()
         self._event.set()
         self._restore_handler(signal.SIGINT)
         self._restore_handler(signal.SIGTERM)
@@ -61,7 +63,25 @@ class StopRequest:
         signal.signal(number, self._previous[number])
 
 
-def _release_terminal() -> None:
+def print_line(text: str, file: TextIO | None = None) -> None:
+    """Print a line of a run, even while its terminal closes.
+
+    A write that comes between the closing and its SIGHUP is an error that must not end
+    the run before the signal has it saved; and under nohup there is no signal.
+
+    Args:
+        text: the line.
+        file: standard output unless it is another.
+    """
+    try:
+        print(text, file=file, flush=True)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        release_terminal()
+
+
+def release_terminal() -> None:
     """Discard everything printed from now on, unless it goes to a file.
 
     Writing to a closed terminal is an error, and so is writing to a pipe whose reader

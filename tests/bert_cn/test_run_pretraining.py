@@ -196,6 +196,7 @@ def test_closed_terminal_ends_the_run_with_a_checkpoint_and_the_code_asked_for(
     command = [sys.executable, "-m", MODULE, *as_flags(arguments | more)]
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's is inherited.
         os.chdir(REPOSITORY)
         os.execv(sys.executable, command)
     shown = b""

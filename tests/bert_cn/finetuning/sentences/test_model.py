@@ -191,10 +191,13 @@ for strategy in (
     tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 ):
     with strategy.scope():
-        objective = objectives.Objective("ranking")
+        objective = objectives.Objective(sys.argv[2])
         start, encoder = this.build(sys.argv[1], objective=objective)
     table = tables.Table("", this.FIRST[:3], this.SECOND[:3], None, [1] * 3, [0] * 3)
-    pairs = sentences_data.Pairs(table, {}, this.THIRD[:3])
+    is_ranking = sys.argv[2] == "ranking"
+    columns = {} if is_ranking else {"score": this.SCORES[:3]}
+    thirds = this.THIRD[:3] if is_ranking else None
+    pairs = sentences_data.Pairs(table, columns, thirds)
     features = sentences_data.encode_pairs(pairs, "train", start, this.LENGTH, "")
     trainer = training.Trainer(strategy, encoder.build_learner())
     trainer.start(recipe, 10)
@@ -207,8 +210,9 @@ for strategy in (
 
 
 @pytest.mark.slow
-def test_two_replicas_rank_among_the_texts_of_both(warm, checkpoint):
-    done = warm.run("replicas", [checkpoint], program=REPLICAS)
+@pytest.mark.parametrize("objective", ["ranking", "cosent"])
+def test_two_replicas_compare_the_texts_of_both(warm, checkpoint, objective):
+    done = warm.run("replicas", [checkpoint, objective], program=REPLICAS)
     assert done.returncode == 0, done.stderr
     one, two = (
         json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")
