@@ -219,7 +219,7 @@ def train(name: str, variant: Variant, seed: str) -> None:
         f"--input_file={make_records(args.held_out_text, 'held_out', held_out)}",
         f"--output_dir={os.path.join(folder, 'held_out')}",
         f"--init_checkpoint={average_checkpoints(folder, variant.averaged)}",
-        "--precision=mixed_bfloat16",
+        "--precision=auto",
         "--max_eval_steps=0",
         "--do_eval",
     )

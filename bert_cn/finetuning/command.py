@@ -19,6 +19,7 @@ from bert_cn.finetuning import (
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning import flags as flags_lib
 from bert_cn.training import batch_checks, folder_lock, reporting, storage_checks
+from bert_cn.training import precision as precision_lib
 from bert_cn.training import strategy as strategy_lib
 
 # Widths of batches are multiples of it; fewer widths mean more padding.
@@ -132,12 +133,15 @@ class Run:
 
         Sets Keras's dtype policy, which is global.
         """
-        keras.config.set_dtype_policy(self._args.precision)
-        keras.utils.set_random_seed(self._args.random_seed)
+        args = self._args
+        keras.config.set_dtype_policy(
+            precision_lib.choose_precision(args.precision, args.tpu, args.jit_compile)
+        )
+        keras.utils.set_random_seed(args.random_seed)
         with self._strategy.scope():
             model = build()
         learner = model.build_learner()
-        return model, training.Trainer(self._strategy, learner, self._args.jit_compile)
+        return model, training.Trainer(self._strategy, learner, args.jit_compile)
 
     def shape(self, flag: str) -> batches.Shape:
         """Return the shape of batches: of one width for a TPU, of few for XLA.

@@ -201,8 +201,8 @@ def _define_actions(defaults: Defaults) -> None:
         "precision",
         choices.PRECISIONS[0],
         choices.PRECISIONS,
-        "The type of the computations; variables, logits and losses are float32 with "
-        "either.",
+        "The dtype of computation; variables, logits and losses are always float32. "
+        "auto: the faster one on this machine.",
     )
     flags.DEFINE_bool(
         "jit_compile", False, "Compile the step with XLA; a TPU always does."

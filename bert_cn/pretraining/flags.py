@@ -253,7 +253,8 @@ def _define_computation(define: Callable[..., None]) -> None:
     )
     define(
         "precision",
-        "The dtype of computation; variables, logits and losses are always float32.",
+        "The dtype of computation; variables, logits and losses are always float32. "
+        "auto: the faster one on this machine.",
         enum_values=choices.PRECISIONS,
     )
     define("jit_compile", "Compile the update with XLA; for one CPU or one GPU.")

@@ -4,10 +4,10 @@ import dataclasses
 
 from absl import flags
 
+from bert_cn.training import choices
+
 # The flags belong to the command that calls `define_flags`: --help lists them there.
 flags.disclaim_key_flags()
-
-PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PlanArgs:
     """Sequences per update."""
 
     precision: str
-    """One of `PRECISIONS`."""
+    """One of `choices.PRECISIONS`."""
 
     sample_megabytes: float
     """How much of the text is looked at."""
@@ -68,7 +68,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("max_seq_length", 128, "Tokens per sequence.", lower_bound=8)
     flags.DEFINE_integer("train_batch_size", 32, "Sequences per update.", lower_bound=1)
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "As run_pretraining's.")
+    flags.DEFINE_enum("precision", "auto", choices.PRECISIONS, "As run_pretraining's.")
     flags.DEFINE_float(
         "sample_megabytes",
         4.0,

@@ -24,6 +24,7 @@ from bert_cn.pretraining import (
 from bert_cn.pretraining import records as records_lib
 from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining.further_flags import PlanArgs
+from bert_cn.training import precision as precision_lib
 from bert_cn.training import run_files
 from data_prep import storage
 from data_prep.records import manifest as manifest_lib
@@ -114,7 +115,7 @@ def _measure(
         do_eval=True,
         optimizer="adamw",
         train_batch_size=args.train_batch_size,
-        precision=args.precision,
+        precision=precision_lib.choose_precision(args.precision),
         random_seed=args.random_seed,
     )
     records = records_lib.load_records(run)

@@ -1,5 +1,6 @@
 """A run of pretraining, from its flags to its curves."""
 
+import dataclasses
 import functools
 
 import tensorflow as tf
@@ -19,9 +20,11 @@ from bert_cn.training import (
     batch_checks,
     folder_lock,
     reporting,
+    run_files,
     stop_request,
     storage_checks,
 )
+from bert_cn.training import precision as precision_lib
 from bert_cn.training import strategy as strategy_lib
 from data_prep import command_line
 
@@ -59,6 +62,7 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
         strategy_lib.keep_chiefs_files(strategy, args.output_dir) as output_dir,
         folder_lock.hold_folder(output_dir),
     ):
+        args = _choose_precision(args)
         records = records_lib.load_records(args)
         if args.do_train and args.do_eval and records.eval.paths == records.train.paths:
             print(
@@ -75,6 +79,17 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
         again = command_line.command_again()
         print(f"Stopped at step {trainer.step}. Resume with:\n  {again}", flush=True)
     return is_finished
+
+
+def _choose_precision(
+    args: settings_lib.PretrainingArgs,
+) -> settings_lib.PretrainingArgs:
+    """Return the settings with a precision; a resumed run keeps its own."""
+    begun_with = run_files.read_fingerprint(args.output_dir).get("precision", "")
+    chosen = precision_lib.choose_precision(
+        args.precision, args.tpu, args.jit_compile, begun_with
+    )
+    return dataclasses.replace(args, precision=chosen)
 
 
 def _build_model(

@@ -12,5 +12,6 @@ ATTENTION_INITIALIZERS = ("random", "neighbors")
 SCHEDULES = ("polynomial", "linear", "triangle", "cosine", "wsd")
 # Values of --output_vocabulary.
 OUTPUT_VOCABULARIES = ("all", "seen")
-# Values of --precision, Keras's dtype policies.
-PRECISIONS = ("float32", "mixed_bfloat16")
+# Values of --precision: Keras's dtype policies, or the faster of the two on the devices
+# at hand, see `precision`.
+PRECISIONS = ("float32", "mixed_bfloat16", "auto")

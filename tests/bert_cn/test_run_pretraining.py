@@ -135,7 +135,9 @@ def test_evaluation_during_training_keeps_the_best_weights(
     assert run() == ["2:", "4:", "6:"]
     # So a run leaves it that is killed between saving and evaluating.
     (tmp_path / "run" / "eval_results.txt").unlink()
-    assert run(num_train_steps=8) == ["6:", "8:"]
+    # A resumed run keeps its precision.
+    assert run(num_train_steps=8, precision="auto") == ["6:", "8:"]
+    assert "--precision=auto" not in said[-1]
     assert "Now --num_train_steps is 8, before it was 6: the learning" in said[-1]
     best = json.loads((tmp_path / "run" / "best" / "best_results.json").read_text())
     weights = formats.read_checkpoint(str(tmp_path / "run" / "best"))

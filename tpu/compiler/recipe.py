@@ -1,5 +1,6 @@
 """The training step of a recipe, compiled for a slice at one batch size or several."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ from bert_cn.model import config as config_lib
 from bert_cn.pretraining import settings as settings_lib
 from bert_cn.pretraining import train_step
 from bert_cn.training import batch_checks
+from bert_cn.training import precision as precision_lib
 from tpu.compiler import (
     batch_search,
     graph_checks,
@@ -43,6 +45,8 @@ class Recipe:
         program_file: str = "",
         pack_sequences: int = 1,
     ):
+        precision = precision_lib.choose_precision(args.precision, where.name)
+        args = dataclasses.replace(args, precision=precision)
         self.args = args
         self.where = where
         self.per_replica_batch = _share_batch(args, where)
