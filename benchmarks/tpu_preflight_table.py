@@ -1,4 +1,4 @@
-"""The largest batch of each model that fits on a TPU slice: README's table.
+"""The largest batch of each model that fits on a TPU slice: the table of docs/tpu.md.
 
     python -m benchmarks.tpu_preflight_table
 

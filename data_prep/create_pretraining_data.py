@@ -94,7 +94,7 @@ def _run_on_cluster(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest:
     except ImportError as error:
         raise ValueError(
             f"--runner={args.runner} needs Apache Beam ({error}): pip install "
-            "'apache-beam[gcp]', in an environment of its own (see README)."
+            "'apache-beam[gcp]', in an environment of its own (see docs/data.md)."
         ) from error
     return beam.run(job, args.runner, args.beam_arguments, args.overwrite)
 

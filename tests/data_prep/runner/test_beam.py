@@ -12,7 +12,7 @@ from tests.data_prep.runner.conftest import SETTINGS
 
 pytest.importorskip(
     "apache_beam",
-    reason="needs apache-beam, which has an environment of its own: see README",
+    reason="needs apache-beam, which has an environment of its own: see docs/data.md",
 )
 
 from data_prep.runner import beam as beam_lib
