@@ -1,7 +1,6 @@
 """Packages, dependencies and extras of bert_cn."""
 
 import pathlib
-from glob import glob
 
 from setuptools import find_packages, setup
 
@@ -27,13 +26,17 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["bert_cn*", "data_prep*", "tpu*"]),
+    packages=[
+        *find_packages(include=["bert_cn*", "data_prep*", "tpu*"]),
+        # Recipes and model sizes, for users without the repository.
+        "bert_cn.configs",
+    ],
+    package_dir={"bert_cn.configs": "configs"},
     package_data={
+        "bert_cn.configs": ["*/*.flags", "*/*.json", "*/*.txt"],
         "data_prep": ["sample_corpus/*.txt", "sample_corpus/held_out/*.txt"],
         "data_prep.text": ["*.json"],
     },
-    # The recipes that benchmark_suite knows by name, for users without the repository.
-    data_files=[("share/bert_cn/finetune", sorted(glob("configs/finetune/*.flags")))],
     install_requires=[
         # The newest TPU build, tensorflow-tpu, is 2.20.0.
         "tensorflow==2.20.*",

@@ -15,7 +15,7 @@ from absl import flags
 
 from bert_cn.conversion import weight_map
 from bert_cn.model import config as config_lib
-from data_prep import command_line, storage
+from data_prep import command_line, recipe_files, storage
 
 _BERT_CONFIG_FILES = flags.DEFINE_string(
     "bert_config_files", "configs/models/*.json", "The bert_config.json files: a glob."
@@ -39,11 +39,11 @@ def main(arguments: list[str]) -> None:
 
 def print_configs(pattern: str) -> None:
     """Print one line for each configuration, the smallest first."""
-    paths = storage.glob(pattern)
+    paths = storage.glob(recipe_files.find_file(pattern))
     if not paths:
         raise ValueError(
-            f"--bert_config_files={pattern!r} matches no file: run the command in the "
-            "repository's folder, or name bert_config.json files."
+            f"--bert_config_files={pattern!r} matches no file: name "
+            "bert_config.json files."
         )
     configs = [(_name(path), config_lib.load_config(path)) for path in sorted(paths)]
     configs.sort(key=lambda pair: weight_map.count_parameters(pair[1]))

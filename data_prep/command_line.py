@@ -16,6 +16,8 @@ from collections.abc import Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
+from data_prep import recipe_files
+
 DISTRIBUTION = "bert_cn"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
 BROKEN_PIPE = 141  # 128 + SIGPIPE.
@@ -72,7 +74,12 @@ def run_command(
             print(f"{name}: error: {describe_error(error)}", file=sys.stderr)
             sys.exit(TRANSIENT if _is_transient(error) else 1)
 
-    app.run(guarded)
+    try:
+        arguments = recipe_files.expand(sys.argv)
+    except ValueError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        sys.exit(1)
+    app.run(guarded, arguments)
 
 
 class _VersionFlag(flags.BooleanFlag):

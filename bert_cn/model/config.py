@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from data_prep import storage
+from data_prep import recipe_files, storage
 
 # Values of `hidden_act` in a bert_config.json. google-research/bert computes "gelu" by
 # the tanh approximation (its modeling.py), so "gelu" keeps that meaning here;
@@ -132,7 +132,7 @@ def parse_config(values: dict, path: str) -> BertConfig:
 
 
 def load_config(path: str) -> BertConfig:
-    """Read a bert_config.json, local or remote.
+    """Read a bert_config.json, local, remote, or of the program's own configs/.
 
     Raises:
         ValueError: the file is missing or not a JSON object, or `parse_config` raises.
@@ -142,6 +142,7 @@ def load_config(path: str) -> BertConfig:
             "--bert_config_file is empty: name a bert_config.json, such as "
             "configs/models/bert_tiny_cn.json."
         )
+    path = recipe_files.find_file(path)
     try:
         values = json.loads(storage.read_bytes(path).decode("utf-8"))
     except OSError as error:

@@ -11,7 +11,7 @@ from absl import flags
 
 from bert_cn.pretraining import settings
 from bert_cn.training import choices
-from data_prep import command_line
+from data_prep import command_line, recipe_files
 
 # The flags belong to the command that calls `define_flags`: --help lists them there.
 flags.disclaim_key_flags()
@@ -36,6 +36,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     Args:
         values: where to define them; the command's own by default.
     """
+    recipe_files.define_flag("pretrain", values)
     define = functools.partial(_define, values)
     _define_model_and_records(define)
     _define_computation(define)

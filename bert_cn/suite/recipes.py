@@ -2,22 +2,18 @@
 
 import dataclasses
 import os
-import sysconfig
 from collections.abc import Sequence
 
 from absl import flags
 
 from bert_cn.suite import tasks
-from data_prep import storage
+from data_prep import recipe_files, storage
 
 # A recipe is one file of each kind. Sentence embeddings use the classification file,
 # and so does regression where a recipe has no file for it.
 _CLASSIFICATION, _REGRESSION, _READING = "classification", "regression", "squad"
 # "seed" is what `reference` was called before.
 _OLDER_NAMES = {"seed": "reference"}
-_REPOSITORY = os.path.dirname(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)
 # Flags that the suite itself sets for each run.
 _OWN_FLAGS = (
     *("task_name", "task", "data_dir", "output_dir", "overwrite", "cache_dir"),
@@ -81,17 +77,9 @@ def load_recipe(name: str, more_flags: Sequence[str] = ()) -> Recipe:
     return Recipe(name, found)
 
 
-def find_folder(repository: str = _REPOSITORY) -> str:
-    """Return the folder of the recipes: the repository's, or where pip puts them.
-
-    Args:
-        repository: the folder that holds the package.
-    """
-    folder = os.path.join(repository, "configs", "finetune")
-    if storage.isdir(folder):
-        return folder
-    # data_files of setup.py.
-    return os.path.join(sysconfig.get_path("data"), "share", "bert_cn", "finetune")
+def find_folder() -> str:
+    """Return the folder of the recipes."""
+    return os.path.join(recipe_files.find_folder(), "finetune")
 
 
 def list_recipes() -> list[str]:

@@ -1,7 +1,5 @@
 """Recipes of fine-tuning."""
 
-import sys
-
 import pytest
 
 from bert_cn.suite import recipes, tasks
@@ -34,12 +32,6 @@ def test_the_default_is_the_reference_collections_recipe():
 
 def test_the_older_name_of_the_default_still_works():
     assert recipes.load_recipe("seed").flags == recipes.load_recipe("reference").flags
-
-
-def test_recipes_are_found_where_pip_puts_them(tmp_path):
-    assert recipes.find_folder() == str(REPOSITORY / "configs" / "finetune")
-    installed = f"{sys.prefix}/share/bert_cn/finetune"
-    assert recipes.find_folder(str(tmp_path)) == installed
 
 
 def test_more_flags_override_those_of_the_files():
