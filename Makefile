@@ -10,6 +10,8 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(if $(shell command -v $(name)),$(name))))
 VENV := .venv
 RUN := $(VENV)/bin/python
+# The package alone, which the demo needs; and with all that the tests need.
+BASE := $(VENV)/.base
 INSTALLED := $(VENV)/.installed
 DEMO := out/demo
 # seqeval is released as source only. Old releases of pip fail to build it with setup.py;
@@ -22,9 +24,14 @@ TPU_INSTALLED := $(TPU_VENV)/.installed
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.py pyproject.toml constraints.txt
-	@echo "Making $(VENV) with $(PYTHON); this takes some minutes and 3 GB the first time."
+$(BASE): setup.py pyproject.toml constraints.txt
+	@echo "Making $(VENV) with $(PYTHON); this takes a minute or two and 2.8 GB the first time."
 	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --progress-bar=on -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED): $(BASE)
+	@echo "Adding what the tests need: some minutes and 2.4 GB more the first time."
 	$(RUN) -m pip install --progress-bar=on -c constraints.txt -e '.[torch,onnx,tpu,preflight,test]'
 	@touch $@
 
@@ -78,7 +85,7 @@ test-tpu-wheel: $(TPU_INSTALLED)
 clean-demo:
 	rm -rf $(DEMO)
 
-demo: $(INSTALLED) clean-demo
+demo: $(BASE) clean-demo
 	$(RUN) -m data_prep.build_vocab --input_file='data_prep/sample_corpus/*.txt' \
 	    --output_file=$(DEMO)/vocab.txt --vocab_size=4000
 	$(RUN) -m data_prep.create_pretraining_data --flagfile=configs/demo/data.flags
