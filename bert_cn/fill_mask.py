@@ -6,6 +6,7 @@ The checkpoint is of any format that convert_checkpoint reads.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from absl import flags
 
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> None:
     model = mask_filling.build_model(bert)
     for text, token_ids in zip(args.texts, encoded, strict=True):
         fillers = mask_filling.fill(model, token_ids, bert, args.top_k)
-        print_fillers(text, len(token_ids), fillers, bert.vocabulary.tokens)
+        print_fillers(text, len(token_ids), fillers, bert.vocabulary.show)
 
 
 def read_args(texts: list[str]) -> FillMaskArgs:
@@ -102,7 +103,7 @@ def print_fillers(
     text: str,
     num_tokens: int,
     fillers: list[list[tuple[int, float]]],
-    tokens: tuple[str, ...],
+    show: Callable[[int], str],
 ) -> None:
     """Print the fillers of each [MASK] and the text with the likeliest ones.
 
@@ -110,15 +111,15 @@ def print_fillers(
         text: with [MASK].
         num_tokens: of the text, with [CLS] and [SEP].
         fillers: for each [MASK], (token id, probability), the likeliest first.
-        tokens: of the vocabulary.
+        show: token id -> token.
     """
     print(f"{text}  ({num_tokens} tokens)")
     filled, *rest = text.split(vocab_lib.MASK)
     for number, candidates in enumerate(fillers, 1):
         name = f"{vocab_lib.MASK} {number}" if len(fillers) > 1 else vocab_lib.MASK
         for rank, (token, share) in enumerate(candidates, 1):
-            print(f"  {name}  {rank}. {tokens[token]}  {share:.4f}")
-        best = tokens[candidates[0][0]].removeprefix(vocab_lib.CONTINUATION_PREFIX)
+            print(f"  {name}  {rank}. {show(token)}  {share:.4f}")
+        best = show(candidates[0][0]).removeprefix(vocab_lib.CONTINUATION_PREFIX)
         filled += best + rest[number - 1]
     print(f"  -> {filled}")
 

@@ -15,6 +15,7 @@ from bert_cn.conversion import (
 )
 from bert_cn.conversion.flags import ConversionArgs
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
 from data_prep.text import added_words
 from data_prep.text import vocab as vocab_lib
 
@@ -79,6 +80,7 @@ def _read(args: ConversionArgs) -> pretrained.PretrainedBert:
 def _change(
     bert: pretrained.PretrainedBert, args: ConversionArgs
 ) -> pretrained.PretrainedBert:
+    _check_changes(bert, args)
     if args.parts is not None:
         bert.keep_parts(_KEPT_PARTS[args.parts])
     if args.keep_layers is not None:
@@ -102,6 +104,22 @@ def _change(
         bert.do_lower_case = args.do_lower_case
     bert.xla_device, bert.license_name = args.xla_device, args.license
     return bert
+
+
+def _check_changes(bert: pretrained.PretrainedBert, args: ConversionArgs) -> None:
+    """Raise ValueError if a flag asks for a change that this model cannot have."""
+    if bert.config.model_type == config_lib.BERT:
+        return
+    for name in (
+        *("resize_positions", "add_words", "resize_embeddings", "vocab_file"),
+        "do_lower_case",
+    ):
+        if getattr(args, name):
+            raise ValueError(
+                f"--{name} is for BERT, and {args.input} is of type "
+                f"{bert.config.model_type}, which keeps its own tokenizer and "
+                "positions: leave the flag out."
+            )
 
 
 def _resize(

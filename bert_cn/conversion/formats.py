@@ -23,6 +23,7 @@ from bert_cn.conversion import (
     transformers_tf2,
     uer,
 )
+from bert_cn.model import config as config_lib
 
 Reader = Callable[[str, pretrained.ReadOptions], pretrained.PretrainedBert]
 Writer = Callable[[pretrained.PretrainedBert, str, pretrained.WriteOptions], None]
@@ -44,6 +45,8 @@ class Format:
         files: names that `write` makes, `*` for anything.
         describe_differences: says how this model's results or files will differ in the
             format's own software, a sentence each.
+        holds_any: whether it holds RoBERTa, XLM-R, and LayerNorms of another epsilon;
+            others hold google-research/bert's model alone.
     """
 
     description: str
@@ -53,6 +56,7 @@ class Format:
     describe_differences: Callable[[pretrained.PretrainedBert], list[str]] = (
         _describe_nothing
     )
+    holds_any: bool = False
 
 
 FORMATS = {
@@ -85,6 +89,7 @@ FORMATS = {
         transformers_pt.write,
         transformers_pt.FILES,
         transformers_pt.describe_differences,
+        holds_any=True,
     ),
     format_names.SENTENCE_TRANSFORMERS: Format(
         "sentence-transformers folder with mean pooling",
@@ -92,6 +97,7 @@ FORMATS = {
         sentence_transformer.write,
         sentence_transformer.FILES,
         sentence_transformer.describe_differences,
+        holds_any=True,
     ),
     format_names.MODEL_GARDEN: Format(
         "TF2 checkpoint of TF Model Garden",
@@ -102,7 +108,10 @@ FORMATS = {
     ),
     format_names.UER: Format("file of UER-py or TencentPretrain", uer.read),
     format_names.ONNX: Format(
-        "ONNX model", write=onnx_model.write, files=onnx_model.FILES
+        "ONNX model",
+        write=onnx_model.write,
+        files=onnx_model.FILES,
+        holds_any=True,
     ),
 }
 # Folders of these may lack their configuration.
@@ -222,6 +231,7 @@ def write_checkpoint(
     """
     _check_output_format(output_format)
     entry = FORMATS[output_format]
+    _check_holds(bert, entry)
     options = options or pretrained.WriteOptions()
 
     def write(folder: str) -> None:
@@ -229,6 +239,24 @@ def write_checkpoint(
         model_card.write(bert, output_format, entry.describe_differences(bert), folder)
 
     folders.write_folder(output_dir, write, overwrite, _is_ours)
+
+
+def _check_holds(bert: pretrained.PretrainedBert, entry: Format) -> None:
+    """Raise ValueError if a format has no place for a model of this kind."""
+    config = bert.config
+    is_bert = config.model_type == config_lib.BERT
+    if entry.holds_any or (
+        is_bert and config.layer_norm_eps == config_lib.LAYER_NORM_EPSILON
+    ):
+        return
+    what = f"a model of type {config.model_type}"
+    if is_bert:
+        what = f"LayerNorms with an epsilon of {config.layer_norm_eps:g}"
+    names = [name for name, each in FORMATS.items() if each.holds_any]
+    raise ValueError(
+        f"{bert.source} is or has {what}, which a {entry.description} cannot hold: "
+        f"choose an --output_format of {', '.join(names)}."
+    )
 
 
 def check_output(output_format: str, output_dir: str, overwrite: bool) -> None:

@@ -9,7 +9,6 @@ from bert_cn.conversion import keras_weights, pretrained, tokenizer_files
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import pretraining_model
 from data_prep.records import schema
-from data_prep.text import tokenization
 from data_prep.text import vocab as vocab_lib
 
 
@@ -33,17 +32,24 @@ def encode_text(text: str, bert: pretrained.PretrainedBert) -> np.ndarray:
         ValueError: there are more tokens than the model has positions.
     """
     vocabulary = bert.vocabulary
-    tokenizer = tokenization.Tokenizer(vocabulary, tokenizer_files.lower_case(bert))
-    pieces = text.split(vocab_lib.MASK)
-    tokens = tokenizer.tokenize(pieces)
+    tokenizer = tokenizer_files.build_tokenizer(
+        vocabulary, tokenizer_files.lower_case(bert)
+    )
     ids = [vocabulary.cls_id]
-    for number in range(len(pieces)):
-        if number:
-            ids.append(vocabulary.mask_id)
-        start, end = tokens.line_starts[number : number + 2]
-        ids.extend(tokens.ids[start:end])
+    if vocabulary.mask_token == vocab_lib.MASK:
+        pieces = text.split(vocab_lib.MASK)
+        tokens = tokenizer.tokenize(pieces)
+        for number in range(len(pieces)):
+            if number:
+                ids.append(vocabulary.mask_id)
+            start, end = tokens.line_starts[number : number + 2]
+            ids.extend(tokens.ids[start:end])
+    else:
+        # Other tokenizers know their mask, and what a space before it means.
+        text = text.replace(vocab_lib.MASK, vocabulary.mask_token)
+        ids.extend(tokenizer.tokenize([text]).ids)
     ids.append(vocabulary.sep_id)
-    longest = bert.config.max_position_embeddings
+    longest = bert.config.max_length
     if len(ids) > longest:
         raise ValueError(
             f"The text {text[:20]!r}... has {len(ids)} tokens with [CLS] and [SEP], "

@@ -23,6 +23,7 @@ from bert_cn.conversion import (
     transformers_pt,
 )
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
 
 MODEL_FILE = "model.onnx"
 # Holds the weights of a large model, since a protobuf holds 2 GiB at most.
@@ -91,6 +92,9 @@ def _load_model(folder: str, bert: pretrained.PretrainedBert):
     import torch
     import transformers
 
+    if bert.config.model_type != config_lib.BERT:
+        return _load_other(folder, bert)
+
     class Outputs(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -115,6 +119,38 @@ def _load_model(folder: str, bert: pretrained.PretrainedBert):
     return Outputs().eval()
 
 
+def _load_other(folder: str, bert: pretrained.PretrainedBert):
+    """Return the module of a model without BERT's class for all heads."""
+    import torch
+    import transformers
+
+    class Outputs(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = transformers.AutoModel.from_pretrained(
+                folder, add_pooling_layer=bert.has(Part.POOLER)
+            )
+            self.head = None
+            if bert.has(Part.MLM):
+                whole = transformers.AutoModelForMaskedLM.from_pretrained(folder)
+                self.head = whole.lm_head
+
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            encoded = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                token_type_ids=token_type_ids,
+            )
+            outputs = [encoded.last_hidden_state]
+            if bert.has(Part.POOLER):
+                outputs.append(encoded.pooler_output)
+            if self.head is not None:
+                outputs.append(self.head(encoded.last_hidden_state))
+            return tuple(outputs)
+
+    return Outputs().eval()
+
+
 def _output_names(bert: pretrained.PretrainedBert) -> list[str]:
     names = {
         Part.ENCODER: "last_hidden_state",
@@ -128,7 +164,7 @@ def _output_names(bert: pretrained.PretrainedBert) -> list[str]:
 def _export(model, bert: pretrained.PretrainedBert, path: str) -> None:
     import torch
 
-    length = bert.config.max_position_embeddings
+    length = bert.config.max_length
     # Three tensors, because torch.export takes one that is passed twice for one input.
     example = [torch.full((2, min(8, length)), value) for value in (0, 1, 0)]
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=length)}

@@ -180,7 +180,11 @@ def check_vocabulary_size(
     Raises:
         ValueError: the vocabulary has another size than the model.
     """
-    if len(vocabulary) != config.vocab_size:
+    # A table may have rows after the last token of RoBERTa's and XLM-R's tokenizers.
+    is_padded = config.model_type != config_lib.BERT
+    if len(vocabulary) != config.vocab_size and not (
+        is_padded and len(vocabulary) < config.vocab_size
+    ):
         raise ValueError(
             f"Vocabulary {vocabulary.path!r} has {len(vocabulary)} tokens, but {model} "
             f"has {config.vocab_size}: {remedy}"

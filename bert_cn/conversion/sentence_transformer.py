@@ -104,8 +104,7 @@ def write(
         # The tokenizer lower-cases if it must; True would do it a second time.
         {
             "do_lower_case": False,
-            "max_seq_length": options.max_seq_length
-            or bert.config.max_position_embeddings,
+            "max_seq_length": options.max_seq_length or bert.config.max_length,
         },
     )
     folders.write_json(

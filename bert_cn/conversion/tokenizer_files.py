@@ -5,10 +5,11 @@ import os
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from bert_cn.conversion import folders, pretrained
+from bert_cn.conversion import fast_tokenizer, folders, pretrained
+from bert_cn.model import config as config_lib
 from bert_cn.training import run_files
 from data_prep import storage
-from data_prep.text import added_words
+from data_prep.text import added_words, tokenization
 from data_prep.text import vocab as vocab_lib
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -31,8 +32,12 @@ _SPECIAL_TOKENS = {
 }
 
 
-def read_tokenizer_files(folder: str) -> dict:
+def read_tokenizer_files(folder: str, model_type: str = config_lib.BERT) -> dict:
     """Read what a folder says about its tokenizer.
+
+    Args:
+        folder: of the model.
+        model_type: one of `config.MODEL_TYPES`.
 
     Returns:
         The `PretrainedBert` fields vocabulary (None where there is neither a vocab.txt
@@ -41,6 +46,8 @@ def read_tokenizer_files(folder: str) -> dict:
     Raises:
         ValueError: the vocabulary or a JSON file is damaged.
     """
+    if model_type != config_lib.BERT:
+        return {"vocabulary": fast_tokenizer.read(folder), "do_lower_case": False}
     path = folders.join(folder, run_files.VOCAB_FILE)
     if folders.exists(path):
         vocabulary = vocab_lib.load_vocabulary(path)
@@ -115,10 +122,28 @@ def write_vocabulary(bert: pretrained.PretrainedBert, folder: str) -> None:
     )
 
 
+def build_tokenizer(
+    vocabulary: vocab_lib.Vocabulary | fast_tokenizer.FastVocabulary,
+    do_lower_case: bool,
+) -> tokenization.Tokenizer | fast_tokenizer.FastTokenizer:
+    """Return what cuts text into the tokens of a vocabulary.
+
+    Args:
+        vocabulary: of any family.
+        do_lower_case: whether WordPiece lower-cases; other tokenizers know it
+            themselves.
+    """
+    if isinstance(vocabulary, fast_tokenizer.FastVocabulary):
+        return fast_tokenizer.FastTokenizer(vocabulary.tokenizer)
+    return tokenization.Tokenizer(vocabulary, do_lower_case)
+
+
 def lower_case(bert: pretrained.PretrainedBert) -> bool:
     """Return do_lower_case, guessed from the vocabulary if the input did not say."""
     if bert.do_lower_case is not None:
         return bert.do_lower_case
+    if isinstance(bert.vocabulary, fast_tokenizer.FastVocabulary):
+        return False
     return pretrained.guess_lower_case(bert.vocabulary)
 
 
@@ -129,6 +154,10 @@ def write_transformers_files(bert: pretrained.PretrainedBert, folder: str) -> No
     """
     if bert.vocabulary is None:
         return
+    if isinstance(bert.vocabulary, fast_tokenizer.FastVocabulary):
+        for name, data in bert.vocabulary.files.items():
+            storage.write_whole(os.path.join(folder, name), data)
+        return
     write_vocabulary(bert, folder)
     do_lower_case = lower_case(bert)
     folders.write_json(
@@ -136,7 +165,7 @@ def write_transformers_files(bert: pretrained.PretrainedBert, folder: str) -> No
         {
             **_SPECIAL_TOKENS,
             "do_lower_case": do_lower_case,
-            "model_max_length": bert.config.max_position_embeddings,
+            "model_max_length": bert.config.max_length,
             "strip_accents": None,
             "tokenize_chinese_chars": True,
             "tokenizer_class": "BertTokenizer",

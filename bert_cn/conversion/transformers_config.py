@@ -3,12 +3,11 @@
 import dataclasses
 import os
 
-from bert_cn.conversion import folders, pretrained
+from bert_cn.conversion import families, folders, pretrained
 from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
 
 CONFIG_FILE = "config.json"
-MODEL_TYPE = "bert"
 
 # google-research/bert's "gelu" is the tanh approximation, transformers' "gelu" the
 # exact function: one word for two functions that differ by up to 5e-4.
@@ -23,8 +22,6 @@ _FROM_TRANSFORMERS = {
 }
 # With another value, the same weights would be another model.
 _REQUIRED_VALUES = {
-    "model_type": MODEL_TYPE,
-    "layer_norm_eps": config_lib.LAYER_NORM_EPSILON,
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
@@ -40,10 +37,17 @@ def read_config(path: str) -> config_lib.BertConfig:
             that our model does not compute.
     """
     values = folders.read_json(path)
+    model_type = values.get("model_type", config_lib.BERT)
+    if model_type not in config_lib.MODEL_TYPES:
+        raise ValueError(
+            f"{path}: model_type is {model_type!r}, and only "
+            f"{', '.join(config_lib.MODEL_TYPES)} can be converted: name another "
+            "checkpoint."
+        )
     for key, required in _REQUIRED_VALUES.items():
         if values.get(key, required) != required:
             raise ValueError(
-                f"{path}: {key} is {values[key]!r}, and only BERT models with "
+                f"{path}: {key} is {values[key]!r}, and only models with "
                 f"{required!r} can be converted: name another checkpoint."
             )
     # transformers leaves out defaults; all but vocab_size are those of `BertConfig`.
@@ -57,6 +61,8 @@ def read_config(path: str) -> config_lib.BertConfig:
     names = {field.name for field in dataclasses.fields(config_lib.BertConfig)}
     kept = {key: value for key, value in values.items() if key in names}
     kept["hidden_act"] = _FROM_TRANSFORMERS[activation]
+    if kept.get("pad_token_id") is None:
+        kept["pad_token_id"] = 0 if model_type == config_lib.BERT else 1
     return config_lib.parse_config(kept, path)
 
 
@@ -66,12 +72,14 @@ def build_config(bert: pretrained.PretrainedBert) -> dict:
     return {
         **dataclasses.asdict(bert.config),
         **xla_device,
-        "architectures": [architecture(bert)],
+        "architectures": [
+            families.pretrained_class(
+                bert.config.model_type, bert.has(Part.MLM), bert.has(Part.NSP)
+            )
+        ],
         "dtype": "float32",
         "hidden_act": _TO_TRANSFORMERS[bert.config.hidden_act],
-        "layer_norm_eps": config_lib.LAYER_NORM_EPSILON,
-        "model_type": MODEL_TYPE,
-        "pad_token_id": bert.vocabulary.pad_id if bert.vocabulary else 0,
+        "pad_token_id": _pad_id(bert),
         "position_embedding_type": "absolute",
         # transformers 4 calls `dtype` by this name.
         "torch_dtype": "float32",
@@ -84,8 +92,7 @@ def write_config(bert: pretrained.PretrainedBert, folder: str) -> None:
     folders.write_json(os.path.join(folder, CONFIG_FILE), build_config(bert))
 
 
-def architecture(bert: pretrained.PretrainedBert) -> str:
-    """Return the name of transformers' class with exactly these parts and a pooler."""
-    if bert.has(Part.MLM):
-        return "BertForPreTraining" if bert.has(Part.NSP) else "BertForMaskedLM"
-    return "BertForNextSentencePrediction" if bert.has(Part.NSP) else "BertModel"
+def _pad_id(bert: pretrained.PretrainedBert) -> int:
+    if bert.vocabulary is None or bert.config.model_type != config_lib.BERT:
+        return bert.config.pad_token_id
+    return bert.vocabulary.pad_id

@@ -14,6 +14,8 @@ import safetensors
 import safetensors.numpy
 
 from bert_cn.conversion import (
+    families,
+    fast_tokenizer,
     folders,
     lazy_weights,
     pretrained,
@@ -35,6 +37,7 @@ FILES = (
     "pytorch_model-*-of-*.bin",
     transformers_config.CONFIG_FILE,
     *tokenizer_files.FILES,
+    *fast_tokenizer.FILES,
 )
 # (copy, original): the output matrix is the embedding table; its bias has two names.
 _TIED = (
@@ -73,12 +76,13 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         weights=weight_map.canonical_from_format(tensors, config, "pt"),
         source=path,
         allow_partial=options.allow_partial,
-        **tokenizer_files.read_tokenizer_files(path),
+        **tokenizer_files.read_tokenizer_files(path, config.model_type),
     )
 
 
 def _modern_name(name: str) -> str:
     """Spell a name as BertForPreTraining does now."""
+    name = families.to_bert_name(name)
     name = re.sub(r"\bLayerNorm\.gamma$", "LayerNorm.weight", name)
     name = re.sub(r"\bLayerNorm\.beta$", "LayerNorm.bias", name)
     # BertModel.save_pretrained leaves the prefix out.
@@ -246,7 +250,7 @@ def write_folder(
     check_shard_size(options.max_shard_size)
     weights = weight_map.list_weights(bert.config, bert.parts)
     plan = huggingface_hub.split_state_dict_into_shards_factory(
-        {weight.pt: weight for weight in weights},
+        {_name(bert, weight): weight for weight in weights},
         get_storage_size=lambda weight: _FLOAT32_BYTES * math.prod(weight.shape),
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=options.max_shard_size,
@@ -258,7 +262,7 @@ def write_folder(
         if with_bin:
             bin_name = f"pytorch_{name.removesuffix('.safetensors')}.bin"
             bin_path = os.path.join(folder, bin_name)
-            saved = _save_bin(state, bin_path, bert.has(Part.MLM))
+            saved = _save_bin(bert, state, bin_path)
             bin_names |= dict.fromkeys(saved, bin_name)
         del state
     if plan.is_sharded:
@@ -273,23 +277,35 @@ def write_folder(
     tokenizer_files.write_transformers_files(bert, folder)
 
 
+def _name(
+    bert: pretrained.PretrainedBert,
+    weight: weight_map.Weight,
+    architecture: str = "",
+) -> str:
+    return families.from_bert_name(weight.pt, bert.config.model_type, architecture)
+
+
 def build_state(
-    bert: pretrained.PretrainedBert, names: Iterable[str] | None = None
+    bert: pretrained.PretrainedBert,
+    names: Iterable[str] | None = None,
+    architecture: str = "",
 ) -> dict[str, np.ndarray]:
     """Return transformers' name -> array, contiguous, tied tensors once.
 
     Args:
-        bert: the model.
+        bert: the model, of any family.
         names: transformers' names of the wanted weights; None for all.
+        architecture: transformers' class, if it is one with a head of fine-tuning.
     """
     wanted = None if names is None else set(names)
     state = {}
     for weight in weight_map.list_weights(bert.config, bert.parts):
-        if wanted is None or weight.pt in wanted:
+        name = _name(bert, weight, architecture)
+        if wanted is None or name in wanted:
             array = weight_map.to_layout(
                 bert.weights[weight.name], weight.pt_layout, weight.shape
             )
-            state[weight.pt] = np.ascontiguousarray(array)
+            state[name] = np.ascontiguousarray(array)
     return state
 
 
@@ -299,13 +315,19 @@ def _save_safetensors(state: dict[str, np.ndarray], path: str) -> None:
     folders.make_readable(path)
 
 
-def _save_bin(state: dict[str, np.ndarray], path: str, with_decoder: bool) -> list[str]:
+def _save_bin(
+    bert: pretrained.PretrainedBert, state: dict[str, np.ndarray], path: str
+) -> list[str]:
     """Save with PyTorch, tied tensors under both names; returns the names."""
     import torch
 
     tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-    for copy, original in _TIED if with_decoder else ():
-        if original in tensors:
-            tensors[copy] = tensors[original]
+    if bert.has(Part.MLM):
+        for names in _TIED:
+            copy, original = (
+                families.from_bert_name(name, bert.config.model_type) for name in names
+            )
+            if original in tensors:
+                tensors[copy] = tensors[original]
     torch.save(tensors, path)
     return list(tensors)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from bert_cn.conversion import (
+    families,
     folders,
     hdf5,
     lazy_weights,
@@ -21,6 +22,7 @@ from bert_cn.conversion import (
     weight_map,
 )
 from bert_cn.conversion.weight_map import Part
+from bert_cn.model import config as config_lib
 
 WEIGHTS_FILE = "tf_model.h5"
 FILES = (WEIGHTS_FILE, transformers_config.CONFIG_FILE, *tokenizer_files.FILES)
@@ -54,6 +56,12 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
     config = transformers_config.read_config(
         folders.join(path, transformers_config.CONFIG_FILE)
     )
+    if config.model_type != config_lib.BERT:
+        raise ValueError(
+            f"{folders.join(path, transformers_config.CONFIG_FILE)}: model_type is "
+            f"{config.model_type!r}, and a {WEIGHTS_FILE} is read of BERT alone: name "
+            f"a folder with model.safetensors or pytorch_model.bin."
+        )
     return pretrained.PretrainedBert(
         config=config,
         weights=weight_map.canonical_from_format(_read_datasets(path), config, "tf2"),
@@ -103,7 +111,10 @@ def write(
 ) -> None:
     """Write tf_model.h5, config.json and tokenizer files into a local folder."""
     table = weight_map.list_weights(bert.config, bert.parts)
-    model_name = _MODEL_NAMES[transformers_config.architecture(bert)]
+    architecture = families.pretrained_class(
+        bert.config.model_type, bert.has(Part.MLM), bert.has(Part.NSP)
+    )
+    model_name = _MODEL_NAMES[architecture]
     weights = {f"{model_name}/{weight.tf2}:0": weight for weight in table}
     shared = [name for name in weights if name.startswith(f"{model_name}/{_SHARED}")]
     layers = {_ENCODER_LAYER: [], _NSP_LAYER: [], _MLM_LAYER: []}

@@ -109,6 +109,8 @@ def encode_texts(
 ) -> tuple[Sequences, int]:
     """Encode [CLS] text [SEP] or [CLS] text [SEP] pair [SEP].
 
+    RoBERTa and XLM-R have two [SEP] in the middle, and one segment.
+
     A text that is too long loses tokens at its end. In a pair the longer text loses
     them, token by token, or the second if both are equally long, as in
     google-research/bert's `_truncate_seq_pair`.
@@ -118,7 +120,7 @@ def encode_texts(
         pairs: second texts, segment 1, or None for single texts.
         tokenizer: uses the vocabulary.
         vocabulary: has the ids of [CLS] and [SEP].
-        max_seq_length: the most tokens, including [CLS] and [SEP]; at least 3.
+        max_seq_length: the most tokens, including [CLS] and [SEP]; at least 4.
 
     Returns:
         The sequences with token and segment ids, and how many had to be cut.
@@ -131,7 +133,7 @@ def encode_texts(
         return _assemble(vocabulary, [(first, kept)]), cut
     second = tokenizer.tokenize(pairs)
     others = np.diff(second.line_starts)
-    room = max_seq_length - 3
+    room = max_seq_length - 2 - vocabulary.separators
     kept = np.minimum(counts, np.maximum(room - others, (room + 1) // 2))
     kept_others = np.minimum(others, room - kept)
     cut = int(((kept < counts) | (kept_others < others)).sum())
@@ -177,7 +179,8 @@ def _assemble(
         vocabulary: has the ids of [CLS] and [SEP].
         segments: tokens, and how many of each line are kept, int64 [lines].
     """
-    lengths = 1 + sum(kept + 1 for _, kept in segments)
+    more = vocabulary.separators - 1
+    lengths = 1 + sum(kept + 1 for _, kept in segments) + more * (len(segments) - 1)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     token_ids = np.full(starts[-1], vocabulary.sep_id, np.int32)
     token_ids[starts[:-1]] = vocabulary.cls_id
@@ -187,8 +190,9 @@ def _assemble(
         within = _count_up(kept)
         sources = np.repeat(tokens.line_starts[:-1], kept) + within
         token_ids[np.repeat(begins, kept) + within] = tokens.ids[sources]
-        segment_ids[np.repeat(begins, kept + 1) + _count_up(kept + 1)] = number
-        begins = begins + kept + 1
+        if vocabulary.segments > 1:
+            segment_ids[np.repeat(begins, kept + 1) + _count_up(kept + 1)] = number
+        begins = begins + kept + 1 + more
     return Sequences({TOKEN_IDS: token_ids, SEGMENT_IDS: segment_ids}, starts)
 
 

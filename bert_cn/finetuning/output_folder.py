@@ -13,6 +13,8 @@ import safetensors
 import safetensors.numpy
 
 from bert_cn.conversion import (
+    families,
+    fast_tokenizer,
     folders,
     pretrained,
     sentence_transformer,
@@ -20,6 +22,7 @@ from bert_cn.conversion import (
     transformers_config,
     transformers_pt,
 )
+from bert_cn.model import config as config_lib
 from bert_cn.training import reporting
 from data_prep import storage
 
@@ -37,6 +40,7 @@ _MODEL_FILES = frozenset(
         transformers_pt.SAFETENSORS_FILE,
         transformers_config.CONFIG_FILE,
         *tokenizer_files.FILES,
+        *fast_tokenizer.FILES,
         *sentence_transformer.FILES,
     }
 )
@@ -126,7 +130,8 @@ def write_model(
     Args:
         output_dir: the folder to make; local or any that `tf.io.gfile` opens.
         bert: encoder and tokenizer, from `warm_start.read_back`.
-        architecture: transformers' class, such as BertForSequenceClassification.
+        architecture: transformers' class of BERT, such as
+            BertForSequenceClassification; another family has its own.
         head: name in that class -> float32 array in its layout.
         settings: what else config.json says: id2label, problem_type and so on.
     """
@@ -135,13 +140,23 @@ def write_model(
         # One file, unlike transformers_pt.write: an encoder that can be fine-tuned here
         # fits into one.
         path = os.path.join(folder, transformers_pt.SAFETENSORS_FILE)
-        state = {**transformers_pt.build_state(bert), **head}
+        state = transformers_pt.build_state(bert, architecture=architecture)
+        state |= {
+            families.from_bert_name(name, bert.config.model_type, architecture): array
+            for name, array in head.items()
+        }
         safetensors.numpy.save_file(state, path, metadata={"format": "pt"})
         folders.make_readable(path)  # safetensors lets only the owner read it.
         config = transformers_config.build_config(bert)
         folders.write_json(
             os.path.join(folder, transformers_config.CONFIG_FILE),
-            {**config, "architectures": [architecture], **settings},
+            {
+                **config,
+                "architectures": [
+                    families.class_name(architecture, bert.config.model_type)
+                ],
+                **settings,
+            },
         )
         tokenizer_files.write_transformers_files(bert, folder)
 
@@ -246,8 +261,14 @@ def read_head(
     Raises:
         ValueError: the weights' file is damaged.
     """
-    if not has_model(folder) or read_architecture(folder) not in ("", architecture):
+    found = families.bert_class_name(read_architecture(folder))
+    if not has_model(folder) or found not in ("", architecture):
         return None
+    model_type = read_settings(folder).get("model_type", config_lib.BERT)
+    there = {
+        name: families.from_bert_name(name, str(model_type), architecture)
+        for name in names
+    }
     try:
         with (
             folders.local_copy(folder, [transformers_pt.SAFETENSORS_FILE]) as local,
@@ -255,9 +276,9 @@ def read_head(
                 os.path.join(local, transformers_pt.SAFETENSORS_FILE), "np"
             ) as file,
         ):
-            if not set(names) <= set(file.keys()):
+            if not set(there.values()) <= set(file.keys()):
                 return None
-            return {name: file.get_tensor(name) for name in names}
+            return {name: file.get_tensor(there[name]) for name in names}
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
             f"{folders.join(folder, transformers_pt.SAFETENSORS_FILE)} cannot be read "

@@ -6,6 +6,7 @@ import functools
 import keras
 
 from bert_cn.conversion import (
+    fast_tokenizer,
     formats,
     keras_weights,
     pretrained,
@@ -36,15 +37,15 @@ class StartingPoint:
     """
 
     config: config_lib.BertConfig
-    vocabulary: vocab_lib.Vocabulary
+    vocabulary: vocab_lib.Vocabulary | fast_tokenizer.FastVocabulary
     do_lower_case: bool
     bert: pretrained.PretrainedBert | None
     source: str
 
     @functools.cached_property
-    def tokenizer(self) -> tokenization.Tokenizer:
+    def tokenizer(self) -> tokenization.Tokenizer | fast_tokenizer.FastTokenizer:
         """The tokenizer of the checkpoint."""
-        return tokenization.Tokenizer(self.vocabulary, self.do_lower_case)
+        return tokenizer_files.build_tokenizer(self.vocabulary, self.do_lower_case)
 
     @property
     def settings(self) -> dict:
@@ -53,10 +54,10 @@ class StartingPoint:
 
     def check_length(self, max_seq_length: int) -> None:
         """Raise ValueError if the model has fewer positions."""
-        if max_seq_length > self.config.max_position_embeddings:
+        if max_seq_length > self.config.max_length:
             raise ValueError(
                 f"--max_seq_length={max_seq_length} is over the model's "
-                f"max_position_embeddings={self.config.max_position_embeddings}: lower "
+                f"{self.config.max_length} positions: lower "
                 "it, or give the checkpoint more positions by convert_checkpoint."
             )
 

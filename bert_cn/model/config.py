@@ -23,14 +23,14 @@ _IGNORED_KEYS = frozenset(
         "pooler_size_per_head",
         "pooler_type",
         "output_past",
-        "model_type",
         "architectures",
-        "pad_token_id",
     }
 )
-# google-research/bert's modeling.py has this epsilon in every LayerNorm. A config.json
-# of transformers may name it; another value is refused.
+# google-research/bert's modeling.py has this epsilon in every LayerNorm.
 LAYER_NORM_EPSILON = 1e-12
+BERT, ROBERTA, XLM_ROBERTA = "bert", "roberta", "xlm-roberta"
+# Models with BERT's encoder, by transformers' names.
+MODEL_TYPES = (BERT, ROBERTA, XLM_ROBERTA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,11 @@ class BertConfig:
         max_position_embeddings: longest sequence.
         type_vocab_size: number of segments.
         initializer_range: standard deviation of the truncated normal initializer.
+        model_type: one of `MODEL_TYPES`. RoBERTa (Liu et al., 2019,
+            https://arxiv.org/abs/1907.11692) and XLM-R (Conneau et al., 2019,
+            https://arxiv.org/abs/1911.02116) number positions from pad_token_id + 1 on.
+        pad_token_id: the id of padding; it matters for that alone.
+        layer_norm_eps: of every LayerNorm.
     """
 
     vocab_size: int
@@ -62,10 +67,24 @@ class BertConfig:
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     initializer_range: float = 0.02
+    model_type: str = BERT
+    pad_token_id: int = 0
+    layer_norm_eps: float = LAYER_NORM_EPSILON
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check_type(field.name, field.type, getattr(self, field.name))
+        if self.model_type not in MODEL_TYPES:
+            raise ValueError(
+                f"model_type must be one of {', '.join(MODEL_TYPES)}. Received: "
+                f"{self.model_type!r}."
+            )
+        if self.max_length < 1:
+            raise ValueError(
+                "max_position_embeddings must leave positions after pad_token_id. "
+                f"Received: max_position_embeddings={self.max_position_embeddings}, "
+                f"pad_token_id={self.pad_token_id}."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 "hidden_size must be a multiple of num_attention_heads. Received: "
@@ -78,9 +97,28 @@ class BertConfig:
                 f"{GELU_EXACT!r}. Received: {self.hidden_act!r}."
             )
 
+    @property
+    def first_position(self) -> int:
+        """The row of the position table that the first token has."""
+        return 0 if self.model_type == BERT else self.pad_token_id + 1
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens that a sequence may have."""
+        return self.max_position_embeddings - self.first_position
+
     def to_json(self) -> str:
-        """Return the text of a bert_config.json with Google's keys."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+        """Return the text of a bert_config.json with Google's keys.
+
+        Keys that Google's BERT lacks stand there if another value needs them.
+        """
+        values = dataclasses.asdict(self)
+        if self.model_type == BERT:
+            values.pop("pad_token_id")
+            values.pop("model_type")
+        if self.layer_norm_eps == LAYER_NORM_EPSILON:
+            values.pop("layer_norm_eps")
+        return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 
 def _check_type(name: str, kind: type, value) -> None:
@@ -91,8 +129,11 @@ def _check_type(name: str, kind: type, value) -> None:
         raise ValueError(
             f"{name} must be of type {kind.__name__}. Received: {value!r}."
         )
-    if kind is int and value < 1:
-        raise ValueError(f"{name} must be at least 1. Received: {value}.")
+    least = 0 if name == "pad_token_id" else 1
+    if kind is int and value < least:
+        raise ValueError(f"{name} must be at least {least}. Received: {value}.")
+    if name == "layer_norm_eps" and not 0 < value < 1:
+        raise ValueError(f"{name} must be in (0, 1). Received: {value}.")
     if name.endswith("_prob") and not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1). Received: {value}.")
 
@@ -108,13 +149,7 @@ def parse_config(values: dict, path: str) -> BertConfig:
         ValueError: vocab_size is missing, a key is unknown, or a value is out of range.
     """
     known = {field.name for field in dataclasses.fields(BertConfig)}
-    epsilon = values.get("layer_norm_eps", LAYER_NORM_EPSILON)
-    if epsilon != LAYER_NORM_EPSILON:
-        raise ValueError(
-            f"{path}: layer_norm_eps is {epsilon}, but the model has "
-            f"{LAYER_NORM_EPSILON}, as google-research/bert: use another checkpoint."
-        )
-    unknown = sorted(set(values) - known - _IGNORED_KEYS - {"layer_norm_eps"})
+    unknown = sorted(set(values) - known - _IGNORED_KEYS)
     if unknown:
         raise ValueError(
             f"{path}: unknown key {unknown[0]!r}; known keys are {sorted(known)}. "

@@ -153,17 +153,17 @@ class BertEncoder(keras_hub.models.BertBackbone):
         table = self.token_embedding.embeddings._value
         tokens = tf.gather(table, token_ids)  # [batch, length, hidden]
         table = self.position_embedding.position_embeddings._value
-        length, first = tf.shape(token_ids)[1], 0
+        length, first = tf.shape(token_ids)[1], config.first_position
         is_shifted = self._shift_positions and seeds is not None
         if is_shifted:
-            first = _draw_first(tf.shape(table)[0] - length + 1, seeds)
+            first += _draw_first(config.max_length - length + 1, seeds)
         if position_ids is not None:
             positions = tf.gather(table, first + position_ids)
         elif is_shifted:
             # Not a slice: its gradient is no program for XLA.
             positions = tf.gather(table, first + tf.range(length))
         else:
-            positions = table[:length]  # [length, hidden]
+            positions = table[first : first + length]  # [length, hidden]
         segments = tf.one_hot(segment_ids, config.type_vocab_size)
         segments = tf.reshape(segments, (-1, config.type_vocab_size))
         table = self.segment_embedding.embeddings._value
@@ -177,6 +177,7 @@ class BertEncoder(keras_hub.models.BertBackbone):
             fused_ops.NormWeights(norm.gamma._value, norm.beta._value),
             seed=None,
             rate=0.0,
+            epsilon=config.layer_norm_eps,
         )
         return ops.dropout(x, seeds, config.hidden_dropout_prob)
 
@@ -256,6 +257,7 @@ def _compute_layer(
         fused_ops.NormWeights(w.attention_gamma, w.attention_beta),
         seeds[1],
         config.hidden_dropout_prob,
+        config.layer_norm_eps,
     )
     inner = ops.bias_gelu(
         tf.matmul(attended, w.intermediate_kernel),  # [batch * length, intermediate]
@@ -269,4 +271,5 @@ def _compute_layer(
         fused_ops.NormWeights(w.output_gamma, w.output_beta),
         seeds[2],
         config.hidden_dropout_prob,
+        config.layer_norm_eps,
     )

@@ -28,7 +28,6 @@ import numpy as np
 import tensorflow as tf
 
 from bert_cn.model import attention
-from bert_cn.model.config import LAYER_NORM_EPSILON
 from bert_cn.model.dropout import apply_mask, draw_mask
 from bert_cn.model.numerics import column_sum, compile_loop, float32, row_mean
 
@@ -72,12 +71,12 @@ def _dropout(x, seed, rate):
     return apply_mask(x, draw_mask(x, seed, rate), rate)
 
 
-def _add_norm_forward(x, bias, residual, norm, seed, rate):
+def _add_norm_forward(x, bias, residual, norm, seed, rate, epsilon):
     keeps = draw_mask(x, seed, rate)
     total = float32(residual) + apply_mask(float32(x) + bias, keeps, rate)
     mean = row_mean(total)  # [..., 1]
     variance = tf.maximum(row_mean(total * total) - mean * mean, 0.0)  # [..., 1]
-    inverse = tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
+    inverse = tf.math.rsqrt(variance + epsilon)
     total = tf.cast(total, x.dtype)
     y = (float32(total) - mean) * inverse * norm.gamma + norm.beta
     return tf.cast(y, x.dtype), (total, mean, inverse, keeps)
@@ -217,6 +216,7 @@ class Ops:
         norm: NormWeights,
         seed: tf.Tensor | None,
         rate: float,
+        epsilon: float,
     ) -> tf.Tensor:
         """Return LayerNorm(residual + dropout(x + bias)).
 
@@ -229,6 +229,7 @@ class Ops:
             norm: weights of the LayerNorm.
             seed: seed of the dropout, or None for no dropout.
             rate: share that is dropped.
+            epsilon: added to the variance.
 
         Returns:
             Like x.
@@ -238,7 +239,7 @@ class Ops:
         @tf.custom_gradient
         def apply(x, bias, residual, gamma, beta):
             y, kept = self._add_norm_forward(
-                x, bias, residual, NormWeights(gamma, beta), seed, rate
+                x, bias, residual, NormWeights(gamma, beta), seed, rate, epsilon
             )
 
             def grad(dy):

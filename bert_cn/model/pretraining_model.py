@@ -100,7 +100,7 @@ class MaskedLmHead(keras.layers.Layer):
             name="dense",
         )
         self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=config_lib.LAYER_NORM_EPSILON,
+            epsilon=config.layer_norm_eps,
             dtype=self.dtype_policy,
             name="layer_norm",
         )

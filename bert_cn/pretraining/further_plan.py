@@ -92,6 +92,7 @@ def plan(args: PlanArgs) -> None:
 
 def _read_checkpoint(args: PlanArgs) -> pretrained.PretrainedBert:
     bert = formats.read_checkpoint(args.init_checkpoint)
+    warm_start.check_model_type(bert.config, bert.source)
     surgery.check_has_vocabulary(bert)
     bert.check_vocabulary()
     positions = bert.config.max_position_embeddings

@@ -56,6 +56,21 @@ class StartingPoint:
     teacher: pretrained.PretrainedBert | None = None
 
 
+def check_model_type(config: config_lib.BertConfig, source: str) -> None:
+    """Raise ValueError if pretraining has no records for such a model.
+
+    Args:
+        config: of the model.
+        source: where it is from, for the message.
+    """
+    if config.model_type != config_lib.BERT:
+        raise ValueError(
+            f"{source} is a model of type {config.model_type}, and pretraining is for "
+            "BERT, whose WordPiece records it reads: fine-tune this one by "
+            "run_classifier and the others, or name a BERT."
+        )
+
+
 def find_start(
     args: settings_lib.PretrainingArgs, records: records_lib.Records
 ) -> StartingPoint:
@@ -90,6 +105,7 @@ def find_start(
         if args.add_words:
             bert = _add_words(bert, args)
     config = _choose_config(args, is_begun, bert)
+    check_model_type(config, args.init_checkpoint or args.bert_config_file)
     vocabulary = records.vocabulary
     if vocabulary is not None:
         if args.resize_embeddings and not args.bert_config_file:

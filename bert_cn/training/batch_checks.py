@@ -12,7 +12,7 @@ from bert_cn.model import config as config_lib
 
 def check_positions(max_seq_length: int, config: config_lib.BertConfig) -> None:
     """Raise ValueError if sequences are longer than the model's positions."""
-    if max_seq_length > config.max_position_embeddings:
+    if max_seq_length > config.max_length:
         raise ValueError(
             f"--max_seq_length={max_seq_length} is over the model's "
             f"max_position_embeddings={config.max_position_embeddings}; shorten the "

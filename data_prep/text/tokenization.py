@@ -100,6 +100,10 @@ class Tokenizer:
         order = np.lexsort((columns[1], line_of))  # Stable: pieces keep their order.
         return _group_by_line([column[order] for column in columns], len(lines))
 
+    def tokenize_words(self, words: Sequence[str]) -> TokenizedLines:
+        """Tokenize words of sentences, one by one; which is the same for WordPiece."""
+        return self.tokenize(words)
+
     def _tokenize_as_google(self, lines: Sequence[str]) -> TokenizedLines:
         lengths = np.fromiter(map(len, lines), np.int64, len(lines))
         begins = np.cumsum(lengths + 1) - lengths - 1

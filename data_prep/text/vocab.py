@@ -59,6 +59,11 @@ class Vocabulary:
     path: str
     data: bytes = dataclasses.field(repr=False)
 
+    # [CLS] A [SEP] B [SEP]: [SEP] between the texts of a pair, and segments.
+    separators = 1
+    segments = 2
+    mask_token = MASK
+
     def __len__(self) -> int:
         return len(self.tokens)
 
@@ -71,6 +76,10 @@ class Vocabulary:
     def ids(self) -> dict[str, int]:
         """Token -> id."""
         return {token: index for index, token in enumerate(self.tokens)}
+
+    def show(self, token: int) -> str:
+        """Return the token of an id, for people."""
+        return self.tokens[token]
 
     @property
     def pad_id(self) -> int:

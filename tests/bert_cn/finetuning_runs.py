@@ -27,7 +27,7 @@ REFUSED = {
     ),
     "too few positions": (
         (*TRAIN, "--max_seq_length=17"),
-        "is over the model's max_position_embeddings=16",
+        "is over the model's 16 positions",
     ),
     "no checkpoint": (
         (*TRAIN, "--init_checkpoint="),

@@ -105,7 +105,7 @@ REFUSED = {
     ),
     "too few positions": (
         ("--query=国", "--max_seq_length=17"),
-        "--max_seq_length=17 is over the model's max_position_embeddings=16",
+        "--max_seq_length=17 is over the model's 16 positions",
     ),
     "unknown characters": (
         ("--query=Жэ",),

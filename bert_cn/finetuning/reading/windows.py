@@ -149,7 +149,8 @@ def encode(
         query = queries.ids[slice(*queries.line_starts[number : number + 2])]
         cut += len(query) > limits.max_query_length
         query = query[: limits.max_query_length]
-        head = np.concatenate([[vocabulary.cls_id], query, [vocabulary.sep_id]])
+        between = [vocabulary.sep_id] * vocabulary.separators
+        head = np.concatenate([[vocabulary.cls_id], query, between])
         first, end = contexts.line_starts[question.context : question.context + 2]
         context = dataset.contexts[question.context]
         span = _find_tokens(context, contexts, slice(first, end), target)
@@ -157,7 +158,8 @@ def encode(
         for begin, stop in slide(end - first, room, limits.doc_stride):
             part = contexts.ids[first + begin : first + stop]
             ids = np.concatenate([head, part, [vocabulary.sep_id]])
-            segments = np.repeat([0, 1], [len(head), len(part) + 1])
+            last = vocabulary.segments - 1
+            segments = np.repeat([0, last], [len(head), len(part) + 1])
             rows.append(
                 {features_lib.TOKEN_IDS: ids, features_lib.SEGMENT_IDS: segments}
             )

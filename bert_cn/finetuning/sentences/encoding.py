@@ -139,7 +139,7 @@ def find_length(
     """
     if not max_seq_length and sentence_transformer.is_sentence_transformer(checkpoint):
         max_seq_length = sentence_transformer.read_max_seq_length(checkpoint)
-    max_seq_length = max_seq_length or start.config.max_position_embeddings
+    max_seq_length = max_seq_length or start.config.max_length
     start.check_length(max_seq_length)
     return max_seq_length
 

@@ -254,7 +254,7 @@ def encode_sentences(
         max_seq_length: in tokens, [CLS] and [SEP] counted.
     """
     flat = [word for words in sentences.words for word in words]
-    tokens = start.tokenizer.tokenize(flat)
+    tokens = start.tokenizer.tokenize_words(flat)
     first_words = np.cumsum([0, *map(len, sentences.words)])
     begins = tokens.line_starts  # [words + 1], the first token of each word.
     vocabulary = start.vocabulary

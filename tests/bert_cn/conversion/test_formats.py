@@ -204,9 +204,9 @@ def test_config_json_says_what_is_computed(build_bert, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("layer_norm_eps", 1e-5),
         ("position_embedding_type", "relative_key"),
         ("model_type", "roberta"),
+        ("model_type", "albert"),
         ("hidden_act", "relu"),
     ],
 )

@@ -52,8 +52,13 @@ def test_googles_pooler_keys_are_accepted():
             "num_hidden_layers must be at",
         ),
         (
-            {"vocab_size": 8, "layer_norm_eps": 1e-5},
-            "layer_norm_eps is 1e-05, but the model has 1e-12",
+            {"vocab_size": 8, "layer_norm_eps": 0},
+            "layer_norm_eps must be in",
+        ),
+        ({"vocab_size": 8, "model_type": "albert"}, "model_type must be one of bert,"),
+        (
+            {"vocab_size": 8, "model_type": "roberta", "pad_token_id": 511},
+            "max_position_embeddings must leave positions after pad_token_id",
         ),
         ({"vocab_size": "8"}, "vocab_size must be of type int"),
         ({"vocab_size": 8, "hidden_size": 10, "num_attention_heads": 3}, "multiple of"),

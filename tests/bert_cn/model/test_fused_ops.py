@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_cn.model import config as config_lib
 from bert_cn.model import dropout as dropout_lib
 from bert_cn.model import fused_ops
 
@@ -61,18 +60,22 @@ def test_bias_gelu_equals_tensorflow(approximate, ops):
 
 @BOTH_OPS
 @pytest.mark.parametrize("size", [32, 10], ids=["in lanes", "not in lanes"])
-@pytest.mark.parametrize("seed", [SEED, None], ids=["dropout", "no dropout"])
-def test_add_layer_norm_equals_tensorflow(size, seed, ops):
+@pytest.mark.parametrize(
+    ("seed", "epsilon"),
+    [(SEED, 1e-12), (None, 1e-12), (SEED, 0.1)],
+    ids=["dropout", "no dropout", "large epsilon"],
+)
+def test_add_layer_norm_equals_tensorflow(size, seed, ops, epsilon):
     def reference(x, bias, residual, gamma, beta):
         x = (x + bias) * (1.0 if seed is None else keeps(x.shape))
         mean, variance = tf.nn.moments(x + residual, [-1], keepdims=True)
         return tf.nn.batch_normalization(
-            x + residual, mean, variance, beta, gamma, config_lib.LAYER_NORM_EPSILON
+            x + residual, mean, variance, beta, gamma, epsilon
         )
 
     assert_same(
         lambda x, bias, residual, *norm: ops.add_layer_norm(
-            x, bias, residual, fused_ops.NormWeights(*norm), seed, RATE
+            x, bias, residual, fused_ops.NormWeights(*norm), seed, RATE, epsilon
         ),
         reference,
         normal(6, size),
