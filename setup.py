@@ -31,6 +31,7 @@ setup(
         # Recipes and model sizes, for users without the repository.
         "bert_cn.configs",
     ],
+    entry_points={"console_scripts": ["bert-cn=bert_cn.__main__:main"]},
     package_dir={"bert_cn.configs": "configs"},
     package_data={
         "bert_cn.configs": ["*/*.flags", "*/*.json", "*/*.txt"],

@@ -1,4 +1,9 @@
-"""Command: train a WordPiece vocabulary on raw text."""
+"""Train a WordPiece vocabulary on raw text.
+
+    python -m data_prep.build_vocab --input_file='corpus/*.txt' --output_file=vocab.txt
+
+Special tokens come first; docs/data.md has more.
+"""
 
 import sys
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
-from data_prep import recipe_files
+from data_prep import command_help, recipe_files
 
 DISTRIBUTION = "bert_cn"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
@@ -74,6 +74,9 @@ def run_command(
             print(f"{name}: error: {describe_error(error)}", file=sys.stderr)
             sys.exit(TRANSIENT if _is_transient(error) else 1)
 
+    if command_help.is_asked_for(sys.argv):
+        print(command_help.describe())
+        sys.exit(0)
     try:
         arguments = recipe_files.expand(sys.argv)
     except ValueError as error:
@@ -92,15 +95,16 @@ class _VersionFlag(flags.BooleanFlag):
 
     def parse(self, argument):
         if self._parse(argument):
-            print(f"{DISTRIBUTION} {_version()}")
+            print(describe_version())
             sys.exit(0)
 
 
-def _version() -> str:
+def describe_version() -> str:
+    """Return the name and version of the package."""
     try:
-        return importlib.metadata.version(DISTRIBUTION)
+        return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
     except importlib.metadata.PackageNotFoundError:
-        return "(unknown version: it is not installed; run pip install -e .)"
+        return f"{DISTRIBUTION} (not installed; run pip install -e .)"
 
 
 def _is_read() -> bool:

@@ -1,4 +1,11 @@
-"""Command: raw text -> TFRecords for BERT pretraining with whole-word masking."""
+r"""Make TFRecords for BERT pretraining of raw text, whole words masked.
+
+    python -m data_prep.create_pretraining_data --input_file='corpus/*.txt' \
+        --output_file=out/train.tfrecord --vocab_file=vocab.txt --do_whole_word_mask \
+        --masking_time=dynamic --packing=chunks --eval_fraction=0.01
+
+Running the same command again finishes what a killed run began. docs/data.md has more.
+"""
 
 import os
 import sys

@@ -1,4 +1,9 @@
-"""Command: show sequences of a record file, in the terminal or as a page."""
+"""Show sequences of a record file, in the terminal or as a page.
+
+    python -m data_prep.inspect_records out/train.tfrecord --num_records=3
+
+Masked tokens are marked, each with its label.
+"""
 
 import dataclasses
 import os

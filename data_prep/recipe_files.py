@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
+# --recipe belongs to the command that calls `define_flag`: --help lists it there.
+flags.disclaim_key_flags()
+
 NAME = "recipe"
 _CONFIGS = "configs"
 _END = ".flags"

@@ -293,6 +293,12 @@ def _define_loop(define: Callable[..., None]) -> None:
     define("do_eval", "Whether to evaluate, after training.")
     define("num_train_steps", "Updates in the whole run.", lower_bound=1)
     define(
+        "num_train_epochs",
+        "Train for this many passes over the records, in place of --num_train_steps; "
+        "0: by steps.",
+        lower_bound=0.0,
+    )
+    define(
         "train_minutes",
         "Train for this many minutes, in place of --num_train_steps: the learning rate "
         "reaches 0 then, also if the run is interrupted and resumed. Evaluations "

@@ -22,9 +22,24 @@ TEACHER_RELATION_LOSS = "teacher_relation_loss"
 _SENTENCE = "next_sentence"
 _SENTENCE_ORDER = "sentence_order"
 SENTENCE_ACCURACIES = (NEXT_SENTENCE_ACCURACY, f"{_SENTENCE_ORDER}_accuracy")
-# The metrics of the step line, and the panels of loss_curve.png: `training.reporting`.
-LINE_METRICS = (LOSS, MASKED_LM_ACCURACY, MASKED_LM_MAJORITY, *SENTENCE_ACCURACIES)
+# What the step line calls them.
+_SENTENCE_TASKS = dict(zip(SENTENCE_ACCURACIES, ("nsp", "sop"), strict=True))
+# The panels of loss_curve.png: `training.reporting`.
 PANELS = ((LOSS,), (MASKED_LM_ACCURACY,), SENTENCE_ACCURACIES, ("learning_rate",))
+
+
+def describe_metrics(metrics: dict[str, float]) -> list[str]:
+    """Return what the step line says of a run's metrics, in parts."""
+    mlm = f"mlm {100 * metrics[MASKED_LM_ACCURACY]:.1f}%"
+    if MASKED_LM_MAJORITY in metrics:
+        mlm += f" (unigram {100 * metrics[MASKED_LM_MAJORITY]:.1f})"
+    sentences = [
+        f"{task} {100 * metrics[name]:.0f}%"
+        for name, task in _SENTENCE_TASKS.items()
+        if name in metrics
+    ]
+    return [f"loss {metrics[LOSS]:.2f}", mlm, *sentences]
+
 
 # Order of the entries of the vector that `compute_sums` returns.
 _SUMS = (

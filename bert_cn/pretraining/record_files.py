@@ -86,6 +86,17 @@ class RecordFiles:
         """All files, one group after the other."""
         return tuple(path for group in self.groups for path in group.paths)
 
+    def count_records(self) -> int | None:
+        """Return how many records an epoch has; None if there is no such number.
+
+        Groups with weights have no common epoch, and files that no manifest lists are
+        not counted.
+        """
+        shards = self.shards
+        if len(self.groups) > 1 or not set(self.paths) <= shards.keys():
+            return None
+        return sum(shards[path]["sequences"] for path in self.paths)
+
     @property
     def shards(self) -> dict[str, dict[str, Any]]:
         """Path -> its entry in the manifest; without files that no manifest lists."""

@@ -1,6 +1,7 @@
 """The records of a run: to train on, to evaluate on, and what they have in common."""
 
 import dataclasses
+import math
 
 from bert_cn.pretraining import dynamic_masking, record_files, record_integrity
 from bert_cn.pretraining import settings as settings_lib
@@ -83,6 +84,7 @@ class Records:
         vocabulary: that of all of them; None if unknown.
         do_lower_case: whether the data stage lower-cased them; None if unknown.
         sentence_task: that of `train`: "nsp", "sop" or "none".
+        num_train_steps: updates in the whole run, by --num_train_epochs if it is given.
     """
 
     train: record_files.RecordFiles
@@ -90,6 +92,7 @@ class Records:
     vocabulary: vocab_lib.Vocabulary | None
     do_lower_case: bool | None
     sentence_task: str
+    num_train_steps: int = 0
 
     @property
     def takes_parts(self) -> bool:
@@ -130,6 +133,23 @@ def _vary_masks(
             ),
         ),
     )
+
+
+def _count_steps(
+    args: settings_lib.PretrainingArgs, files: record_files.RecordFiles
+) -> settings_lib.PretrainingArgs:
+    """Return the settings with the updates that --num_train_epochs means, if given."""
+    if not args.num_train_epochs:
+        return args
+    count = files.count_records()
+    if count is None:
+        raise ValueError(
+            f"--num_train_epochs={args.num_train_epochs:g} needs to know how many "
+            "records an epoch has, and --input_file has weights, or files that no "
+            "manifest lists: pass --num_train_steps."
+        )
+    steps = math.ceil(args.num_train_epochs * count / args.train_batch_size)
+    return dataclasses.replace(args, num_train_steps=steps)
 
 
 def _find_held_out(
@@ -192,6 +212,7 @@ def load_records(args: settings_lib.PretrainingArgs) -> Records:
             f"max_predictions_per_seq) of {trained.shape} and {evaluated.shape}: "
             "train and evaluate on records of one shape."
         )
+    args = _count_steps(args, trained)
     manifests = (*trained.manifests, *evaluated.manifests)
     return Records(
         _vary_masks(trained, args) if args.do_train else trained,
@@ -199,4 +220,5 @@ def load_records(args: settings_lib.PretrainingArgs) -> Records:
         load_vocabulary(manifests, args.vocab_file),
         find_casing(manifests, args.do_lower_case),
         find_sentence_task(trained),
+        args.num_train_steps,
     )

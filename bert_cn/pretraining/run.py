@@ -64,6 +64,7 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
     ):
         args = _choose_precision(args)
         records = records_lib.load_records(args)
+        args = dataclasses.replace(args, num_train_steps=records.num_train_steps)
         if args.do_train and args.do_eval and records.eval.paths == records.train.paths:
             print(
                 "Evaluations are on the records that are trained on: hold some out by "

@@ -152,6 +152,9 @@ class PretrainingArgs:
     num_train_steps: int = 100_000
     """Updates in the whole run, those before a resumption included."""
 
+    num_train_epochs: float = 0.0
+    """Passes over the records, in place of `num_train_steps`; 0 for none."""
+
     train_minutes: float = 0.0
     """Minutes of the whole run, in place of `num_train_steps`; 0 for none."""
 
@@ -226,6 +229,11 @@ def check_run(args: PretrainingArgs) -> None:
             "--initial_masked_lm_prob falls with the steps of a run, and a run of "
             "--train_minutes does not know how many it will make: pass one of the two, "
             "the first with --num_train_steps."
+        )
+    if args.num_train_epochs and args.train_minutes:
+        raise ValueError(
+            "--num_train_epochs and --train_minutes both say how long to train: pass "
+            "one of the two."
         )
     if (args.optimizer == "muon") != bool(args.muon_learning_rate):
         raise ValueError(

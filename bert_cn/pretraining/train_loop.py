@@ -71,7 +71,7 @@ def build_run(
         trainer.schedule,
         args.train_batch_size,
         trainer.step,
-        losses.LINE_METRICS,
+        losses.describe_metrics,
     )
     habits = token_frequencies.find_habits(records.train, records.vocabulary)
     return Run(
@@ -118,12 +118,30 @@ def train(run: Run, stop_requested: stop_request.StopRequest) -> bool:
                 "first step takes longer.",
                 flush=True,
             )
+            _describe_epochs(run)
             finished = run_updates(run, stop_requested)
         weights = checkpoints_lib.save_weights(
             trainer.model, run.output_dir, trainer.step
         )
     print(f"Weights alone: {weights}", flush=True)
     return finished
+
+
+def _describe_epochs(run: Run) -> None:
+    """Print how much of the records the run sees, where an epoch has a number."""
+    count = run.batches.files.count_records()
+    if not count:
+        return
+    batch = run.args.train_batch_size
+    last_step = run.trainer.schedule.last_step(run.trainer.step)
+    run_says = ""
+    if not run.args.train_minutes:
+        epochs = last_step * batch / count
+        run_says = f"; {last_step:,} steps are {epochs:.3g} epochs"
+    print(
+        f"{count:,} records, {count / batch:,.4g} steps an epoch{run_says}.",
+        flush=True,
+    )
 
 
 def is_finished(trainer: train_step.Trainer) -> bool:

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
@@ -15,8 +15,24 @@ from tensorboard.backend.event_processing import event_accumulator
 from bert_cn.training import run_files, stop_request
 from data_prep import storage
 
+# The step line.
+_MOST_COLUMNS = 80
+_GAP = "  "
 # A run that waits for input for more than this share of its time gets a warning.
 _MAX_INPUT_SHARE = 0.2
+
+
+def _fit(parts: Sequence[str], first_to_go: str) -> str:
+    """Join the parts of a line; one is left out if the line is too long with it.
+
+    Args:
+        parts: of the line; empty ones are no part.
+        first_to_go: the beginning of the part that can be left out.
+    """
+    line = _GAP.join(filter(None, parts))
+    if len(line) <= _MOST_COLUMNS:
+        return line
+    return _GAP.join(x for x in parts if x and not x.startswith(first_to_go))
 
 
 class StepReporter:
@@ -27,8 +43,8 @@ class StepReporter:
         schedule: `schedules.WarmupSchedule` of the run.
         batch_size: records per update over all replicas.
         step: updates made before this run began.
-        line_metrics: names of the metrics that the line shows, if a run has them;
-            TensorBoard gets all metrics.
+        describe_metrics: metrics -> what the line says of them, in parts; TensorBoard
+            gets all metrics.
 
     Attributes:
         has_noted: whether a note was printed, see `note`.
@@ -40,12 +56,12 @@ class StepReporter:
         schedule,
         batch_size: int,
         step: int,
-        line_metrics: Sequence[str],
+        describe_metrics: Callable[[dict[str, float]], list[str]],
     ):
         self._writer = tf.summary.create_file_writer(log_dir)
         self._schedule = schedule
         self._batch_size = batch_size
-        self._line_metrics = line_metrics
+        self._describe_metrics = describe_metrics
         self._last_step = step
         self._last_time = time.monotonic()
         self._reported, self._waits = False, False
@@ -72,33 +88,39 @@ class StepReporter:
         seconds = max(self.seconds_since_report, 1e-9)
         steps = step - self._last_step
         rate = steps / seconds * self._batch_size
-        last_step = self._schedule.last_step(step)
-        about = "about " if self._schedule.is_estimate and step < last_step else ""
-        left = (last_step - step) * seconds / steps
-        shown = "".join(
-            f"  {name} {metrics[name]:.4f}"
-            for name in self._line_metrics
-            if name in metrics
-        )
         scalars = {
             **metrics,
             "learning_rate": learning_rate,
             "sequences_per_second": rate,
         }
-        wait = ""
         if not math.isnan(input_seconds):
-            wait = f"  input wait {input_seconds / steps * 1000:.1f} ms/step"
             scalars["input_wait_ms_per_step"] = input_seconds / steps * 1000
             scalars["input_wait_share"] = input_seconds / seconds
-        stop_request.print_line(
-            f"step {step}/{about}{last_step}{shown}"
-            f"  learning_rate {learning_rate:.3e}"
-            f"  {rate:.1f} sequences/s{wait}"
-            f"  ETA {datetime.timedelta(seconds=round(left))}"
-        )
+        left = ""
+        if self._reported:
+            # The first interval holds what happens once, such as compiling.
+            left = self._describe_time_left(step, seconds / steps)
+        line = [
+            self._describe_step(step),
+            *self._describe_metrics(metrics),
+            f"lr {learning_rate:.1e}",
+            f"{rate:,.0f} seq/s" if rate >= 10 else f"{rate:.2g} seq/s",
+            left,
+        ]
+        stop_request.print_line(_fit(line, "lr "))
         self._warn_of_waiting(step, input_seconds / seconds)
         write_scalars(self._writer, scalars, step)
         self._last_step, self._last_time = step, time.monotonic()
+
+    def _describe_step(self, step: int) -> str:
+        last_step = self._schedule.last_step(step)
+        about = "~" if self._schedule.is_estimate and step < last_step else ""
+        return f"{step:,}/{about}{last_step:,}"
+
+    def _describe_time_left(self, step: int, seconds_per_step: float) -> str:
+        left = (self._schedule.last_step(step) - step) * seconds_per_step
+        time_left = str(datetime.timedelta(seconds=round(left)))
+        return f"{time_left.removeprefix('0:')} left"
 
     def note(self, text: str) -> None:
         """Print a note on the run if there is one, and remember that it was printed."""

@@ -71,7 +71,7 @@ def test_plan_says_what_fits_and_its_commands_run(
     assert made.returncode == 0, made.stderr
     trained = run_command(*train, "--num_train_steps=2")
     assert trained.returncode == 0, trained.stderr
-    assert "step 2/2" in trained.stdout
+    assert "\n2/2  " in trained.stdout
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_training_twice_trains_once_and_leaves_the_files_that_it_names(
     arguments["random_seed"] = 0
     done = run_command(MODULE, *as_flags(arguments))
     assert done.returncode == 0, done.stderr
-    assert "step 1/6  loss" in done.stdout
-    assert "step 6/6  loss" in done.stdout
+    assert "\n1/6  loss" in done.stdout
+    assert "\n6/6  loss" in done.stdout
     names = set(os.listdir(tmp_path / "run"))
     assert names >= {
         "bert_config.json",
@@ -144,6 +144,13 @@ def test_evaluation_during_training_keeps_the_best_weights(
     assert weights.global_step == best["global_step"]
 
 
+def test_length_in_epochs_is_counted_in_records(run_command, arguments):
+    more = {"num_train_epochs": 0.5, "do_train": "true"}
+    done = run_command(MODULE, *as_flags(arguments | more))
+    assert done.returncode == 1
+    assert "or files that no manifest lists: pass --num_train_steps." in done.stderr
+
+
 def test_stopped_run_ends_with_code_0_and_the_command_that_resumes_it(
     warm, arguments, tmp_path
 ):
@@ -151,7 +158,7 @@ def test_stopped_run_ends_with_code_0_and_the_command_that_resumes_it(
     flags = as_flags(arguments | more)
     process = warm.start(MODULE, flags)
     for line in process.follow_stdout():
-        if line.startswith("step 3/"):
+        if line.startswith("3/"):
             break
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=120)
@@ -202,7 +209,7 @@ def test_closed_terminal_ends_the_run_with_a_checkpoint_and_the_code_asked_for(
         os.chdir(REPOSITORY)
         os.execv(sys.executable, command)
     shown = b""
-    while b"step 3/" not in shown:
+    while b"\n3/" not in shown:
         shown += os.read(terminal, 10_000)
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
@@ -272,7 +279,7 @@ def test_two_hosts_write_one_run(warm, arguments, record_files, tmp_path):
     outputs = [process.communicate(timeout=300) for process in processes]
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors
-    assert "step 6/6" in outputs[0][0]
+    assert "\n6/6  " in outputs[0][0]
     assert "on 2 replica(s)" in outputs[0][0]
     assert "Evaluated 20 sequences of --eval_input_file at step 6" in outputs[0][0]
     assert outputs[1][0] == ""

@@ -22,7 +22,9 @@ def exit_code(monkeypatch):
 
     def run(main, **arguments) -> int:
         monkeypatch.setattr(sys, "argv", ["many", "--a_flag=a value"])
-        monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(sys.argv))
+        monkeypatch.setattr(
+            command_line.app, "run", lambda guarded, _: guarded(sys.argv)
+        )
         with pytest.raises(SystemExit) as raised:
             command_line.run_command(main, **arguments)
         return raised.value.code

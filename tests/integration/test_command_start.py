@@ -12,7 +12,8 @@ COMMANDS = sorted(
     f"{package}.{path.stem}"
     for package in PACKAGES
     for path in (REPOSITORY / package).glob("*.py")
-    if 'if __name__ == "__main__":' in pathlib.Path(path).read_text(encoding="utf-8")
+    if path.stem != "__main__"
+    and 'if __name__ == "__main__":' in pathlib.Path(path).read_text(encoding="utf-8")
 )
 # CPU seconds; importing TensorFlow alone takes several times as long.
 LIMIT = 1.0
@@ -46,7 +47,10 @@ def test_help_and_version_are_answered_at_once(module, measure):
     assert seconds < LIMIT
 
     done, seconds = measure(module, "--help")
-    assert "--[no]version" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "\n  --[no]version" in done.stdout
+    # An example keeps its line breaks.
+    assert f"\n    python -m {module}" in done.stdout
     assert seconds < LIMIT
 
     done, seconds = measure(module, "--helpp")

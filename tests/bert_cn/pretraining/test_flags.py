@@ -1,5 +1,8 @@
+import types
+
 import pytest
 
+from bert_cn.pretraining import records
 from bert_cn.pretraining import settings as settings_lib
 
 
@@ -20,6 +23,13 @@ def test_only_batch_sizes_in_use_are_named():
     assert args.batch_sizes == {"eval_batch_size": 8}
 
 
+@pytest.mark.parametrize(("epochs", "steps"), [(0.0, 100_000), (1.0, 22), (2.5, 54)])
+def test_epochs_become_steps(epochs, steps):
+    args = settings_lib.PretrainingArgs(num_train_epochs=epochs, train_batch_size=32)
+    files = types.SimpleNamespace(count_records=lambda: 687)
+    assert records._count_steps(args, files).num_train_steps == steps
+
+
 REFUSED = {
     "nothing to do": ({"output_dir": "out"}, "Nothing to do: pass --do_train, --do_ev"),
     "no folder": ({"do_train": True}, "--output_dir is empty: name a folder"),
@@ -30,6 +40,15 @@ REFUSED = {
     "backslash in the folder": (
         {"do_eval": True, "output_dir": "out\\run"},
         "--output_dir=out.run has a .* in it.* name a folder without",
+    ),
+    "two lengths": (
+        {
+            "do_train": True,
+            "output_dir": "o",
+            "num_train_epochs": 1.0,
+            "train_minutes": 1.0,
+        },
+        "--num_train_epochs and --train_minutes both say how long to train",
     ),
     "Muon without a rate": (
         {"do_train": True, "output_dir": "out", "optimizer": "muon"},

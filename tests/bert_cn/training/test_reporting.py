@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
+from bert_cn.pretraining import losses
 from bert_cn.training import reporting, schedules
 
 METRICS = {
@@ -13,13 +14,14 @@ METRICS = {
     "next_sentence_loss": 0.5,
     "next_sentence_accuracy": 0.75,
 }
-LINE_METRICS = ("loss", "masked_lm_accuracy", "next_sentence_accuracy")
 ACCURACIES = ("next_sentence_accuracy", "sentence_order_accuracy")
 PANELS = (("loss",), ("masked_lm_accuracy",), ("learning_rate",), ACCURACIES)
 
 
 def build_reporter(folder, schedule, step):
-    return reporting.StepReporter(str(folder), schedule, 32, step, LINE_METRICS)
+    return reporting.StepReporter(
+        str(folder), schedule, 32, step, losses.describe_metrics
+    )
 
 
 def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
@@ -29,14 +31,34 @@ def test_step_line_has_step_metrics_rate_and_eta(tmp_path, capsys, monkeypatch):
     reporter = build_reporter(tmp_path, schedule, step=10)
     now[0] = 110.0
     reporter.report(30, METRICS, input_seconds=0.4)
+    # The time left is not known in the first interval, which may hold a compilation.
     assert capsys.readouterr().out == (
-        "step 30/100  loss 3.0000  masked_lm_accuracy 0.2500"
-        "  next_sentence_accuracy 0.7500  learning_rate 7.100e-04"
-        "  64.0 sequences/s  input wait 20.0 ms/step  ETA 0:00:35\n"
+        "30/100  loss 3.00  mlm 25.0%  nsp 75%  lr 7.1e-04  64 seq/s\n"
+    )
+    now[0] = 115.0
+    reporter.report(40, METRICS | {"masked_lm_majority": 0.139}, input_seconds=0.0)
+    assert capsys.readouterr().out == (
+        "40/100  loss 3.00  mlm 25.0% (unigram 13.9)  nsp 75%  64 seq/s  00:30 left\n"
     )
     scalars = reporting.read_scalars(str(tmp_path))
-    assert scalars["input_wait_ms_per_step"] == pytest.approx({30: 20.0})
-    assert scalars["input_wait_share"] == pytest.approx({30: 0.04})
+    assert scalars["input_wait_ms_per_step"] == pytest.approx({30: 20.0, 40: 0.0})
+    assert scalars["input_wait_share"] == pytest.approx({30: 0.04, 40: 0.0})
+
+
+def test_long_step_line_leaves_the_rate_out(tmp_path, capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
+    schedule = schedules.WarmupSchedule(1e-3, 1_200_000, 10)
+    reporter = build_reporter(tmp_path, schedule, step=99_990)
+    for step in (99_995, 100_000):
+        now[0] += 0.262
+        metrics = METRICS | {"masked_lm_majority": 0.139}
+        reporter.report(step, metrics, input_seconds=math.nan)
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line == (
+        "100,000/1,200,000  loss 3.00  mlm 25.0% (unigram 13.9)  nsp 75%  611 seq/s"
+        "  16:00:40 left"
+    )
 
 
 def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
@@ -55,9 +77,7 @@ def test_evaluation_between_lines_counts_its_steps_but_not_its_time(
     now[0] += 5.0
     reporter.report(200, METRICS, input_seconds=10.0)
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[1].endswith(
-        "  32.0 sequences/s  input wait 100.0 ms/step  ETA 0:03:20"
-    )
+    assert captured.out.splitlines()[1].endswith("  32 seq/s  03:20 left")
     assert captured.err == ""  # A tenth of the time is no reason to warn.
     scalars = reporting.read_scalars(str(tmp_path))
     assert scalars["input_wait_share"] == pytest.approx({100: 0.0, 200: 0.1})
@@ -74,7 +94,6 @@ def test_waiting_for_input_is_warned_of_when_it_begins(tmp_path, capsys, monkeyp
         now[0] += 10.0
         reporter.report(step, METRICS, waited)
         captured = capsys.readouterr()
-        assert ("input wait" in captured.out) == (step != 6)
         warned.append(captured.err)
     assert warned[2].startswith(
         "warning: from step 2 to 3 training waited for input 21% of the time: put "
