@@ -37,6 +37,7 @@ setup(
         "bert_cn.configs": ["*/*.flags", "*/*.json", "*/*.txt"],
         "data_prep": ["sample_corpus/*.txt", "sample_corpus/held_out/*.txt"],
         "data_prep.text": ["*.json"],
+        "bert_cn": ["py.typed"],
     },
     install_requires=[
         # The newest TPU build, tensorflow-tpu, is 2.20.0.

@@ -1,4 +1,7 @@
-"""Pretraining, conversion and fine-tuning of Chinese BERT."""
+"""Pretraining, conversion and fine-tuning of Chinese BERT.
+
+`bert_cn.load`, `bert_cn.mask` and `bert_cn.dataset` are those of `bert_cn.api`.
+"""
 
 import os
 
@@ -9,3 +12,22 @@ from bert_cn.training import environment as _environment
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # --tpu needs other variables, which TensorFlow reads at the same time.
 _environment.prepare_command()
+
+__all__ = ["Bert", "dataset", "load", "mask"]
+
+
+def __getattr__(name: str):
+    """Import what the API offers when it is used first: TensorFlow takes seconds."""
+    if name == "__version__":
+        import importlib.metadata
+
+        return importlib.metadata.version("bert_cn")
+    if name in __all__:
+        from bert_cn import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

@@ -2,11 +2,13 @@
 
     python -m bert_cn.fill_mask --checkpoint=out/tiny_pt '中国的首都是[MASK]京。'
 
-The checkpoint is of any format that convert_checkpoint reads.
+The checkpoint is of any format that convert_checkpoint reads. Without a text, each line
+of standard input is one.
 """
 
 import dataclasses
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 
 from absl import flags
 
@@ -27,6 +29,15 @@ _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case",
     None,
     "Whether to lower-case; without the flag, as the checkpoint says.",
+)
+_JOINT = flags.DEFINE_bool(
+    "joint",
+    False,
+    "Fill several [MASK] one after the other, the surest first, each with those before "
+    "it in place.",
+)
+_INTERACTIVE = flags.DEFINE_bool(
+    "interactive", False, "Stay and ask for one text after the other."
 )
 
 
@@ -49,26 +60,54 @@ class FillMaskArgs:
     do_lower_case: bool | None
     """None for what the checkpoint says."""
 
+    joint: bool
+    """Fill several [MASK] one after the other, the surest first."""
+
+    interactive: bool
+    """Ask for texts in a terminal."""
+
 
 def main(arguments: list[str]) -> None:
     """Read the checkpoint, fill in each text, print."""
     args = read_args(arguments[1:])
+    texts = read_texts(args.texts, args.interactive)
 
-    # These import TensorFlow, which takes seconds: --help and wrong flags do not wait.
-    from bert_cn.conversion import formats, mask_filling
+    # This imports TensorFlow, which takes seconds: --help and wrong flags do not wait.
+    from bert_cn import api
 
-    bert = formats.read_checkpoint(args.checkpoint)
-    if args.vocab_file:
-        bert.set_vocabulary(vocab_lib.load_vocabulary(args.vocab_file))
-    if args.do_lower_case is not None:
-        bert.do_lower_case = args.do_lower_case
-    mask_filling.check_checkpoint(bert)
-    encoded = [mask_filling.encode_text(text, bert) for text in args.texts]
+    bert = api.load(args.checkpoint, args.vocab_file, args.do_lower_case)
+    if not args.interactive:
+        # All are checked before the first is computed.
+        texts = list(texts)
+        for text in texts:
+            bert.check_text(text)
+    for text in texts:
+        try:
+            count = len(bert.check_text(text))
+        except ValueError as error:
+            print(f"{error}", file=sys.stderr, flush=True)
+            continue
+        fillers = bert.fill_mask(text, args.top_k, args.joint)
+        print_fillers(text, count, fillers)
 
-    model = mask_filling.build_model(bert)
-    for text, token_ids in zip(args.texts, encoded, strict=True):
-        fillers = mask_filling.fill(model, token_ids, bert, args.top_k)
-        print_fillers(text, len(token_ids), fillers, bert.vocabulary.show)
+
+def read_texts(texts: tuple[str, ...], interactive: bool) -> Iterator[str]:
+    """Yield the texts of the command line, of standard input, or of a terminal.
+
+    Args:
+        texts: of the command line; without any, each line of standard input is one.
+        interactive: ask for one after the other, until the input ends.
+    """
+    if texts and not interactive:
+        yield from texts
+        return
+    while True:
+        try:
+            line = input("> " if interactive else "").strip()
+        except EOFError:
+            return
+        if line:
+            yield line
 
 
 def read_args(texts: list[str]) -> FillMaskArgs:
@@ -79,47 +118,41 @@ def read_args(texts: list[str]) -> FillMaskArgs:
     """
     if not _CHECKPOINT.value:
         raise ValueError("--checkpoint is empty: name the folder of a checkpoint.")
-    if not texts:
+    if not texts and sys.stdin.isatty() and not _INTERACTIVE.value:
         raise ValueError(
             f"No text is given: write one with {vocab_lib.MASK} in quotes after the "
-            "flags."
+            "flags, give a line each on standard input, or pass --interactive."
         )
-    for text in texts:
-        if vocab_lib.MASK not in text:
-            raise ValueError(
-                f"No {vocab_lib.MASK} in {text!r}: write {vocab_lib.MASK} for each "
-                "token to be filled in."
-            )
     return FillMaskArgs(
         tuple(texts),
         _CHECKPOINT.value,
         _TOP_K.value,
         _VOCAB_FILE.value,
         _DO_LOWER_CASE.value,
+        _JOINT.value,
+        _INTERACTIVE.value,
     )
 
 
 def print_fillers(
     text: str,
     num_tokens: int,
-    fillers: list[list[tuple[int, float]]],
-    show: Callable[[int], str],
+    fillers: list[list[tuple[str, float]]],
 ) -> None:
     """Print the fillers of each [MASK] and the text with the likeliest ones.
 
     Args:
         text: with [MASK].
         num_tokens: of the text, with [CLS] and [SEP].
-        fillers: for each [MASK], (token id, probability), the likeliest first.
-        show: token id -> token.
+        fillers: for each [MASK], (token, probability), the likeliest first.
     """
     print(f"{text}  ({num_tokens} tokens)")
     filled, *rest = text.split(vocab_lib.MASK)
     for number, candidates in enumerate(fillers, 1):
         name = f"{vocab_lib.MASK} {number}" if len(fillers) > 1 else vocab_lib.MASK
         for rank, (token, share) in enumerate(candidates, 1):
-            print(f"  {name}  {rank}. {show(token)}  {share:.4f}")
-        best = show(candidates[0][0]).removeprefix(vocab_lib.CONTINUATION_PREFIX)
+            print(f"  {name}  {rank}. {token}  {share:.4f}")
+        best = candidates[0][0].removeprefix(vocab_lib.CONTINUATION_PREFIX)
         filled += best + rest[number - 1]
     print(f"  -> {filled}")
 

@@ -19,6 +19,11 @@ def check_checkpoint(bert: pretrained.PretrainedBert) -> None:
             f"{bert.source} has no {Part.MLM}, so it cannot fill in {vocab_lib.MASK}: "
             "name a pretrained checkpoint that kept it."
         )
+    check_vocabulary(bert)
+
+
+def check_vocabulary(bert: pretrained.PretrainedBert) -> None:
+    """Raise ValueError if the checkpoint has no vocabulary."""
     if bert.vocabulary is None:
         raise ValueError(
             f"{bert.source} has no vocabulary: name its vocab.txt by --vocab_file."
@@ -100,3 +105,26 @@ def fill(
         [(int(token), float(share)) for token, share in zip(*row, strict=True)]
         for row in zip(np.asarray(ids), np.asarray(probabilities), strict=True)
     ]
+
+
+def fill_jointly(
+    model: keras.Model,
+    token_ids: np.ndarray,
+    bert: pretrained.PretrainedBert,
+    top_k: int,
+) -> list[list[tuple[int, float]]]:
+    """Fill one [MASK] after the other, the surest first, and return what `fill` does.
+
+    Each is filled with those before it in place (Ghazvininejad et al., 2019, have the
+    order by confidence: https://arxiv.org/abs/1904.09324).
+    """
+    token_ids = token_ids.copy()
+    places = np.flatnonzero(token_ids == bert.vocabulary.mask_id)
+    filled: dict[int, list[tuple[int, float]]] = {}
+    while len(filled) < len(places):
+        left = [place for place in places if place not in filled]
+        candidates = fill(model, token_ids, bert, top_k)
+        surest = max(range(len(left)), key=lambda number: candidates[number][0][1])
+        filled[left[surest]] = candidates[surest]
+        token_ids[left[surest]] = candidates[surest][0][0]
+    return [filled[place] for place in places]

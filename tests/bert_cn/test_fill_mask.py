@@ -1,5 +1,8 @@
 """fill_mask as a user runs it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bert_cn.conversion import formats
@@ -57,3 +60,31 @@ def test_text_without_mask_is_refused(assert_refused, folder):
         "首都是北京。",
         saying=("fill_mask: error: No [MASK] in '首都是北京。'",),
     )
+
+
+def test_lines_of_standard_input_are_texts(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", COMMAND, f"--checkpoint={folder}", "--top_k=1"],
+        input="首都是[MASK]京。\n\n[MASK]国\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "首都是[MASK]京。  (8 tokens)"
+    assert lines[3] == "[MASK]国  (4 tokens)"
+
+
+def test_interactive_asks_on_after_a_mistake(folder):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", COMMAND, f"--checkpoint={folder}"),
+            *("--interactive", "--joint", "--top_k=1"),
+        ],
+        input="首都\n[MASK][MASK]\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "No [MASK] in '首都'" in done.stderr
+    assert "  -> 北北" in done.stdout
