@@ -122,7 +122,7 @@ class Bert:
         return [[(show(token), share) for token, share in each] for each in filled]
 
     def check_text(self, text: str) -> np.ndarray:
-        """Return the ids of a text for `fill_mask`, int32 [tokens]; raise as it does."""
+        """Return the ids of a text, int32 [tokens]; raise as `fill_mask` does."""
         if vocab_lib.MASK not in text:
             raise ValueError(
                 f"No {vocab_lib.MASK} in {text!r}: write {vocab_lib.MASK} for each "
