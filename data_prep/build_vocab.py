@@ -72,6 +72,16 @@ def main(arguments: list[str]) -> None:
             f"The text yields only {len(tokens)} of the {_VOCAB_SIZE.value} tokens "
             "that --vocab_size asks for."
         )
+    command_line.print_next(
+        (
+            "data_prep.create_pretraining_data",
+            f"--input_file={_INPUT_FILE.value}",
+            f"--vocab_file={path}",
+            "--output_file=out/train.tfrecord",
+            "--do_lower_case" if _DO_LOWER_CASE.value else "--nodo_lower_case",
+            "--do_whole_word_mask",
+        )
+    )
 
 
 def _warn(text: str) -> None:

@@ -11,7 +11,7 @@ import os
 import select
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -185,3 +185,14 @@ def command_again() -> str:
     """Return the command line that runs this command again, quoted for a shell."""
     start = ["python", "-m", _module()] if _module() else [sys.argv[0]]
     return shlex.join([*start, *sys.argv[1:]])
+
+
+def print_next(*commands: Sequence[str]) -> None:
+    """Print what a user may run after this command, ready to copy.
+
+    Args:
+        *commands: each a module and its arguments.
+    """
+    print("Next:")
+    for module, *arguments in commands:
+        print(f"  {shlex.join(['python', '-m', module, *arguments])}", flush=True)

@@ -19,6 +19,9 @@ from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import vocab as vocab_lib
 
+# Tokens of Google's Chinese vocabulary, which the recipes' models have.
+_RECIPES_VOCAB_SIZE = 21128
+
 flags.define_flags()
 
 
@@ -53,6 +56,7 @@ def main(arguments: list[str]) -> None:
     for manifest in filter(None, made[:-1]):
         _print_held_out(manifest)
     _print_warnings(job, made[-1])
+    _print_next(made[-1], planned)
 
 
 def _make_records(job: Job, args: flags.DataArgs) -> manifest_lib.Manifest | None:
@@ -143,6 +147,21 @@ def _print_summary(
     print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
     print(f"Report: {planned.report_page}")
     print(f"Done in {seconds:.1f} s.")
+
+
+def _print_next(manifest: manifest_lib.Manifest, planned: outputs.Outputs) -> None:
+    shards = planned.shards
+    pattern = shards[0] if len(shards) == 1 else f"{planned.stem}-*-of-*"
+    # The recipes that masks and vocabulary suit.
+    is_dynamic = manifest.settings.masking_time == "dynamic"
+    training = [f"--recipe={'bert_tiny_cn_fast' if is_dynamic else 'bert_tiny_cn'}"]
+    if manifest.vocab_size != _RECIPES_VOCAB_SIZE:
+        training.append(f"--bert_config_file=OF_{manifest.vocab_size}_TOKENS.json")
+    training += [f"--input_file={pattern}", "--output_dir=out/model"]
+    command_line.print_next(
+        ("data_prep.inspect_records", shards[0]),
+        ("bert_cn.run_pretraining", *training, "--do_train", "--do_eval"),
+    )
 
 
 def _print_held_out(manifest: manifest_lib.Manifest) -> None:

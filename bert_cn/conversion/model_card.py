@@ -1,13 +1,17 @@
 """README.md of a written folder: what the model is, where from, how to load it."""
 
 import os
+import re
 
+import huggingface_hub
 import tensorflow as tf
 
 from bert_cn.conversion import folders, pretrained, tokenizer_files
+from bert_cn.conversion.weight_map import Part
 from bert_cn.model import config as config_lib
 from bert_cn.training import run_files
 from data_prep import storage
+from data_prep.text import vocab as vocab_lib
 
 CARD_FILE = "README.md"
 # The notes on training travel from card to card between these two lines.
@@ -74,6 +78,26 @@ With ONNX Runtime, batch and length as you like (int64 arrays of one shape):
     names = [output.name for output in session.get_outputs()]
 """,
 }
+_HOW_TO_FILL = """
+A masked token, filled in:
+
+    from transformers import pipeline
+    pipeline("fill-mask", model="FOLDER")("中国的首都是{mask}京。")
+"""
+_FILL_MASK = "fill-mask"
+# Format -> the hub's names of its library and of what the model is for.
+_HUB = {
+    "pt": ("transformers", _FILL_MASK),
+    "tf2": ("transformers", _FILL_MASK),
+    "keras": ("keras-hub", _FILL_MASK),
+    "sentence_transformers": ("sentence-transformers", "sentence-similarity"),
+    "onnx": ("onnx", _FILL_MASK),
+}
+# Figures in the notes that `describe_training` writes.
+_RESULT = re.compile(
+    r"^- Evaluation: (masked_lm_accuracy|next_sentence_accuracy|perplexity) = (\S+)$",
+    re.MULTILINE,
+)
 _ACTIVATIONS = {
     config_lib.GELU_TANH: "GELU, tanh approximation (as google-research/bert)",
     config_lib.GELU_EXACT: "GELU, exact",
@@ -162,10 +186,11 @@ def _build_card(
         lower_case = str(tokenizer_files.lower_case(bert)).lower()
     how = _HOW_TO_LOAD[output_format].format(do_lower_case=lower_case)
     differences = "".join(f"- {loss}\n" for loss in differences)
+    if output_format == "pt" and bert.has(Part.MLM):
+        how += _HOW_TO_FILL.format(mask=_mask_token(bert))
     return f"""\
 ---
-license: {bert.license_name or "unknown"}
-tags: [bert, fill-mask]
+{_build_head(bert, output_format)}
 ---
 # BERT, {config.num_hidden_layers} layers, hidden {config.hidden_size}
 
@@ -187,3 +212,45 @@ tags: [bert, fill-mask]
 - Words of more than 200 characters become [UNK], as in google-research/bert.
 - transformers' tokenizers read "[MASK]" and the other special tokens in text as tokens.
 {differences}"""
+
+
+def _mask_token(bert: pretrained.PretrainedBert) -> str:
+    return bert.vocabulary.mask_token if bert.vocabulary else vocab_lib.MASK
+
+
+def _build_head(bert: pretrained.PretrainedBert, output_format: str) -> str:
+    """Return the metadata that the Hugging Face hub reads, as YAML without its lines.
+
+    https://huggingface.co/docs/hub/model-cards
+    """
+    library, task = _HUB.get(output_format, (None, None))
+    if task == _FILL_MASK and not bert.has(Part.MLM):
+        task = "feature-extraction"
+    results = [
+        huggingface_hub.EvalResult(
+            task_type=_FILL_MASK,
+            dataset_type="held-out",
+            dataset_name="records that the training did not see, or its own",
+            metric_type=name.rpartition("_")[2],
+            metric_name=name,
+            metric_value=round(float(value), 4),
+        )
+        for name, value in _RESULT.findall(bert.training_notes)
+    ]
+    data = huggingface_hub.ModelCardData(
+        language=_find_language(bert),
+        license=bert.license_name or "unknown",
+        library_name=library,
+        pipeline_tag=task,
+        tags=[bert.config.model_type, "fill-mask", "whole-word-masking"],
+        model_name=f"BERT-{bert.config.num_hidden_layers}L-{bert.config.hidden_size}H",
+        eval_results=results or None,
+    )
+    return data.to_yaml()
+
+
+def _find_language(bert: pretrained.PretrainedBert) -> str | None:
+    """Return "zh" if a tenth of the tokens are single Han characters, else None."""
+    tokens = bert.vocabulary.tokens if bert.vocabulary else ()
+    han = sum(len(token) == 1 and vocab_lib.is_han(token) for token in tokens)
+    return "zh" if tokens and han * 10 >= len(tokens) else None

@@ -79,6 +79,17 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
     if not is_finished:
         again = command_line.command_again()
         print(f"Stopped at step {trainer.step}. Resume with:\n  {again}", flush=True)
+    elif args.do_train:
+        folder = args.output_dir
+        command_line.print_next(
+            ("bert_cn.fill_mask", f"--checkpoint={folder}", "今天天气很[MASK]。"),
+            (
+                "bert_cn.convert_checkpoint",
+                f"--input={folder}",
+                "--output_format=pt",
+                f"--output_dir={folder.rstrip('/')}_pt",
+            ),
+        )
     return is_finished
 
 

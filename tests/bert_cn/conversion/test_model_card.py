@@ -1,7 +1,9 @@
 """README.md of the written folders."""
 
 import json
+import textwrap
 
+import huggingface_hub
 import pytest
 
 from bert_cn.conversion import formats, model_card
@@ -68,6 +70,34 @@ def test_notes_travel_from_card_to_card(output_format, build_bert, tmp_path):
     assert "do_lower_case: false" in card
     back = formats.read_checkpoint(str(tmp_path / "out"))
     assert back.training_notes == "- Steps: 7"
+
+
+def test_hub_reads_the_metadata(build_bert, tmp_path):
+    bert = build_bert()
+    bert.training_notes = (
+        "- Evaluation: masked_lm_accuracy = 0.583712\n- Evaluation: loss = 2.5\n"
+        "- Evaluation: perplexity = 9.87654321"
+    )
+    formats.write_checkpoint(bert, "pt", str(tmp_path / "out"))
+    card = huggingface_hub.ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.language == "zh"
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == "fill-mask"
+    found = {each.metric_name: each.metric_value for each in card.data.eval_results}
+    assert found == {"masked_lm_accuracy": 0.5837, "perplexity": 9.8765}
+    assert (
+        'pipeline("fill-mask", model="FOLDER")("中国的首都是[MASK]京。")' in card.text
+    )
+
+
+def test_example_of_the_card_runs_as_it_stands(build_bert, tmp_path):
+    formats.write_checkpoint(build_bert(), "pt", str(tmp_path / "out"))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    begin = card.index("    from transformers import pipeline")
+    code = textwrap.dedent(card[begin : card.index("\n\n", begin)])
+    names: dict = {}
+    exec(code.replace("FOLDER", str(tmp_path / "out")), names)
+    assert "pipeline" in names
 
 
 def test_foreign_card_gives_no_notes(tmp_path):
