@@ -38,7 +38,8 @@ def describe_metrics(metrics: dict[str, float]) -> list[str]:
         for name, task in _SENTENCE_TASKS.items()
         if name in metrics
     ]
-    return [f"loss {metrics[LOSS]:.2f}", mlm, *sentences]
+    loss = [f"loss {metrics[LOSS]:.2f}"] if LOSS in metrics else []
+    return [*loss, mlm, *sentences]
 
 
 # Order of the entries of the vector that `compute_sums` returns.
