@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     _print_summary(made[-1], planned, time.monotonic() - start)
     for manifest in filter(None, made[:-1]):
         _print_held_out(manifest)
-    _print_warnings(job, made[-1])
+    _print_warnings(made[-1], planned)
     _print_next(made[-1], planned)
 
 
@@ -192,8 +192,8 @@ def _describe_labels(manifest: manifest_lib.Manifest) -> str:
     return f"{_percent(manifest.counts, name, 'parts')} {words}, "
 
 
-def _print_warnings(job: Job, manifest: manifest_lib.Manifest) -> None:
-    warnings = report.list_warnings(job.settings, job.vocabulary, manifest.counts)
+def _print_warnings(manifest: manifest_lib.Manifest, planned: outputs.Outputs) -> None:
+    warnings = report.read_warnings(planned.report)
     empty = [shard["file"] for shard in manifest.shards if not shard["sequences"]]
     if empty:
         warnings.append(

@@ -6,16 +6,18 @@ NAME.report.md and NAME.report.png of it.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from data_prep import storage
 from data_prep.records import token_counts
 from data_prep.records.settings import Settings
 from data_prep.text import counts as counts_lib
-from data_prep.text import vocab
+from data_prep.text import punctuation, vocab
 
 FORMAT_VERSION = 1
 _UNKNOWN_CHARACTERS_SHOWN = 30
+_UNKNOWN_CHARACTERS_NAMED = 5
 _UNKNOWN_WARNING_SHARE = 0.01
 # It should be half of the pairs.
 _RANDOM_NEXT_WARNING_SHARE = 0.4
@@ -56,7 +58,7 @@ def build_report(
         "sentence_task": settings.sentence_task,
         "masking": settings.masking,
         "masking_time": settings.masking_time,
-        "warnings": list_warnings(settings, vocabulary, counts),
+        "warnings": list_warnings(settings, vocabulary, counts, unknown),
         "unknown_characters": [
             {"character": char, "code_point": f"U+{ord(char):04X}", "times": times}
             for char, times in unknown[:_UNKNOWN_CHARACTERS_SHOWN]
@@ -68,15 +70,23 @@ def build_report(
 
 
 def list_warnings(
-    settings: Settings, vocabulary: vocab.Vocabulary, counts: dict[str, int]
+    settings: Settings,
+    vocabulary: vocab.Vocabulary,
+    counts: dict[str, int],
+    unknown_characters: Sequence[tuple[str, int]] = (),
 ) -> list[str]:
-    """Return the warnings about the data, one sentence each."""
+    """Return the warnings about the data, one sentence each.
+
+    Args:
+        settings: of the records.
+        vocabulary: of the records.
+        counts: sums over the shards.
+        unknown_characters: (character, how often), the most frequent first.
+    """
     warnings = []
     unknown = counts["unknown_tokens"] / max(1, counts["tokens"])
     if unknown > _UNKNOWN_WARNING_SHARE:
-        advice = "the vocabulary does not suit the text"
-        if not settings.do_lower_case and not _has_upper_case(vocabulary):
-            advice = "the vocabulary has no upper-case letter, so use --do_lower_case"
+        advice = _advise_on_unknown(settings, vocabulary, unknown_characters)
         warnings.append(f"{100 * unknown:.2f} % of the tokens are [UNK]: {advice}.")
     random_next = counts["random_next"] / max(1, counts["parts"])
     if settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
@@ -92,6 +102,37 @@ def list_warnings(
             f"than --masked_lm_prob={settings.masked_lm_prob} needs: {needed}."
         )
     return warnings
+
+
+def _advise_on_unknown(
+    settings: Settings,
+    vocabulary: vocab.Vocabulary,
+    characters: Sequence[tuple[str, int]],
+) -> str:
+    """Return what makes fewer tokens [UNK]."""
+    top = list(characters[:_UNKNOWN_CHARACTERS_NAMED])
+    named = ", ".join(f"{char} ({times:,})" for char, times in top)
+    if not settings.do_lower_case and not _has_upper_case(vocabulary):
+        return "the vocabulary has no upper-case letter, so use --do_lower_case"
+    substitutes = punctuation.choose_substitutes(vocabulary)
+    if not settings.fix_punctuation and any(char in substitutes for char, _ in top):
+        return (
+            f"the vocabulary lacks {named}, and --fix_punctuation replaces such quotes "
+            "and dashes by those that it has"
+        )
+    lacks = f"the vocabulary lacks {named}" if named else "it does not suit the text"
+    return f"{lacks}: take another one, or train one on this text by build_vocab"
+
+
+def read_warnings(path: str) -> list[str]:
+    """Return the warnings of a NAME.report.json.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is damaged.
+    """
+    with storage.open(path, "r") as file:
+        return list(json.loads(file.read())["warnings"])
 
 
 def read_statistics(path: str) -> dict[str, counts_lib.Counts]:

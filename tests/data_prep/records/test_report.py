@@ -60,7 +60,29 @@ def test_report_states_what_the_text_holds(make_job):
     assert report["shares"]["padding"] == round(
         1 - tokens / (128 * counts["sequences"]), 6
     )
-    assert "9.68 % of the tokens are [UNK]" in report["warnings"][0]
+    assert report["warnings"][0].startswith("9.68 % of the tokens are [UNK]: the voc")
+    assert report["warnings"][0].endswith(
+        "lacks “ (1), ” (1), 玩 (1): take another one, or train one on this text by "
+        "build_vocab."
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "tokens", "expected"),
+    [
+        ({"do_lower_case": False}, "", "has no upper-case letter, so use --do_lower"),
+        ({}, '"', "lacks “ (1,200), 玩 (3), and --fix_punctuation replaces such quo"),
+        ({"fix_punctuation": True}, '"', "lacks “ (1,200), 玩 (3): take another one"),
+    ],
+)
+def test_warning_of_unknown_tokens_names_the_remedy(settings, tokens, expected):
+    tokens = (*vocab.REQUIRED_TOKENS, *tokens)
+    vocabulary = vocab.Vocabulary(tokens, "test", b"")
+    counts = {"unknown_tokens": 9, "tokens": 10, "random_next": 1, "parts": 2}
+    (warning,) = report_lib.list_warnings(
+        Settings(**settings), vocabulary, counts, [("“", 1200), ("玩", 3)]
+    )
+    assert expected in warning
 
 
 def test_page_and_plots_can_be_read(make_job):
