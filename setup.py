@@ -61,7 +61,7 @@ setup(
         # MinHash, for --deduplicate=near.
         "rensa>=0.5",
         "rjieba>=0.2",
-        "safetensors>=0.5",
+        "safetensors>=0.8",
         "scikit-learn>=1.5",
         "scipy>=1.14",
         "seqeval>=1.2.2",

@@ -146,7 +146,8 @@ def _open_safetensors(file: str, shown: str) -> dict[str, lazy_weights.LazyWeigh
             raise _damaged(shown, error) from error
 
     try:
-        tensors = safetensors.safe_open(file, "np")
+        # Not by mmap: pages that were read would stay in memory beside their copies.
+        tensors = safetensors.safe_open(file, "np", backend="pread")
         return {
             name: lazy_weights.LazyWeight(
                 tuple(tensors.get_slice(name).get_shape()),
