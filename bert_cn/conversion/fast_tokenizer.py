@@ -165,11 +165,15 @@ def _without_surrogates(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def read(folder: str) -> FastVocabulary:
+def read(folder: str, source: str = "") -> FastVocabulary:
     """Read the tokenizer of a transformers folder.
 
     Without a tokenizer.json it is made of vocab.json and merges.txt, or of
     sentencepiece.bpe.model, by transformers.
+
+    Args:
+        folder: of the files.
+        source: what messages call it; "" for its path.
 
     Raises:
         ValueError: there is no tokenizer, or it is damaged.
@@ -187,7 +191,7 @@ def read(folder: str) -> FastVocabulary:
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return FastVocabulary(folder, files, tokenizer)
+    return FastVocabulary(source or folder, files, tokenizer)
 
 
 def _convert(folder: str, found: Sequence[str]) -> str:

@@ -45,8 +45,8 @@ class Format:
         files: names that `write` makes, `*` for anything.
         describe_differences: says how this model's results or files will differ in the
             format's own software, a sentence each.
-        holds_any: whether it holds RoBERTa, XLM-R, and LayerNorms of another epsilon;
-            others hold google-research/bert's model alone.
+        model_types: what it can hold, of `config.MODEL_TYPES`.
+        holds_epsilons: whether a BERT may have another epsilon than google-research's.
     """
 
     description: str
@@ -56,7 +56,8 @@ class Format:
     describe_differences: Callable[[pretrained.PretrainedBert], list[str]] = (
         _describe_nothing
     )
-    holds_any: bool = False
+    model_types: tuple[str, ...] = (config_lib.BERT,)
+    holds_epsilons: bool = False
 
 
 FORMATS = {
@@ -82,6 +83,7 @@ FORMATS = {
         keras_preset.write,
         keras_preset.FILES,
         keras_preset.describe_differences,
+        model_types=config_lib.MODEL_TYPES,
     ),
     format_names.PT: Format(
         "transformers folder with PyTorch weights",
@@ -89,7 +91,8 @@ FORMATS = {
         transformers_pt.write,
         transformers_pt.FILES,
         transformers_pt.describe_differences,
-        holds_any=True,
+        model_types=config_lib.MODEL_TYPES,
+        holds_epsilons=True,
     ),
     format_names.SENTENCE_TRANSFORMERS: Format(
         "sentence-transformers folder with mean pooling",
@@ -97,7 +100,8 @@ FORMATS = {
         sentence_transformer.write,
         sentence_transformer.FILES,
         sentence_transformer.describe_differences,
-        holds_any=True,
+        model_types=config_lib.MODEL_TYPES,
+        holds_epsilons=True,
     ),
     format_names.MODEL_GARDEN: Format(
         "TF2 checkpoint of TF Model Garden",
@@ -111,7 +115,8 @@ FORMATS = {
         "ONNX model",
         write=onnx_model.write,
         files=onnx_model.FILES,
-        holds_any=True,
+        model_types=config_lib.MODEL_TYPES,
+        holds_epsilons=True,
     ),
 }
 # Folders of these may lack their configuration.
@@ -245,18 +250,21 @@ def _check_holds(bert: pretrained.PretrainedBert, entry: Format) -> None:
     """Raise ValueError if a format has no place for a model of this kind."""
     config = bert.config
     is_bert = config.model_type == config_lib.BERT
-    if entry.holds_any or (
-        is_bert and config.layer_norm_eps == config_lib.LAYER_NORM_EPSILON
-    ):
-        return
-    what = f"a model of type {config.model_type}"
-    if is_bert:
-        what = f"LayerNorms with an epsilon of {config.layer_norm_eps:g}"
-    names = [name for name, each in FORMATS.items() if each.holds_any]
-    raise ValueError(
-        f"{bert.source} is or has {what}, which a {entry.description} cannot hold: "
-        f"choose an --output_format of {', '.join(names)}."
-    )
+    what = ""
+    if config.model_type not in entry.model_types:
+        what = f"of type {config.model_type}"
+        able = [
+            name for name, x in FORMATS.items() if config.model_type in x.model_types
+        ]
+    elif is_bert and not entry.holds_epsilons:
+        if config.layer_norm_eps != config_lib.LAYER_NORM_EPSILON:
+            what = f"a BERT with layer_norm_eps={config.layer_norm_eps:g}"
+            able = [name for name, x in FORMATS.items() if x.holds_epsilons]
+    if what:
+        raise ValueError(
+            f"{bert.source} is {what}, which a {entry.description} cannot hold: "
+            f"choose an --output_format of {', '.join(able)}."
+        )
 
 
 def check_output(output_format: str, output_dir: str, overwrite: bool) -> None:

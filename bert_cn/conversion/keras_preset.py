@@ -8,6 +8,8 @@ and bert_config.json holds the activation and the dropout rates under Google's n
 """
 
 import os
+import tempfile
+from collections.abc import Sequence
 
 import h5py
 import keras_hub
@@ -16,6 +18,7 @@ import numpy as np
 from bert_cn.conversion import (
     folders,
     hdf5,
+    keras_roberta,
     keras_weights,
     pretrained,
     tokenizer_files,
@@ -43,8 +46,10 @@ FILES = (
     run_files.CONFIG_FILE,
     run_files.VOCAB_FILE,
     run_files.TOKENIZER_CONFIG_FILE,
+    keras_roberta.TOKENIZER_FILE,
+    "special_tokens_map.json",
 )
-_BACKBONE_CLASS = "BertBackbone"
+_BACKBONES = (keras_hub.models.BertBackbone, *keras_roberta.BACKBONES.values())
 _HEAD_PARTS = (Part.MLM, Part.NSP)
 
 
@@ -60,10 +65,12 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         ValueError: files are missing or damaged, or the preset is of another model.
     """
     values = folders.read_json(folders.join(path, PRESET_CONFIG_FILE))
-    if values.get("class_name") != _BACKBONE_CLASS:
+    kinds = {kind.__name__: kind for kind in _BACKBONES}
+    kind = kinds.get(values.get("class_name"))
+    if kind is None:
         raise ValueError(
             f"{path} is a preset of {values.get('class_name')!r}, and only "
-            f"{_BACKBONE_CLASS} can be converted: name another folder."
+            f"{', '.join(kinds)} can be converted: name another folder."
         )
     names = [name for name in folders.list_folder(path) if name != "assets"]
     with folders.local_copy(path, names) as local:
@@ -71,12 +78,14 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         try:
             # A relative path may be the name of one of KerasHub's own presets, which
             # it would download.
-            backbone = keras_hub.models.BertBackbone.from_preset(os.path.abspath(local))
+            backbone = kind.from_preset(os.path.abspath(local))
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"KerasHub cannot load the preset {path} "
                 f"({command_line.first_line(error)}): copy it again."
             ) from error
+        if kind is not keras_hub.models.BertBackbone:
+            return _read_roberta(path, local, backbone, options)
         config = _read_config(path, backbone)
         weights = keras_weights.canonical_from_model(backbone, weight_map.ENCODER_PARTS)
         weights = weights.replace(_read_heads(local, path))
@@ -86,6 +95,25 @@ def read(path: str, options: pretrained.ReadOptions) -> pretrained.PretrainedBer
         source=path,
         allow_partial=options.allow_partial,
         **_read_tokenizer(path),
+    )
+
+
+def _read_roberta(
+    path: str, local: str, backbone, options: pretrained.ReadOptions
+) -> pretrained.PretrainedBert:
+    config = keras_roberta.config_of(backbone)
+    if folders.exists(path, run_files.CONFIG_FILE):
+        config = config_lib.load_config(folders.join(path, run_files.CONFIG_FILE))
+    encoder = keras_roberta.read_encoder(backbone, config)
+    with tempfile.TemporaryDirectory(prefix="bert_cn_") as work:
+        vocabulary = keras_roberta.read_tokenizer(path, work)
+    return pretrained.PretrainedBert(
+        config=config,
+        weights=encoder | _read_heads(local, path),
+        source=path,
+        vocabulary=vocabulary,
+        do_lower_case=False,
+        allow_partial=options.allow_partial,
     )
 
 
@@ -146,6 +174,8 @@ def _read_tokenizer(path: str) -> dict:
 
 def describe_differences(bert: pretrained.PretrainedBert) -> list[str]:
     """Say how KerasHub's results will differ from this model's."""
+    if bert.config.model_type != config_lib.BERT:
+        return keras_roberta.describe_differences(bert)
     losses = tokenizer_files.describe_lost_words(bert, "KerasHub's BertTokenizer")
     if bert.config.hidden_act != config_lib.GELU_TANH:
         losses.append(
@@ -188,6 +218,9 @@ def write(
     Raises:
         ValueError: the model has no pooler, which a BertBackbone always has.
     """
+    if bert.config.model_type != config_lib.BERT:
+        _write_roberta(bert, folder)
+        return
     if not bert.has(Part.POOLER):
         raise ValueError(
             f"{bert.source} has no pooler, and a KerasHub preset needs one: choose "
@@ -211,6 +244,18 @@ def write(
     tokenizer_files.write_vocabulary(bert, folder)
 
 
+def _write_roberta(bert: pretrained.PretrainedBert, folder: str) -> None:
+    keras_roberta.check(bert)
+    backbone = keras_roberta.build_backbone(bert.config)
+    keras_roberta.assign(backbone, bert)
+    backbone.save_to_preset(folder)
+    keras_roberta.write_tokenizer(bert, folder)
+    _write_heads(bert, os.path.join(folder, HEADS_FILE), keras_roberta.HEAD_PARTS)
+    storage.write_whole(
+        os.path.join(folder, run_files.CONFIG_FILE), bert.config.to_json()
+    )
+
+
 def _build_backbone(
     config: config_lib.BertConfig,
 ) -> keras_hub.models.BertBackbone:
@@ -228,8 +273,10 @@ def _build_backbone(
     )
 
 
-def _write_heads(bert: pretrained.PretrainedBert, path: str) -> None:
-    heads = [part for part in _HEAD_PARTS if bert.has(part)]
+def _write_heads(
+    bert: pretrained.PretrainedBert, path: str, parts: Sequence[Part] = _HEAD_PARTS
+) -> None:
+    heads = [part for part in parts if bert.has(part)]
     if not heads:
         return
     with h5py.File(path, "w") as file:

@@ -86,10 +86,10 @@ def test_nothing_there(path):
 def test_preset_of_another_model(write):
     folder = write("keras")
     text = (folder / "config.json").read_text()
-    text = text.replace("BertBackbone", "RobertaBackbone")
+    text = text.replace("BertBackbone", "AlbertBackbone")
     (folder / "config.json").write_text(text)
 
-    with pytest.raises(ValueError, match="is a preset of 'RobertaBackbone'"):
+    with pytest.raises(ValueError, match="is a preset of 'AlbertBackbone'"):
         formats.read_checkpoint(str(folder))
 
 
