@@ -3,8 +3,8 @@
 KerasHub numbers positions from 0 and has no segment, so that its position table is ours
 from the first position on, with the one segment's row added to each: the sums are the
 same. It has no pooler and no heads; they stand beside the preset as `keras_preset` has
-them, and so does the tokenizer's own file. The encoder is read back to the same outputs;
-the rows of the padding's position and of the segment are 0 then.
+them, and so does the tokenizer's own file. The encoder is read back to the same
+outputs; the rows of the padding's position and of the segment are 0 then.
 """
 
 import json
