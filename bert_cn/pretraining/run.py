@@ -79,7 +79,7 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
     if not is_finished:
         again = command_line.command_again()
         print(f"Stopped at step {trainer.step}. Resume with:\n  {again}", flush=True)
-    elif args.do_train:
+    elif args.do_train and strategy_lib.worker_index(strategy) == 0:
         folder = args.output_dir
         command_line.print_next(
             ("bert_cn.fill_mask", f"--checkpoint={folder}", "今天天气很[MASK]。"),
