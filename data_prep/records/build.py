@@ -115,8 +115,8 @@ class BucketRecordMaker:
         yield Block([], counts, 0.0)
         spans, labels, counts = self._pack(tokenized, bucket)
         yield Block([], counts, 0.0)
-        # The stream after those of the copies: shuffling and masks.
-        rng = self._generator(bucket, self._settings.dupe_factor)
+        # The stream after that of packing: shuffling and masks.
+        rng = self._generator(bucket, 1)
         rows = self._choose_rows(spans, rng)
         known = sequences.mark_known_words(
             tokenized.tokens, tokenized.word_starts, self._vocabulary
@@ -179,40 +179,47 @@ class BucketRecordMaker:
 
     def _pack(self, tokenized: documents_lib.TokenizedDocuments, bucket: int):
         """Return (spans, next_sentence_labels, counts) of all copies."""
-        clause_ends = self._document_tokenizer.ends_clause(tokenized.tokens)
-        packed = [
-            self._pack_copy(tokenized, clause_ends, self._generator(bucket, copy))
-            for copy in range(self._settings.dupe_factor)
-        ]
+        copies = self._settings.dupe_factor
+        if self._settings.packing == "pairs":
+            packed = self._pack_pairs(tokenized, self._generator(bucket, 0))
+        else:
+            # Nothing is drawn: the copies are equal.
+            packed = self._pack_copy(tokenized)
+            packed = packing.Packed(
+                np.tile(packed.spans, (copies, 1)), np.tile(packed.labels, copies)
+            )
+        spans, labels = packed.spans, packed.labels
         counts = {
-            "truncated_tokens": sum(copy.truncated_tokens for copy in packed),
-            "dropped_tokens": sum(copy.dropped_tokens for copy in packed),
+            "truncated_tokens": packed.truncated_tokens,
+            "dropped_tokens": packed.dropped_tokens,
         }
-        spans = np.concatenate([copy.spans for copy in packed])
-        labels = np.concatenate([copy.labels for copy in packed])
         if self._settings.sentence_task == "nsp":
             counts["random_next_same_text"] = counting.count_same_text(
                 tokenized, spans, labels.astype(bool)
             )
         return spans, labels, counts
 
-    def _pack_copy(self, tokenized, clause_ends, rng) -> packing.Packed:
+    def _pack_pairs(self, tokenized, rng) -> packing.Packed:
         settings = self._settings
-        longest = settings.max_text_tokens
-        if settings.packing == "lines":
-            return packing.make_lines(tokenized)
-        if settings.packing == "full_sentences":
-            return packing.make_full_sentences(tokenized, longest)
-        if settings.packing == "chunks":
-            return packing.make_chunks(tokenized, longest)
         rules = pairs.PairRules(
-            longest,
+            settings.max_text_tokens,
             settings.short_seq_prob,
             settings.sentence_task,
             settings.truncation,
             fill_rows=settings.pack_sequences > 1,
         )
-        return pairs.make_pairs(tokenized, clause_ends, rules, rng)
+        clause_ends = self._document_tokenizer.ends_clause(tokenized.tokens)
+        return pairs.make_pairs(
+            tokenized, clause_ends, rules, rng, settings.dupe_factor
+        )
+
+    def _pack_copy(self, tokenized) -> packing.Packed:
+        longest = self._settings.max_text_tokens
+        if self._settings.packing == "lines":
+            return packing.make_lines(tokenized)
+        if self._settings.packing == "full_sentences":
+            return packing.make_full_sentences(tokenized, longest)
+        return packing.make_chunks(tokenized, longest)
 
     def _choose_rows(self, spans, rng) -> np.ndarray:
         """Return the sequences of each record in a random order, [rows, most]."""

@@ -1,5 +1,6 @@
 """The end of every run, local or not: joined shards, vocabulary, report, manifest."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ def join_parts(
     partial: str,
     path: str,
     compression: str,
+    takes_first: bool = False,
 ) -> dict[str, Any]:
     """Concatenate the parts of a shard; return the shard's entry.
 
@@ -28,16 +30,28 @@ def join_parts(
         partial: a temporary file on the file system of `path`.
         path: the shard, which appears when it is whole.
         compression: of the shard, see `tfrecords.COMPRESSIONS`; parts have none.
+        takes_first: the first part may become the shard, which saves copying it.
 
     Returns:
         The shard's entry in the manifest, and "statistics" for the report.
     """
+    files, part_counts = zip(*parts, strict=True)
     total: counts_lib.Counts = {}
+    for counts in part_counts:
+        counts_lib.add(total, counts)
     sha256 = hashlib.sha256()
     size = 0
-    with storage.open(partial, "wb") as output:
+    copied = files
+    if takes_first and compression == "none" and _move(files[0], partial):
+        copied = files[1:]
+        for block in _read(partial):
+            sha256.update(block)
+            size += len(block)
+    with storage.open(partial, "wb" if copied is files else "ab") as output:
         output.write(b"")  # GFile makes no file before the first write.
-        for block in tfrecords.compress(_read_parts(parts, total), compression):
+        # A TFRecord file is its records alone, so files can be concatenated.
+        blocks = (block for file in copied for block in _read(file))
+        for block in tfrecords.compress(blocks, compression):
             output.write(block)
             sha256.update(block)
             size += len(block)
@@ -53,14 +67,23 @@ def join_parts(
     }
 
 
-def _read_parts(parts, total: counts_lib.Counts) -> Iterator[bytes]:
-    """Yield the bytes of a shard's parts, and add up their counts."""
-    # A TFRecord file is its records alone, so files can be concatenated.
-    for part, part_counts in parts:
-        counts_lib.add(total, part_counts)
-        with storage.open(part, "rb") as file:
-            while block := file.read(_COPY_BYTES):
-                yield block
+def _move(part: str, partial: str) -> bool:
+    """Rename a part, if both are on one local file system; say whether it was done."""
+    if storage.is_remote(partial):
+        return False
+    try:
+        os.replace(part, partial)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
+def _read(path: str) -> Iterator[bytes]:
+    with storage.open(path, "rb") as file:
+        while block := file.read(_COPY_BYTES):
+            yield block
 
 
 def complete_output(

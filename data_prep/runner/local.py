@@ -8,6 +8,7 @@ The order of a run, which is also the order of a resumed one:
 5. write the vocabulary's copy, the report, then the manifest; remove the work folder.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -159,8 +160,12 @@ def _finish_shard(job: Job, shard: int) -> dict[str, Any]:
         for bucket in job.buckets_of(shard)
     ]
     compression = job.settings.compression
-    entry = finish.join_parts(parts, path + ".partial", path, compression)
+    entry = finish.join_parts(
+        parts, path + ".partial", path, compression, takes_first=True
+    )
     manifest_lib.write_json(job.entry_path(shard), entry)
     for part, _ in parts:
-        os.remove(part)
+        # The first one may have become the shard.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(part)
     return entry
