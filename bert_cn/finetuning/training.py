@@ -44,6 +44,9 @@ class Learner:
             pooler in a task that predicts from `sequence_output`. They are not trained:
             weight decay without a gradient would wipe them out.
         token_outputs: the names of outputs that are [batch, width, ...].
+        differentiate: (batch, float32 [batch], variables) -> the sum of the losses
+            times those numbers, and its gradients; for a learner that takes them in a
+            way of its own. None to differentiate `compute_losses`.
     """
 
     model: keras.Model
@@ -51,6 +54,7 @@ class Learner:
     compute_outputs: Callable[[Arrays], Arrays]
     unused: frozenset[str] = frozenset()
     token_outputs: frozenset[str] = frozenset()
+    differentiate: Callable[..., tuple[tf.Tensor, list[tf.Tensor]]] | None = None
 
     @property
     def trained(self) -> list[keras.Variable]:
@@ -195,13 +199,16 @@ class Trainer:
         weights = arrays[features_lib.WEIGHT]
         count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         variables = self.learner.trained
-        with tf.GradientTape() as tape:
-            losses = self.learner.compute_losses(arrays)
-            # This replica's share: the shares add up to the mean over the batch.
-            loss = tf.reduce_sum(losses * weights) / count
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        # This replica's share: the shares add up to the mean over the batch.
+        differentiate = self.learner.differentiate or self._differentiate
+        loss, gradients = differentiate(arrays, weights / count, variables)
         norm = optimization.apply_gradients(self._optimizer, gradients, variables)
         return tf.stack([loss, norm / self.num_replicas])
+
+    def _differentiate(self, arrays: Arrays, shares: tf.Tensor, variables):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(self.learner.compute_losses(arrays) * shares)
+        return loss, tape.gradient(loss, [variable.value for variable in variables])
 
     def _compute_outputs(self, arrays):
         outputs = self.strategy.run(self.learner.compute_outputs, args=(arrays,))

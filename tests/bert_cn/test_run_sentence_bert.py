@@ -209,6 +209,14 @@ REFUSED = {
         (*SCORED, "--matryoshka_dims=13"),
         "--matryoshka_dims has 13, and the model's embeddings have 12 dimensions: le",
     ),
+    "parts of a batch whose examples do not meet": (
+        (*SCORED, "--mini_batch_size=4"),
+        "--mini_batch_size is for ranking, cosent, angle, simcse, not --objective=cosi",
+    ),
+    "parts that do not fill the batch": (
+        (*SCORED, "--objective=cosent", "--mini_batch_size=5"),
+        "--train_batch_size=32 is no multiple of --mini_batch_size=5: change one of th",
+    ),
     "widths of a classifier": (
         (*NLI, "--objective=softmax", "--matryoshka_dims=4"),
         "--matryoshka_dims does not suit --objective=softmax, whose classifier takes",
@@ -286,7 +294,7 @@ def test_order_of_scores_is_learned_without_a_largest_score(objective, run, fold
         *("--init_checkpoint={0}/tf1", f"--objective={objective}", "--do_train"),
         *("--do_eval", "--train_batch_size=8", "--learning_rate=0.01"),
         *("--num_train_epochs=6", f"--output_dir={{0}}/{objective}"),
-        "--matryoshka_dims=4",
+        *("--matryoshka_dims=4", "--mini_batch_size=4"),
     )
     assert done.returncode == 0, done.stderr
     # An angle's likeness is |cosine + sine|: alone it does not order cosines this fast.

@@ -87,6 +87,9 @@ class SentenceArgs(flags_lib.FinetuningArgs):
     matryoshka_dims: tuple[int, ...]
     """See `objectives.Objective`."""
 
+    mini_batch_size: int
+    """See `objectives.Objective`."""
+
     pooling: str | None
     """One of `format_names.POOLINGS`; None to do as the checkpoint says."""
 
@@ -203,6 +206,15 @@ def _define_objective() -> None:
         "as 128,64 beside the full one (Kusupati et al., 2022, arXiv:2205.13147); "
         "SentenceTransformer(folder, truncate_dim=64) uses them.",
     )
+    flags.DEFINE_integer(
+        "mini_batch_size",
+        0,
+        "For ranking, cosent, angle and simcse: examples of a device that go through "
+        "the model at a time, so that --train_batch_size may be larger than memory "
+        "holds (GradCache: Gao et al., 2021, arXiv:2101.06983; a second forward pass "
+        "is its price); 0: all.",
+        lower_bound=0,
+    )
 
 
 def _define_embedding() -> None:
@@ -261,6 +273,17 @@ def read_flags() -> SentenceArgs:
         raise ValueError(
             "--matryoshka_dims does not suit --objective=softmax, whose classifier "
             "takes one width: leave it out, or choose another objective."
+        )
+    if args.mini_batch_size and args.objective not in objectives.IN_BATCH:
+        raise ValueError(
+            f"--mini_batch_size is for {', '.join(objectives.IN_BATCH)}, not "
+            f"--objective={args.objective}, whose examples do not meet: lower "
+            "--train_batch_size instead."
+        )
+    if args.mini_batch_size and args.train_batch_size % args.mini_batch_size:
+        raise ValueError(
+            f"--train_batch_size={args.train_batch_size} is no multiple of "
+            f"--mini_batch_size={args.mini_batch_size}: change one of them."
         )
     if args.whitening_dims and not args.whitening:
         raise ValueError(

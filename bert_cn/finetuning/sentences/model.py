@@ -20,7 +20,7 @@ from bert_cn.conversion import (
 from bert_cn.conversion.weight_map import Part
 from bert_cn.finetuning import features as features_lib
 from bert_cn.finetuning import heads, training, warm_start
-from bert_cn.finetuning.sentences import losses, objectives
+from bert_cn.finetuning.sentences import gradient_cache, losses, objectives
 from bert_cn.model import pretraining_model
 
 # Prefixes of the sequences of an example: two texts, and one that means another thing.
@@ -29,6 +29,7 @@ FIRST, SECOND, NEGATIVE = "a_", "b_", "c_"
 NUMBER = "number"
 SCORE, LABEL, HAS_NEGATIVE = "score", "label", "has_negative"
 COSINE, EMBEDDING = "cosine", "embedding"
+_INPUTS = features_lib.INPUTS
 
 
 def choose_embedding(
@@ -134,6 +135,11 @@ class SentenceEncoder:
             self._compute_losses,
             self._compute_outputs,
             unused=warm_start.pooler_paths(self._start),
+            differentiate=(
+                self._differentiate
+                if self._objective and self._objective.mini_batch_size
+                else None
+            ),
         )
 
     def embed(
@@ -157,7 +163,7 @@ class SentenceEncoder:
         """
         inputs = {
             name: tf.concat([batch[prefix + name] for prefix in prefixes], axis=0)
-            for name in features_lib.INPUTS
+            for name in _INPUTS
         }
         pooling = self._embedding.pooling
         # Su et al., 2021 (https://arxiv.org/abs/2103.15316): the mean of two layers.
@@ -182,10 +188,28 @@ class SentenceEncoder:
         self._embedding = dataclasses.replace(self._embedding, projection=projection)
 
     def _compute_losses(self, batch) -> tf.Tensor:
-        prefixes = (FIRST, SECOND)
-        if HAS_NEGATIVE in batch:
-            prefixes = (FIRST, SECOND, NEGATIVE)
-        embeddings = self.embed(batch, prefixes, training=True)
+        embeddings = self.embed(batch, _list_prefixes(batch), training=True)
+        return self._compare_widths(batch, embeddings)
+
+    def _differentiate(self, batch, shares, variables):
+        """Do as `training.Learner.differentiate`, in parts of the batch."""
+        prefixes = _list_prefixes(batch)
+        inputs = {p + name: batch[p + name] for p in prefixes for name in _INPUTS}
+
+        def embed(part) -> tf.Tensor:
+            return tf.stack(self.embed(part, prefixes, training=True), axis=1)
+
+        def compute_loss(embeddings) -> tf.Tensor:
+            each = self._compare_widths(batch, tf.unstack(embeddings, axis=1))
+            return tf.reduce_sum(each * shares)
+
+        return gradient_cache.differentiate(
+            *(embed, compute_loss, inputs, self.model, variables),
+            self._objective.mini_batch_size,
+        )
+
+    def _compare_widths(self, batch, embeddings) -> tf.Tensor:
+        """Return the loss of each example, float32 [batch], of all widths."""
         # Kusupati et al., 2022, "Matryoshka Representation Learning"
         # (https://arxiv.org/abs/2205.13147), equation 1, all widths alike.
         widths = self._objective.matryoshka_dims or (embeddings[0].shape[1],)
@@ -263,6 +287,10 @@ class SentenceEncoder:
                 projection=self._embedding.projection,
             ),
         )
+
+
+def _list_prefixes(batch) -> tuple[str, ...]:
+    return (FIRST, SECOND, NEGATIVE) if HAS_NEGATIVE in batch else (FIRST, SECOND)
 
 
 def _own_rows(examples: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

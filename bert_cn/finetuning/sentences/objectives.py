@@ -7,6 +7,8 @@ COSENT, ANGLE, SIMCSE = "cosent", "angle", "simcse"
 OBJECTIVES = (COSINE, SOFTMAX, RANKING, COSENT, ANGLE, SIMCSE)
 # They learn from pairs with a score.
 SCORED = (COSINE, COSENT, ANGLE)
+# They compare the texts of a whole batch.
+IN_BATCH = (RANKING, COSENT, ANGLE, SIMCSE)
 # Sets of pairs with a score, and the score of two texts that mean the same.
 MAX_SCORES = {
     "sts-b": 5.0,
@@ -44,12 +46,15 @@ class Objective:
             the temperature.
         matryoshka_dims: widths that embeddings are cut to; the loss is the sum of
             those of all widths. Empty for the full width alone.
+        mini_batch_size: of those that are `IN_BATCH`: rows of a batch that go through
+            the model at a time, see `gradient_cache`; 0 for all.
     """
 
     name: str
     num_labels: int = 0
     scale: float = 20.0
     matryoshka_dims: tuple[int, ...] = ()
+    mini_batch_size: int = 0
 
 
 def complete_widths(objective: Objective, hidden_size: int) -> Objective:

@@ -16,7 +16,10 @@ def read_training_pairs(args: SentenceArgs) -> tuple[data.Pairs, Objective]:
         ValueError: the set does not suit the objective, or its files are bad.
     """
     name = args.objective
-    settings = {"scale": args.scale, "matryoshka_dims": args.matryoshka_dims}
+    settings = {
+        name: getattr(args, name)
+        for name in ("scale", "matryoshka_dims", "mini_batch_size")
+    }
     if name == objectives.SIMCSE:
         return data.read_lines(args.train_lines), Objective(name, **settings)
     source = args.trained

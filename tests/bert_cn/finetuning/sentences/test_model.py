@@ -191,10 +191,12 @@ for strategy in (
     tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 ):
     with strategy.scope():
-        objective = objectives.Objective(sys.argv[2])
+        name, _, mini_batch_size = sys.argv[2].partition(" ")
+        size = int(mini_batch_size or 0)
+        objective = objectives.Objective(name, mini_batch_size=size)
         start, encoder = this.build(sys.argv[1], objective=objective)
     table = tables.Table("", this.FIRST[:3], this.SECOND[:3], None, [1] * 3, [0] * 3)
-    is_ranking = sys.argv[2] == "ranking"
+    is_ranking = name == "ranking"
     columns = {} if is_ranking else {"score": this.SCORES[:3]}
     thirds = this.THIRD[:3] if is_ranking else None
     pairs = sentences_data.Pairs(table, columns, thirds)
@@ -210,7 +212,7 @@ for strategy in (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["ranking", "cosent"])
+@pytest.mark.parametrize("objective", ["ranking", "cosent", "ranking 1"])
 def test_two_replicas_compare_the_texts_of_both(warm, checkpoint, objective):
     done = warm.run("replicas", [checkpoint, objective], program=REPLICAS)
     assert done.returncode == 0, done.stderr
