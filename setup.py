@@ -52,6 +52,8 @@ setup(
         "huggingface_hub>=0.26",
         "ijson>=3.3",
         "jieba>=0.42.1",
+        # Pages of reports; tensorboard brings it, too.
+        "markdown>=3.5",
         "matplotlib>=3.9",
         # Splits the words of CMRC 2018's F1.
         "nltk>=3.9",

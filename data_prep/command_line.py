@@ -194,5 +194,10 @@ def print_next(*commands: Sequence[str]) -> None:
         *commands: each a module and its arguments.
     """
     print("Next:")
-    for module, *arguments in commands:
-        print(f"  {shlex.join(['python', '-m', module, *arguments])}", flush=True)
+    for command in join_commands(*commands):
+        print(f"  {command}", flush=True)
+
+
+def join_commands(*commands: Sequence[str]) -> list[str]:
+    """Return modules with their arguments as lines for a shell."""
+    return [shlex.join(["python", "-m", *command]) for command in commands]

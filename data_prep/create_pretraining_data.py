@@ -145,7 +145,7 @@ def _print_summary(
     last = f" ... {planned.shards[-1]}" if len(planned.shards) > 1 else ""
     print(f"Shards: {planned.shards[0]}{last}")
     print(f"Manifest: {planned.manifest} (vocabulary: {planned.vocabulary})")
-    print(f"Report: {planned.report_page}")
+    print(f"Report: {planned.report_web_page}")
     print(f"Done in {seconds:.1f} s.")
 
 

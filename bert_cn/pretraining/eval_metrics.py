@@ -3,7 +3,6 @@
 Only evaluations compute them, so that a training step takes no longer.
 """
 
-import itertools
 import math
 import re
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from bert_cn.model import pretraining_model
 from bert_cn.pretraining import losses
+from data_prep import web_page
 from data_prep.records import schema
 from data_prep.text import vocab as vocab_lib
 
@@ -120,7 +120,7 @@ def write_table(
     predicted: np.ndarray,
     vocabulary: vocab_lib.Vocabulary,
 ) -> str:
-    """Show the first records of a batch, their masked tokens, and the predictions.
+    """Show the first records of a batch, with the predictions in their places.
 
     Args:
         batch: `schema.FEATURES`, as the model sees them.
@@ -128,44 +128,44 @@ def write_table(
         vocabulary: of the records.
 
     Returns:
-        A Markdown table of at most `NUM_SAMPLES` rows. The tokens to predict are in
-        bold, as the model saw them.
+        A Markdown table of at most `NUM_SAMPLES` rows. A token that was to be predicted
+        stands as [token ✓] where it was, else as [token ✗ prediction].
     """
     tokens = np.array(vocabulary.tokens, dtype=object)
-    lines = ["| | text | true | predicted | right |", "|--:|---|---|---|--:|"]
+    lines = ["| | text | right |", "|--:|---|--:|"]
     for row in range(min(NUM_SAMPLES, len(predicted))):
         length = int(batch[schema.INPUT_MASK][row].sum())
         if not length:
             break  # All further records fill the batch up.
         used = batch[schema.MASKED_LM_WEIGHTS][row] > 0
-        masked = set(batch[schema.MASKED_LM_POSITIONS][row][used].tolist())
-        text = _join(tokens[batch[schema.INPUT_IDS][row][:length]], masked)
+        places = batch[schema.MASKED_LM_POSITIONS][row][used].tolist()
         true = tokens[batch[schema.MASKED_LM_IDS][row][used]]
         said = tokens[predicted[row][used]]
+        marks = {
+            place: f"{right} {web_page.GOOD}"
+            if right == answer
+            else f"{right} {web_page.BAD} {answer}"
+            for place, right, answer in zip(places, true, said, strict=True)
+        }
+        text = _join(tokens[batch[schema.INPUT_IDS][row][:length]], marks)
         right = f"{int((true == said).sum())}/{len(true)}"
-        cells = (row + 1, text, _list(true), _list(said), right)
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(f"| {row + 1} | {text} | {right} |")
     return "\n".join(lines)
 
 
-def _list(tokens) -> str:
-    return " ".join(_escape(token) for token in tokens)
-
-
-def _join(tokens, masked: set[int]) -> str:
+def _join(tokens, marks: dict[int, str]) -> str:
     pieces = []
     for position, token in enumerate(tokens):
+        if position in marks:
+            pieces.append(f"[{marks[position]}]")
+            continue
         goes_on = token.startswith(vocab_lib.CONTINUATION_PREFIX) and len(token) > 2
         text = token[2:] if goes_on else token
         latin = text[0].isascii() and text[0].isalnum()
         if latin and not goes_on and position and tokens[position - 1][-1].isascii():
-            pieces.append((False, " "))
-        pieces.append((position in masked, _escape(text)))
-    runs = []
-    for bold, run in itertools.groupby(pieces, key=lambda piece: piece[0]):
-        text = "".join(text for _, text in run)
-        runs.append(f"**{text}**" if bold else text)
-    return "".join(runs)
+            pieces.append(" ")
+        pieces.append(text)
+    return _escape("".join(pieces))
 
 
 def _escape(text: str) -> str:

@@ -10,6 +10,7 @@ from bert_cn.pretraining import (
     evaluation,
     losses,
     run_folder,
+    run_report,
     train_loop,
     train_step,
     warm_start,
@@ -76,21 +77,43 @@ def run_pretraining(args: settings_lib.PretrainingArgs) -> bool:
             args, records, trainer, own_checkpoints, output_dir
         )
         reporting.draw_run(output_dir, losses.PANELS)
-    if not is_finished:
-        again = command_line.command_again()
-        print(f"Stopped at step {trainer.step}. Resume with:\n  {again}", flush=True)
-    elif args.do_train and strategy_lib.worker_index(strategy) == 0:
-        folder = args.output_dir
-        command_line.print_next(
-            ("bert_cn.fill_mask", f"--checkpoint={folder}", "今天天气很[MASK]。"),
-            (
-                "bert_cn.convert_checkpoint",
-                f"--input={folder}",
-                "--output_format=pt",
-                f"--output_dir={folder.rstrip('/')}_pt",
-            ),
-        )
+        is_chief = strategy_lib.worker_index(strategy) == 0
+        _report(args, trainer.step, is_finished, output_dir, is_chief)
     return is_finished
+
+
+def _report(
+    args: settings_lib.PretrainingArgs,
+    step: int,
+    is_finished: bool,
+    output_dir: str,
+    is_chief: bool,
+) -> None:
+    """Write the run's page; say how to resume, or what comes next."""
+    if is_finished and not args.do_train:
+        return
+    folder = args.output_dir
+    following = (
+        ("bert_cn.fill_mask", f"--checkpoint={folder}", "今天天气很[MASK]。"),
+        (
+            "bert_cn.convert_checkpoint",
+            f"--input={folder}",
+            "--output_format=pt",
+            f"--output_dir={folder.rstrip('/')}_pt",
+        ),
+    )
+    if is_finished:
+        state = f"Finished at step {step:,}."
+        lines = command_line.join_commands(*following)
+    else:
+        state, lines = f"Stopped at step {step:,}.", [command_line.command_again()]
+    page = run_report.write_report(output_dir, state, lines)
+    if is_chief:
+        print(f"Report: {page}", flush=True)
+    if not is_finished:
+        print(f"Stopped at step {step}. Resume with:\n  {lines[0]}", flush=True)
+    elif is_chief:
+        command_line.print_next(*following)
 
 
 def _choose_precision(

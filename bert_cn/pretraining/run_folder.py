@@ -29,6 +29,7 @@ _OF_AN_ATTEMPT = (
     run_files.EVAL_RESULTS_FILE,
     run_files.SAMPLES_FILE,
     run_files.CURVES_FILE,
+    run_files.REPORT_FILE,
     run_files.BEST_FOLDER,
     reporting.log_dir("", "train"),
     reporting.log_dir("", "eval"),

@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from bert_cn.training import run_files, stop_request
-from data_prep import storage
+from data_prep import storage, web_page
 
 # The step line.
 _MOST_COLUMNS = 80
@@ -169,7 +170,11 @@ def write_samples(writer, output_dir: str, table: str, step: int) -> str:
         tf.summary.text("sample_fillings", table)
     writer.flush()
     path = os.path.join(output_dir, run_files.SAMPLES_FILE)
-    storage.write_whole(path, f"Step {step}\n\n{table}\n")
+    legend = (
+        f"Step {step:,}. [token {web_page.GOOD}] was predicted; [token {web_page.BAD} "
+        "other] was not, the other was."
+    )
+    storage.write_whole(path, f"{legend}\n\n{table}\n")
     return path
 
 
@@ -232,8 +237,9 @@ def draw_curves(
     Args:
         log_dirs: label -> folder with event files, such as {"train": ..., "eval": ...}.
         path: where the PNG goes.
-        panels: tags of scalars for each of four panels. A panel draws the first of its
-            tags that the run has, and takes it as its title.
+        panels: tags of scalars for each of at most four panels. A panel draws the first
+            of its tags that the run has, and takes it as its title; one without such a
+            tag is left out.
 
     Returns:
         False if there was nothing to draw yet.
@@ -249,12 +255,20 @@ def draw_curves(
         return False
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), constrained_layout=True)
     known = {tag for scalars in curves.values() for tag in scalars}
-    for axis, tags in zip(axes.flat, panels, strict=True):
-        tag = next((tag for tag in tags if tag in known), tags[0])
+    drawn = [next((tag for tag in tags if tag in known), None) for tags in panels]
+    drawn = list(filter(None, drawn))
+    for axis in axes.flat[len(drawn) :]:
+        axis.set_axis_off()
+    for axis, tag in zip(axes.flat, drawn, strict=False):
         for label, scalars in curves.items():
             if points := scalars.get(tag):
                 style = "-" if len(points) > 1 else "o"
                 axis.plot(list(points), list(points.values()), style, label=label)
+        # What always answering the majority gives, where that was measured.
+        majority = curves.get("eval", {}).get(re.sub("accuracy$", "majority", tag))
+        if tag.endswith("accuracy") and majority:
+            level = list(majority.values())[-1]
+            axis.axhline(level, ls="--", color="gray", label="majority")
         axis.set_title(tag)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)

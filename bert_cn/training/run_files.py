@@ -3,6 +3,7 @@
     bert_config.json, vocab.txt, tokenizer_config.json, data_manifest.json
     checkpoint, ckpt-STEP.index, ckpt-STEP.data-00000-of-00001
     fingerprint.json, eval_results.txt, eval_samples.md, loss_curve.png
+    run_report.html
     best/, weights/, tensorboard/
 
 Conversion and mask filling read such a folder too. No TensorFlow is imported here.
@@ -25,6 +26,7 @@ FINGERPRINT_FILE = "fingerprint.json"
 EVAL_RESULTS_FILE = "eval_results.txt"
 SAMPLES_FILE = "eval_samples.md"
 CURVES_FILE = "loss_curve.png"
+REPORT_FILE = "run_report.html"
 BEST_FOLDER = "best"
 BEST_RESULTS_FILE = "best_results.json"
 WEIGHTS_FOLDER = "weights"

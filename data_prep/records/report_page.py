@@ -3,6 +3,8 @@
 import io
 from typing import Any
 
+from data_prep.records import verdicts
+
 _LONGEST_WORD_SHOWN = 12
 _UNKNOWN_CHARACTERS_DRAWN = 20
 
@@ -18,6 +20,7 @@ def write_markdown(report: dict[str, Any], name: str, image: str) -> str:
     parts = [f"# Data report: {name}\n"]
     parts += [f"**Warning:** {_escape(warning)}\n" for warning in report["warnings"]]
     parts += [
+        _verdict_table(report),
         _text_table(report["counts"]),
         _record_table(report),
         f"![Sequence lengths, pick rate, unknown characters]({image})\n",
@@ -63,6 +66,14 @@ def draw_plots(report: dict[str, Any]) -> bytes:
     # Without the date and version, the same counts give the same bytes.
     figure.savefig(image, format="png", dpi=110, metadata={"Software": None})
     return image.getvalue()
+
+
+def _verdict_table(report: dict[str, Any]) -> str:
+    rows = [
+        (f"{v.sign} {_escape(v.what)}", _percent(v.share), v.remedy)
+        for v in verdicts.list_verdicts(report)
+    ]
+    return "## At a glance\n\n" + _table(("", "", "what helps"), rows, "-:-")
 
 
 def _groups_table(groups: dict[str, int]) -> str:
@@ -202,8 +213,10 @@ def _unknown_table(report: dict[str, Any]) -> str:
     )
 
 
-def _table(head: tuple[str, ...], rows) -> str:
-    align = ["---", *["---:"] * (len(head) - 1)]
+def _table(head: tuple[str, ...], rows, align: str = "") -> str:
+    """Return a table; `align` has "-" (left) or ":" (right) for each column."""
+    align = align or "-" + ":" * (len(head) - 1)
+    align = ["---:" if each == ":" else "---" for each in align]
     lines = [head, align, *rows]
     return (
         "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines) + "\n"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from data_prep import storage
+from data_prep import storage, web_page
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report as report_lib
 from data_prep.records import report_page, tfrecords, token_counts
@@ -159,6 +159,11 @@ def _write_report(
     name = os.path.basename(outputs.report).split(".report")[0]
     image = os.path.basename(outputs.report_image)
     page = report_page.write_markdown(report, name, image)
-    storage.write_whole(outputs.report_image, report_page.draw_plots(report))
+    plots = report_page.draw_plots(report)
+    storage.write_whole(outputs.report_image, plots)
     storage.write_whole(outputs.report_page, page)
+    storage.write_whole(
+        outputs.report_web_page,
+        web_page.render(f"Data report: {name}", page, {image: plots}),
+    )
     manifest_lib.write_json(outputs.report, report)

@@ -21,6 +21,7 @@ class Outputs:
         report: the data report as JSON beside them.
         report_page: the same as Markdown.
         report_image: its plots.
+        report_web_page: both as one HTML file.
         token_counts: how often each token stands in each shard.
         work_folder: local folder of unfinished work, which a rerun resumes; it is
             removed at the end.
@@ -33,6 +34,7 @@ class Outputs:
     report: str
     report_page: str
     report_image: str
+    report_web_page: str
     token_counts: str
     work_folder: str
 
@@ -50,6 +52,7 @@ class Outputs:
             self.report,
             self.report_page,
             self.report_image,
+            self.report_web_page,
             self.token_counts,
         )
 
@@ -96,6 +99,7 @@ def plan_outputs(output_file: str, num_shards: int) -> Outputs:
         stem + ".report.json",
         stem + ".report.md",
         stem + ".report.png",
+        stem + ".report.html",
         stem + token_counts.SUFFIX,
         _choose_work_folder(stem),
     )

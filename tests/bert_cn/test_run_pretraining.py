@@ -88,6 +88,7 @@ def test_training_twice_trains_once_and_leaves_the_files_that_it_names(
         "ckpt-6.index",
         "eval_results.txt",
         "loss_curve.png",
+        "run_report.html",
         "tensorboard",
         "weights",
     }

@@ -93,8 +93,6 @@ def test_table_shows_text_masked_tokens_and_predictions():
     predicted = np.array([[ids["言"], ids["##ba"], 0]] * 12)
     lines = eval_metrics.write_table(batch, predicted, vocabulary).splitlines()
     assert len(lines) == 2 + 10
-    assert lines[2] == (
-        r"| 1 | \[CLS\]语**\[MASK\]模**proba\|\[SEP\] | 言 型 | 言 \#\#ba | 1/2 |"
-    )
+    assert lines[2] == (r"| 1 | \[CLS\]语\[言 ✓\]\[型 ✗ \#\#ba\]proba\|\[SEP\] | 1/2 |")
     batch[schema.INPUT_MASK][3:] = 0  # The batch is filled up.
     assert len(eval_metrics.write_table(batch, predicted, vocabulary).splitlines()) == 5

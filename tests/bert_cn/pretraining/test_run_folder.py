@@ -98,7 +98,7 @@ def test_attempt_without_a_checkpoint_may_be_corrected(
     for name in ("best", "tensorboard/train", "tensorboard/eval"):
         (folder / name).mkdir(parents=True)
         (folder / name / "left").touch()
-    for name in ("loss_curve.png", "eval_samples.md"):
+    for name in ("loss_curve.png", "eval_samples.md", "run_report.html"):
         (folder / name).touch()
     (folder / "eval_results.txt").write_text("global_step = 4\n")
     for other in others.values():

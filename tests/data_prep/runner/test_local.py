@@ -25,6 +25,7 @@ BESIDE_SHARDS = (
     "train.manifest.json",
     "train.report.json",
     "train.report.png",
+    "train.report.html",
     "train.token_counts.npz",
 )
 
