@@ -69,7 +69,8 @@ def main(arguments: list[str]) -> None:
     from data_prep.records import render, viewer
 
     sequences = viewer.read_sequences(
-        args.path, args.num_records, vocabulary, segmenter, args.first_record
+        *(args.path, args.num_records, vocabulary, segmenter, args.first_record),
+        manifest.settings.sentence_task if manifest else "nsp",
     )
     if args.html:
         title = os.path.basename(args.path)

@@ -2,6 +2,7 @@
 
 import html
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 from data_prep.records.viewer import KEPT, MASKED, REPLACED, Piece, Sequence
@@ -25,15 +26,14 @@ def write_lines(
 ) -> Iterable[str]:
     """Yield a sequence's lines.
 
-    A masked piece is shown by its label: red or {label} if the model sees [MASK],
-    yellow or {label|seen} if it sees another token, green or {label=} if it sees the
-    label itself.
+    A masked piece is shown by its label: {label} if the model sees [MASK],
+    {label|seen} if it sees another token, {label=} if it sees the label itself.
 
     Args:
         sequence: to show.
         number: of the record, from 1.
         width: columns of the terminal; a Han character takes two.
-        colour: use ANSI colours instead of braces.
+        colour: make them red, yellow and green, too, by ANSI codes.
     """
     yield f"{number}  {describe(sequence)}"
     for name, words in sequence.sides:
@@ -56,7 +56,7 @@ def write_lines(
 def write_all(
     sequences: Iterable[Sequence], first_number: int, width: int, colour: bool
 ) -> Iterable[str]:
-    """Yield the lines of all sequences, after one that describes the marks.
+    """Yield the lines of all sequences, between what the marks mean and their counts.
 
     Args:
         sequences: to show.
@@ -64,11 +64,25 @@ def write_all(
         width: see `write_lines`.
         colour: see `write_lines`.
     """
+    fates: Counter[str] = Counter()
     for number, sequence in enumerate(sequences, first_number):
         if number == first_number:
             yield describe_marks(colour)
         yield ""
         yield from write_lines(sequence, number, width, colour)
+        fates += sequence.count_fates()
+    if fates:
+        yield ""
+        yield describe_fates(fates)
+
+
+def describe_fates(fates: Counter[str]) -> str:
+    """Return a line on how the chosen pieces fared; BERT's rule is 80, 10 and 10 %."""
+    total = fates.total()
+    shares = (f"{100 * fates[fate] / total:.1f} %" for fate in _COLOURS)
+    return "{} masked pieces: {} [MASK], {} another token, {} the label itself".format(
+        f"{total:,}", *shares
+    )
 
 
 def describe_marks(colour: bool) -> str:
@@ -86,8 +100,8 @@ def describe(sequence: Sequence) -> str:
     labels = sequence.next_sentence_labels
     ending = ""
     if labels:
-        name = "label" if len(labels) == 1 else "labels"
-        ending = f", next sentence {name} {' '.join(map(str, labels))}"
+        named = (f"{label} ({sequence.label_names[label]})" for label in labels)
+        ending = f", next_sentence_labels {', '.join(named)}"
     return f"{sequence.num_tokens} tokens, {sequence.num_masked} masked{ending}"
 
 
@@ -110,7 +124,9 @@ def write_html(sequences: Iterable[Sequence], title: str, first_number: int = 1)
         '<span class="kept">the label itself is seen</span>; the label stands above. '
         "Words are the segmenter's on the text of the sequence.</p>",
     ]
+    fates: Counter[str] = Counter()
     for number, sequence in enumerate(sequences, first_number):
+        fates += sequence.count_fates()
         parts.append(f"<h2>{number}: {html.escape(describe(sequence))}</h2>")
         for name, words in sequence.sides:
             body = "".join(
@@ -118,6 +134,8 @@ def write_html(sequences: Iterable[Sequence], title: str, first_number: int = 1)
                 for word in words
             )
             parts.append(f'<p><span class="side">{name}</span>{body}</p>')
+    if fates:
+        parts.append(f"<h2>{html.escape(describe_fates(fates))}</h2>")
     return "\n".join(parts) + "\n</html>\n"
 
 
@@ -133,10 +151,10 @@ def _show_piece(piece: Piece, colour: bool) -> tuple[str, int]:
     if not piece.fate:
         return piece.text, count_columns(piece.text)
     text = f"{piece.text}|{piece.seen}" if piece.fate == REPLACED else piece.text
-    if colour:
-        return f"\033[{_COLOURS[piece.fate]}m{text}\033[0m", count_columns(text)
     text = "{" + text + ("=" if piece.fate == KEPT else "") + "}"
-    return text, count_columns(text)
+    columns = count_columns(text)
+    # Beside the marks, not in their place: not everybody tells red from green.
+    return f"\033[{_COLOURS[piece.fate]}m{text}\033[0m" if colour else text, columns
 
 
 def _mark_piece(piece: Piece) -> str:

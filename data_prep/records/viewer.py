@@ -1,6 +1,8 @@
 """Records -> sequences to read: words, masked pieces with their labels, A and B."""
 
 import dataclasses
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -10,6 +12,8 @@ from data_prep.text import segmentation, vocab
 
 # The fates of a chosen piece.
 MASKED, REPLACED, KEPT = "masked", "replaced", "kept"
+# What next_sentence_labels 0 and 1 mean in each task.
+_LABELS = {"nsp": ("next", "random next"), "sop": ("in order", "swapped")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +36,30 @@ class Sequence:
     """One record.
 
     Attributes:
-        sides: ("A" or "B", its words); a word is a list of pieces. A record that
-            holds several sequences has their sides one after the other.
+        sides: ("A" or "B", its words); a word is a list of pieces, and [CLS] and [SEP]
+            are words of their own. A record that holds several sequences has their
+            sides one after the other.
         num_tokens: with special tokens, without padding.
         num_masked: masked pieces.
         next_sentence_labels: of each sequence; none if the record has none.
+        label_names: what the labels 0 and 1 mean.
     """
 
     sides: list[tuple[str, list[list[Piece]]]]
     num_tokens: int
     num_masked: int
     next_sentence_labels: list[int]
+    label_names: tuple[str, str] = _LABELS["nsp"]
+
+    def count_fates(self) -> Counter[str]:
+        """Count the chosen pieces by their fate."""
+        return Counter(
+            piece.fate
+            for _, words in self.sides
+            for word in words
+            for piece in word
+            if piece.fate
+        )
 
 
 def read_sequences(
@@ -51,6 +68,7 @@ def read_sequences(
     vocabulary: vocab.Vocabulary,
     segmenter: segmentation.Segmenter,
     first_record: int = 1,
+    sentence_task: str = "nsp",
 ) -> Iterator[Sequence]:
     """Yield some of a record file's sequences.
 
@@ -60,6 +78,7 @@ def read_sequences(
         vocabulary: that of the records.
         segmenter: finds the words again, because records do not hold them.
         first_record: number of the first, counted from 1.
+        sentence_task: of the records: nsp or sop; others have no labels.
 
     Raises:
         ValueError: the file holds no pretraining records, or its vocabulary is
@@ -67,8 +86,11 @@ def read_sequences(
     """
     begin = first_record - 1
     records = _read_records(path, begin, num_records)
+    label_names = _LABELS.get(sentence_task, _LABELS["nsp"])
     for record in records:
-        yield _view(_parse(record, path, vocabulary), path, vocabulary, segmenter)
+        values = _parse(record, path, vocabulary)
+        sequence = _view(values, path, vocabulary, segmenter)
+        yield dataclasses.replace(sequence, label_names=label_names)
     if not records:
         which = f"record {first_record}" if begin else "record"
         raise ValueError(f"Record file {path!r} holds no {which}: name another one.")
@@ -146,11 +168,8 @@ def _view(values, path, vocabulary, segmenter) -> Sequence:
         )
     parts = values.get(schema.PART_IDS, [0] * len(ids))
     sides: dict[tuple[int, int], list[tuple[str, Piece]]] = {}
-    special = (vocabulary.cls_id, vocabulary.sep_id)
     length = sum(mask)
     for position in range(length):
-        if ids[position] in special and position not in labels:
-            continue
         token = vocabulary.tokens[labels.get(position, ids[position])]
         piece = _make_piece(token, ids[position], position in labels, vocabulary)
         side = (parts[position], segments[position])
@@ -176,6 +195,19 @@ def _make_piece(token: str, seen_id: int, chosen: bool, vocabulary) -> Piece:
 
 
 def _find_words(side: list[tuple[str, Piece]], segmenter) -> list[list[Piece]]:
+    """Return the words of one side of a pair, [CLS] and [SEP] among them."""
+    words: list[list[Piece]] = []
+    for is_special, run in itertools.groupby(
+        side, key=lambda each: each[0] in (vocab.CLS, vocab.SEP) and not each[1].fate
+    ):
+        if is_special:
+            words += [[piece] for _, piece in run]
+        else:
+            words += _segment_text(list(run), segmenter)
+    return words
+
+
+def _segment_text(side: list[tuple[str, Piece]], segmenter) -> list[list[Piece]]:
     text, begins = "", []
     for token, piece in side:
         continues = token.startswith(vocab.CONTINUATION_PREFIX) and len(token) > 2

@@ -54,24 +54,42 @@ def view(path, vocabulary):
 def test_lines_show_words_labels_and_sides(write_records, vocabulary, names):
     sequence = view(write_records(names), vocabulary)
     assert list(render.write_lines(sequence, 7, 80, False)) == [
-        "7  12 tokens, 3 masked, next sentence label 1",
-        "  A 使用 {语}{言|。} 模{型=}",
-        "  B proba 。",
+        "7  12 tokens, 3 masked, next_sentence_labels 1 (random next)",
+        "  A [CLS] 使用 {语}{言|。} 模{型=} [SEP]",
+        "  B proba 。 [SEP]",
     ]
 
 
 def test_colours_take_no_columns(write_records, vocabulary):
     sequence = view(write_records(), vocabulary)
     plain = re.compile("\033\\[[0-9]*m")
-    lines = list(render.write_lines(sequence, 1, 12, True))
-    assert [plain.sub("", line) for line in lines[1:4]] == [
-        "  A 使用",  # 8 columns; the next word takes 7 more.
-        "    语言|。",
-        "    模型",
+    lines = list(render.write_lines(sequence, 1, 16, True))
+    assert [plain.sub("", line) for line in lines[1:5]] == [
+        "  A [CLS] 使用",  # 14 columns; the next word takes 11 more.
+        "    {语}{言|。}",
+        "    模{型=}",
+        "    [SEP]",
     ]
-    assert "\033[31m语\033[0m" in lines[2]
-    assert "\033[33m言|。\033[0m" in lines[2]
-    assert "\033[32m型\033[0m" in lines[3]
+    assert "\033[31m{语}\033[0m" in lines[2]
+    assert "\033[33m{言|。}\033[0m" in lines[2]
+    assert "\033[32m{型=}\033[0m" in lines[3]
+
+
+def test_fates_are_counted(write_records, vocabulary):
+    sequence = view(write_records(), vocabulary)
+    expected = (
+        "6 masked pieces: 33.3 % [MASK], 33.3 % another token, 33.3 % the label itself"
+    )
+    assert list(render.write_all([sequence] * 2, 1, 80, False))[-1] == expected
+    assert f"<h2>{expected}</h2>" in render.write_html([sequence] * 2, "a")
+
+
+def test_labels_mean_what_the_records_task_says(write_records, vocabulary):
+    segmenter = segmentation.build_segmenter("none")
+    (sequence,) = viewer.read_sequences(
+        *(write_records(), 1, vocabulary, segmenter), sentence_task="sop"
+    )
+    assert render.describe(sequence).endswith("next_sentence_labels 1 (swapped)")
 
 
 def test_wide_characters_count_twice():
@@ -93,7 +111,7 @@ def test_record_without_masks_is_shown(write_records, vocabulary):
     path = write_records(masked_lm_weights=[0.0] * 4)
     sequence = view(path, vocabulary)
     assert sequence.num_masked == 0
-    assert sequence.sides[0][1][0][0].text == "使"
+    assert [word[0].text for word in sequence.sides[0][1][:2]] == ["[CLS]", "使"]
 
 
 def test_later_record_is_shown_under_its_number(
@@ -154,7 +172,7 @@ def test_command_prints_without_colour_to_a_pipe(
     vocab_file = write_vocabulary(*"使用语言模型。", "pro", "##ba")
     done = run_command(COMMAND, write_records(), f"--vocab_file={vocab_file}")
     assert done.returncode == 0, done.stderr
-    assert "  A 使用 {语}{言|。} 模{型=}" in done.stdout
+    assert "  A [CLS] 使用 {语}{言|。} 模{型=} [SEP]" in done.stdout
     assert "\033" not in done.stdout
     assert done.stderr == ""
 
