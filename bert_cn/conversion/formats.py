@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import os
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -120,6 +121,8 @@ FORMATS = {
     ),
 }
 # Folders of these may lack their configuration.
+# Such as bert-base-chinese and hfl/chinese-roberta-wwm-ext.
+_HUB_NAME = re.compile(r"([\w.-]+/)?\w[\w.]*-[\w.-]+|[\w.-]+/\w[\w.-]*")
 _WITHOUT_CONFIG = (format_names.TF1, format_names.MODEL_GARDEN, format_names.UER)
 
 
@@ -176,8 +179,17 @@ def _unknown(path: str) -> str:
         f"No checkpoint is recognised at {path!r}: {found}. Name a training output "
         "folder, a TF1 checkpoint prefix (folder/bert_model.ckpt), a transformers "
         "folder (config.json with model.safetensors, pytorch_model.bin or "
-        "tf_model.h5), a KerasHub preset or a .bin file of UER-py."
+        f"tf_model.h5), a KerasHub preset or a .bin file of UER-py.{_advise(path)}"
     )
+
+
+def _advise(path: str) -> str:
+    """Return how to get a checkpoint that is named as the Hugging Face Hub names it."""
+    owner = os.path.dirname(path)
+    if not _HUB_NAME.fullmatch(path) or (owner and folders.exists(owner)):
+        return ""
+    name = path.rpartition("/")[2]
+    return f" A model of the Hugging Face Hub: hf download {path} --local-dir {name}"
 
 
 def read_checkpoint(

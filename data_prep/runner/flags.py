@@ -194,7 +194,10 @@ def _define_files() -> None:
         required=True,
     )
     flags.DEFINE_string(
-        "vocab_file", None, "The vocabulary that BERT is trained on.", required=True
+        "vocab_file",
+        None,
+        "The vocabulary that BERT is trained on; a folder stands for its vocab.txt.",
+        required=True,
     )
     flags.DEFINE_integer("num_shards", 1, "Record files to write.")
     flags.DEFINE_float(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import os
 import unicodedata
 
 import numpy as np
@@ -138,7 +139,8 @@ def load_vocabulary(path: str) -> Vocabulary:
     """Read a vocab.txt.
 
     Args:
-        path: a local path or any path `tf.io.gfile` opens.
+        path: a local path or any path `tf.io.gfile` opens; a folder, such as a
+            checkpoint's, stands for the vocab.txt in it.
 
     Returns:
         The checked `Vocabulary`.
@@ -149,6 +151,8 @@ def load_vocabulary(path: str) -> Vocabulary:
     """
     if not path:
         raise ValueError("--vocab_file is empty: name a vocab.txt, one token a line.")
+    if storage.isdir(path):
+        path = os.path.join(path, "vocab.txt")
     try:
         data = storage.read_bytes(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:

@@ -280,3 +280,23 @@ def test_google_checkpoint_to_pt_and_back_is_equal(
     for name in names:
         assert reader.get_tensor(name).tobytes() == back.get_tensor(name).tobytes()
     assert google.config.hidden_act == config_lib.GELU_TANH
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("bert-base-chinese", "bert-base-chinese"),
+        ("hfl/chinese-roberta-wwm-ext", "chinese-roberta-wwm-ext"),
+        ("hfl/rbt3", "rbt3"),
+    ],
+)
+def test_name_of_the_hub_gets_its_download(name, folder):
+    with pytest.raises(ValueError, match=f"hf download {name} --local-dir {folder}$"):
+        formats.read_checkpoint(name)
+
+
+@pytest.mark.parametrize("name", ["model", "{0}/model-x", "../a-b"])
+def test_path_of_this_machine_gets_no_download(name, tmp_path):
+    with pytest.raises(ValueError, match="No checkpoint is recognised") as raised:
+        formats.read_checkpoint(name.format(tmp_path))
+    assert "hf download" not in str(raised.value)

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import pytest
 
@@ -52,6 +53,18 @@ def test_bytes_that_are_not_utf8_are_refused(tmp_path):
     path.write_bytes(b"[PAD]\n\xff\n")
     with pytest.raises(ValueError, match="is not UTF-8 at byte 6"):
         vocab.load_vocabulary(str(path))
+
+
+def test_folder_stands_for_the_vocabulary_in_it(write_vocabulary, tmp_path):
+    path = write_vocabulary("模")
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="checkpoint/vocab.txt' cannot be read"):
+        vocab.load_vocabulary(str(folder))
+    shutil.copy(path, folder / "vocab.txt")
+    loaded = vocab.load_vocabulary(str(folder))
+    assert loaded.tokens[5:] == ("模",)
+    assert loaded.path == f"{folder}/vocab.txt"
 
 
 def test_missing_file_is_refused(tmp_path):
