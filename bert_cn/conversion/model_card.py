@@ -14,9 +14,10 @@ from data_prep import storage
 from data_prep.text import vocab as vocab_lib
 
 CARD_FILE = "README.md"
-# The notes on training travel from card to card between these two lines.
-_NOTES_START = "<!-- training notes -->"
-_NOTES_END = "<!-- end of training notes -->"
+# The notes on training travel from card to card between these two lines, which also
+# tell a card that was written here.
+NOTES_START = "<!-- training notes -->"
+NOTES_END = "<!-- end of training notes -->"
 
 _HOW_TO_LOAD = {
     "tf1": """\
@@ -148,15 +149,15 @@ def read_training_notes(folder: str) -> str:
         return ""
     with tf.io.gfile.GFile(folders.join(folder, CARD_FILE), "rb") as file:
         text = file.read().decode("utf-8", "replace")
-    _, start, rest = text.partition(_NOTES_START)
-    notes, end, _ = rest.partition(_NOTES_END)
+    _, start, rest = text.partition(NOTES_START)
+    notes, end, _ = rest.partition(NOTES_END)
     return notes.strip() if start and end else ""
 
 
 def is_our_card(path: str) -> bool:
     """Say whether a README.md was written here."""
     with tf.io.gfile.GFile(path, "rb") as file:
-        return _NOTES_START.encode() in file.read()
+        return NOTES_START.encode() in file.read()
 
 
 def write(
@@ -202,9 +203,9 @@ def _build_card(
 - do_lower_case: {lower_case}
 
 ## Training
-{_NOTES_START}
+{NOTES_START}
 {bert.training_notes or "Nothing is recorded."}
-{_NOTES_END}
+{NOTES_END}
 
 ## How to load it
 {how}

@@ -1,6 +1,7 @@
 """One run of a fine-tuning command, as far as all commands do the same."""
 
 import contextlib
+import os
 import typing
 from collections.abc import Callable, Iterator, Mapping
 
@@ -11,6 +12,7 @@ from bert_cn.finetuning import (
     batches,
     best_weights,
     curves,
+    model_card,
     output_folder,
     tables,
     training,
@@ -222,6 +224,16 @@ class Run:
             with self.explain_memory(flag):
                 results |= reporter.report(tables.TEST, self.shape(flag), True)
         self.write_results(results, steps)
+        if self._args.do_train:
+            model_card.write_card(
+                output_folder.model_folder(self.output_dir), self._trained_on, results
+            )
+
+    @property
+    def _trained_on(self) -> str:
+        """The name of the task, or of its file."""
+        file = getattr(self._args, "train_file", "") or ""
+        return getattr(self._args, "task_name", "") or os.path.basename(file)
 
     def train(
         self,

@@ -16,6 +16,7 @@ from bert_cn.conversion import (
     families,
     fast_tokenizer,
     folders,
+    model_card,
     pretrained,
     sentence_transformer,
     tokenizer_files,
@@ -69,7 +70,7 @@ def check_for_training(output_dir: str, overwrite: bool) -> None:
             "--output_dir, or pass --overwrite to replace it."
         )
     for name in folders.list_folder(folder):
-        if name not in _MODEL_FILES:
+        if not _is_of_a_model(folders.join(folder, name)):
             raise ValueError(
                 f"{folder!r} holds {name}, which is no part of a fine-tuned model and "
                 "would be lost: name another --output_dir, or move it away."
@@ -164,8 +165,16 @@ def write_model(
         output_dir,
         write,
         overwrite=True,
-        may_replace=lambda path: os.path.basename(path) in _MODEL_FILES,
+        may_replace=_is_of_a_model,
     )
+
+
+def _is_of_a_model(path: str) -> bool:
+    """Say whether a file in a model's folder was written with the model."""
+    name = os.path.basename(path)
+    if name == model_card.CARD_FILE:
+        return model_card.is_our_card(path)
+    return name in _MODEL_FILES
 
 
 def has_model(folder: str) -> bool:

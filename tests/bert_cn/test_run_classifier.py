@@ -77,6 +77,8 @@ def test_training_leaves_results_predictions_and_a_model(trained, folder):
     assert names == ["best", "eval_results.txt", "tensorboard", "test_results.tsv"]
     config = json.loads((folder / "out" / "best" / "config.json").read_text())
     assert config["id2label"] == {"0": "0", "1": "1"}
+    card = (folder / "out" / "best" / "README.md").read_text(encoding="utf-8")
+    assert f"| eval_accuracy | {round(results['eval_accuracy'], 4)} |" in card
     assert len(list((folder / "cache").iterdir())) == 3
 
 
