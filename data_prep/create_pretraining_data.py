@@ -14,7 +14,15 @@ import time
 from data_prep import command_line
 from data_prep.records import manifest as manifest_lib
 from data_prep.records import report
-from data_prep.runner import flags, held_out, local, outputs, tasks, workers
+from data_prep.runner import (
+    first_look,
+    flags,
+    held_out,
+    local,
+    outputs,
+    tasks,
+    workers,
+)
 from data_prep.runner.job import Job
 from data_prep.text import corpus
 from data_prep.text import vocab as vocab_lib
@@ -42,6 +50,8 @@ def main(arguments: list[str]) -> None:
     jobs = held_out.split_job(job) or (job,)
     for part in jobs:
         _refuse_replacing(files, part.outputs)
+    if unknown := first_look.warn_of_unknown(job):
+        _warn(unknown)
     made = [_make_records(part, args) for part in jobs]
 
     # Result

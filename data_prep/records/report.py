@@ -84,10 +84,8 @@ def list_warnings(
         unknown_characters: (character, how often), the most frequent first.
     """
     warnings = []
-    unknown = counts["unknown_tokens"] / max(1, counts["tokens"])
-    if unknown > _UNKNOWN_WARNING_SHARE:
-        advice = _advise_on_unknown(settings, vocabulary, unknown_characters)
-        warnings.append(f"{100 * unknown:.2f} % of the tokens are [UNK]: {advice}.")
+    if unknown := warn_of_unknown(settings, vocabulary, counts, unknown_characters):
+        warnings.append(unknown)
     random_next = counts["random_next"] / max(1, counts["parts"])
     if settings.sentence_task == "nsp" and random_next < _RANDOM_NEXT_WARNING_SHARE:
         warnings.append(
@@ -102,6 +100,20 @@ def list_warnings(
             f"than --masked_lm_prob={settings.masked_lm_prob} needs: {needed}."
         )
     return warnings
+
+
+def warn_of_unknown(
+    settings: Settings,
+    vocabulary: vocab.Vocabulary,
+    counts: counts_lib.Counts,
+    unknown_characters: Sequence[tuple[str, int]],
+) -> str:
+    """Return a sentence if many tokens are [UNK], else ""; see `list_warnings`."""
+    unknown = counts["unknown_tokens"] / max(1, counts["tokens"])
+    if unknown <= _UNKNOWN_WARNING_SHARE:
+        return ""
+    advice = _advise_on_unknown(settings, vocabulary, unknown_characters)
+    return f"{100 * unknown:.2f} % of the tokens are [UNK]: {advice}."
 
 
 def _advise_on_unknown(
