@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
-from data_prep import command_help, recipe_files
+from data_prep import command_help, recipe_files, standard_streams
 
 DISTRIBUTION = "bert_cn"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
@@ -48,6 +48,7 @@ def run_command(
         needs_overwrite: whether a rerun starts from the beginning and needs
             --overwrite for that.
     """
+    standard_streams.prepare()
     name = _command_name()
     if _VersionFlag.NAME not in flags.FLAGS:
         # As a flag of the command's own module, so that --help lists it.
@@ -136,7 +137,7 @@ def describe_error(error: BaseException) -> str:
             advice = "free some space and run the same command again."
         return f"{place}{error.strerror}; {advice}"
     text = getattr(error, "message", None) or str(error) or type(error).__name__
-    text = " ".join(text.split())
+    text = standard_streams.escape(" ".join(text.split()))
     if os.strerror(errno.ENOSPC) in text:
         return f"{text}: free some space and run the same command again."
     return text

@@ -91,7 +91,7 @@ def plan_outputs(output_file: str, num_shards: int) -> Outputs:
             f"{stem}-{shard:05d}-of-{num_shards:05d}{extension}"
             for shard in range(num_shards)
         ]
-    return Outputs(
+    planned = Outputs(
         stem,
         tuple(paths),
         stem + manifest_lib.SUFFIX,
@@ -103,6 +103,12 @@ def plan_outputs(output_file: str, num_shards: int) -> Outputs:
         stem + token_counts.SUFFIX,
         _choose_work_folder(stem),
     )
+    for path in set(planned.shards) & set(planned.beside_shards):
+        raise ValueError(
+            f"--output_file names {path!r}, which is a file that is written beside the "
+            "records: give the records another name."
+        )
+    return planned
 
 
 def _check_list(paths: list[str], num_shards: int) -> None:

@@ -45,3 +45,8 @@ def test_work_for_an_object_store_is_done_locally():
 def test_bad_outputs_are_refused(output_file, num_shards, message):
     with pytest.raises(ValueError, match=message):
         outputs.plan_outputs(output_file, num_shards)
+
+
+def test_record_file_named_as_one_beside_it_is_refused():
+    with pytest.raises(ValueError, match=r"names 'o/a.manifest.json', which is a file"):
+        outputs.plan_outputs("o/a.tfrecord,o/a.manifest.json", 1)
