@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import stat as stat_lib
 
 _HASH_BYTES = 1 << 20
 
@@ -80,6 +81,8 @@ class _RawFile(io.RawIOBase):
 
 @contextlib.contextmanager
 def _open_local(path: str, mode: str):
+    if mode.startswith("r"):
+        check_regular(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with builtins.open(path, mode, **text) as file:
@@ -90,14 +93,32 @@ def _open_local(path: str, mode: str):
         raise
 
 
+def check_regular(path: str) -> None:
+    """Refuse a local pipe or device, of which reading may never end.
+
+    A folder, or a path where nothing is, is left to whoever opens it.
+
+    Raises:
+        ValueError: it is one.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not (stat_lib.S_ISREG(mode) or stat_lib.S_ISDIR(mode)):
+        raise ValueError(f"{path!r} is a pipe or a device: name a file.")
+
+
 def read_bytes(path: str) -> bytes:
     """Return a file's bytes.
 
     Raises:
+        ValueError: it is a pipe or a device.
         FileNotFoundError: there is no such file.
         IsADirectoryError: it is a folder.
     """
     if not is_remote(path):
+        check_regular(path)
         with builtins.open(path, "rb") as file:
             return file.read()
     if not exists(path):
@@ -130,8 +151,20 @@ def join_named(folder: str, name, where: str) -> str:
 
 
 def read_json(path: str):
-    """Return the content of a JSON file of ours; errors are `read_bytes`'s."""
-    return json.loads(read_bytes(path))
+    """Return the content of a JSON file; errors are those of what it calls."""
+    return parse_json(read_bytes(path))
+
+
+def parse_json(text: str | bytes):
+    """Return the content of JSON.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def hash_file(path: str) -> str:

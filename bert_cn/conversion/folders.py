@@ -60,12 +60,14 @@ def read_json(path: str) -> dict:
     Raises:
         ValueError: the file is missing or is no JSON object.
     """
+    if not storage.is_remote(path):
+        storage.check_regular(path)
     try:
         with tf.io.gfile.GFile(path, "r") as file:
-            values = json.loads(file.read())
+            values = storage.parse_json(file.read())
     except tf.errors.OpError as error:
         raise ValueError(f"{path} cannot be read: put the file there.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not a JSON file ({error}): repair it.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: a JSON object is needed, found a {type(values)}.")

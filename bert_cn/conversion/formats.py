@@ -25,6 +25,7 @@ from bert_cn.conversion import (
     uer,
 )
 from bert_cn.model import config as config_lib
+from data_prep import storage
 
 Reader = Callable[[str, pretrained.ReadOptions], pretrained.PretrainedBert]
 Writer = Callable[[pretrained.PretrainedBert, str, pretrained.WriteOptions], None]
@@ -137,6 +138,7 @@ def find_format(path: str, input_format: str = format_names.AUTO) -> str:
     Raises:
         ValueError: nothing is recognised there, or the format's name is unknown.
     """
+    _refuse_pipes(path)
     if input_format != format_names.AUTO:
         if input_format not in format_names.INPUT_FORMATS:
             raise ValueError(
@@ -165,6 +167,14 @@ def find_format(path: str, input_format: str = format_names.AUTO) -> str:
     if uer.is_uer_file(path):
         return format_names.UER
     raise ValueError(_unknown(path))
+
+
+def _refuse_pipes(path: str) -> None:
+    """Refuse a file that some reader would wait for without end."""
+    if not storage.is_remote(path):
+        names = ("", *folders.list_folder(path))
+        for file in (os.path.join(path, name) if name else path for name in names):
+            storage.check_regular(file)
 
 
 def _unknown(path: str) -> str:

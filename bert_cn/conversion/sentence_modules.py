@@ -5,7 +5,6 @@ others, and reads these. Both are read here.
 """
 
 import dataclasses
-import json
 import os
 
 import numpy as np
@@ -76,7 +75,7 @@ def list_modules(path: str) -> list[tuple[str, str]]:
         with tf.io.gfile.GFile(file_name, "r") as file:
             modules = [
                 (module.get("type", "").rpartition(".")[2], module["path"])
-                for module in json.loads(file.read())
+                for module in storage.parse_json(file.read())
             ]
         modules[0]
     except (

@@ -5,7 +5,6 @@ Imports nothing heavy, because the tables of data sets that --help shows use it.
 
 import dataclasses
 import itertools
-import json
 import os
 from collections.abc import Iterator, Sequence
 
@@ -289,8 +288,8 @@ def _iterate_rows(path: str, file_format: Format) -> Iterator:
             yield number, line.split(file_format.separator)
             continue
         try:
-            values = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            values = storage.parse_json(line)
+        except ValueError as error:
             raise ValueError(
                 f"{path}, line {number}: no JSON object ({error}); write one example "
                 "on each line."

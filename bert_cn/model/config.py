@@ -28,6 +28,8 @@ _IGNORED_KEYS = frozenset(
 )
 # google-research/bert's modeling.py has this epsilon in every LayerNorm.
 LAYER_NORM_EPSILON = 1e-12
+# A file with larger numbers is damaged or hostile: building its model would not end.
+_MOST_LAYERS, _MOST = 1_000, 10_000_000
 BERT, ROBERTA, XLM_ROBERTA = "bert", "roberta", "xlm-roberta"
 # Models with BERT's encoder, by transformers' names.
 MODEL_TYPES = (BERT, ROBERTA, XLM_ROBERTA)
@@ -130,8 +132,9 @@ def _check_type(name: str, kind: type, value) -> None:
             f"{name} must be of type {kind.__name__}. Received: {value!r}."
         )
     least = 0 if name == "pad_token_id" else 1
-    if kind is int and value < least:
-        raise ValueError(f"{name} must be at least {least}. Received: {value}.")
+    most = _MOST_LAYERS if name == "num_hidden_layers" else _MOST
+    if kind is int and not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most:,}. Received: {value}.")
     if name == "layer_norm_eps" and not 0 < value < 1:
         raise ValueError(f"{name} must be in (0, 1). Received: {value}.")
     if name.endswith("_prob") and not 0 <= value < 1:
@@ -179,12 +182,12 @@ def load_config(path: str) -> BertConfig:
         )
     path = recipe_files.find_file(path)
     try:
-        values = json.loads(storage.read_bytes(path).decode("utf-8"))
+        values = storage.parse_json(storage.read_bytes(path).decode("utf-8"))
     except OSError as error:
         raise ValueError(
             f"Model configuration {path!r} cannot be read: check --bert_config_file."
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error}).") from error
     if not isinstance(values, dict):
         raise ValueError(

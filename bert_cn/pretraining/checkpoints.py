@@ -246,7 +246,7 @@ def save_best(
     folder = os.path.join(output_dir, run_files.BEST_FOLDER)
     results = os.path.join(folder, run_files.BEST_RESULTS_FILE)
     if tf.io.gfile.exists(results):
-        best = json.loads(storage.read_bytes(results))
+        best = storage.read_json(results)
         is_same = best.get("measured_on", measured_on) == measured_on
         if is_same and best["loss"] <= metrics["loss"]:
             return False

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import math
 import os
 import statistics
@@ -128,7 +127,7 @@ def read_result(folder: str) -> Result | None:
     if not storage.exists(path):
         return None
     try:
-        values = json.loads(storage.read_bytes(path))
+        values = storage.read_json(path)
         values["baselines"] = {
             key: baselines_lib.Baseline(**each)
             for key, each in values["baselines"].items()
@@ -170,7 +169,7 @@ def read_all(output_dir: str) -> tuple[list[RowInfo], list[Result]]:
         folder = os.path.join(output_dir, name.rstrip("/"))
         path = os.path.join(folder, _ROW_FILE)
         if storage.exists(path):
-            row = RowInfo(**json.loads(storage.read_bytes(path)))
+            row = RowInfo(**storage.read_json(path))
             rows.append(row)
             results += [
                 each

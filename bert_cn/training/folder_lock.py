@@ -66,7 +66,9 @@ def hold_folder(folder: str) -> Iterator[None]:
 
 def _describe_holder(folder: str) -> str:
     try:
-        values = json.loads(storage.read_bytes(os.path.join(folder, _HOLDER_FILE)))
+        values = storage.parse_json(
+            storage.read_bytes(os.path.join(folder, _HOLDER_FILE))
+        )
         return f" (process {int(values['process'])} on {values['host']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -9,7 +9,6 @@
 Conversion and mask filling read such a folder too. No TensorFlow is imported here.
 """
 
-import json
 import os
 import re
 from typing import Any
@@ -78,7 +77,7 @@ def read_fingerprint(output_dir: str) -> dict[str, Any]:
     if not storage.exists(path):
         return {}
     try:
-        return json.loads(storage.read_bytes(path))
+        return storage.read_json(path)
     except ValueError as error:
         raise ValueError(f"{path} is not a JSON file ({error}): repair it.") from error
 

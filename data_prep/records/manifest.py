@@ -102,7 +102,7 @@ def read_manifest(path: str) -> Manifest:
     with storage.open(path, "r") as file:
         text = file.read()
     try:
-        content = json.loads(text)
+        content = storage.parse_json(text)
         version = content["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -5,7 +5,6 @@ interruptions or the runner, and it holds no time and no path. `report_page` mak
 NAME.report.md and NAME.report.png of it.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,7 +143,7 @@ def read_warnings(path: str) -> list[str]:
         ValueError: it is damaged.
     """
     with storage.open(path, "r") as file:
-        return list(json.loads(file.read())["warnings"])
+        return list(storage.parse_json(file.read())["warnings"])
 
 
 def read_statistics(path: str) -> dict[str, counts_lib.Counts]:
@@ -154,7 +153,7 @@ def read_statistics(path: str) -> dict[str, counts_lib.Counts]:
     with storage.open(path, "r") as file:
         text = file.read()
     try:
-        report = json.loads(text)
+        report = storage.parse_json(text)
         if report["format_version"] != FORMAT_VERSION:
             return {}
         return {shard["file"]: shard["statistics"] for shard in report["shards"]}

@@ -12,6 +12,9 @@ from data_prep.text import corpus, lines, segmentation, traditional
 SPLITS = ("train", "eval")
 DEDUPLICATIONS = ("none", "exact", "near")
 
+# Tokens of a sequence: compact records count them in 16 bits.
+_LONGEST = 65_535
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -150,8 +153,16 @@ class Settings:
     def _check_ranges(self) -> None:
         smallest = max(packing_lib.SPECIAL_TOKENS.values()) + 2
         rules = (
-            ("max_seq_length", self.max_seq_length >= smallest, f"{smallest} or more"),
-            ("max_predictions_per_seq", self.max_predictions_per_seq >= 1, "1 or more"),
+            (
+                "max_seq_length",
+                smallest <= self.max_seq_length <= _LONGEST,
+                f"from {smallest} to {_LONGEST:,}",
+            ),
+            (
+                "max_predictions_per_seq",
+                1 <= self.max_predictions_per_seq <= _LONGEST,
+                f"from 1 to {_LONGEST:,}",
+            ),
             ("random_seed", 0 <= self.random_seed < 1 << 63, "0 or more, below 2^63"),
             ("dupe_factor", self.dupe_factor >= 1, "1 or more"),
             ("pack_sequences", self.pack_sequences >= 1, "1 or more"),

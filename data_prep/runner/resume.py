@@ -35,7 +35,7 @@ def find_earlier(job: Job, plan_path: str) -> manifest_lib.Manifest | None:
         _check_same(job, content, outputs.manifest)
         return manifest
     if storage.exists(plan_path):
-        _check_same(job, json.loads(storage.read_bytes(plan_path)), plan_path)
+        _check_same(job, storage.read_json(plan_path), plan_path)
         return None
     for path in (*outputs.shards, *outputs.beside_shards):
         if storage.exists(path) and not _is_copy(job, path):
@@ -164,7 +164,7 @@ def remove_output(job: Job, plan_path: str) -> None:
     if storage.exists(plan_path):
         # A broken plan lists nothing that could be removed.
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            shards = json.loads(storage.read_bytes(plan_path))["shards"]
+            shards = storage.read_json(plan_path)["shards"]
             paths.update(storage.join_named(folder, s, plan_path) for s in shards)
     if storage.exists(outputs.manifest):
         # An unreadable manifest lists nothing that could be removed.

@@ -1,7 +1,6 @@
 """JSON files -> documents: one object a line, or one array of objects."""
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 
 import ijson
@@ -88,7 +87,7 @@ class _Line:
 
 def _parse(line: str, where: _Line):
     try:
-        return json.loads(line)
+        return storage.parse_json(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{where} is not JSON ({error}): the file must hold one object a line, or "

@@ -9,7 +9,6 @@ here.
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -84,7 +83,7 @@ def load_thresholds(name: str) -> tuple[Thresholds, str]:
         path = os.path.join(os.path.dirname(__file__), f"{PUBLISHED}.json")
     try:
         data = storage.read_bytes(path)
-        content = json.loads(data)
+        content = storage.parse_json(data)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"--filter={name} cannot be read ({error}): name {PUBLISHED}, or a JSON "

@@ -6,11 +6,11 @@ in its folder squad-style-data.
 
 import collections
 import dataclasses
-import json
 from collections.abc import Iterator
 
 from bert_cn.finetuning import tables
 from bert_cn.finetuning.reading import flags
+from data_prep import storage
 
 # The most questions that a line of output names.
 _SHOWN = 3
@@ -251,8 +251,8 @@ def _parse(data: bytes, path: str) -> list:
     if not data.strip():
         raise ValueError(f"{path} is empty: give a file in SQuAD's layout.")
     try:
-        values = json.loads(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        values = storage.parse_json(data.decode("utf-8-sig"))
+    except ValueError as error:
         raise ValueError(
             f"{path} is no JSON file ({error}): give a file in SQuAD's layout."
         ) from error
