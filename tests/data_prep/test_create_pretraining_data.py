@@ -108,7 +108,7 @@ REFUSED = {
     "output_below_a_file": (["--output_file={0}/text.txt/a.tfrecord"], "text.txt"),
     "short_sequences": (
         ["--max_seq_length=4"],
-        "--max_seq_length=4 cannot work: it must be 5 or more",
+        "--max_seq_length=4 cannot work: it must be from 5 to 65,535",
     ),
     "no_workers": (["--num_workers=0"], "--num_workers=0 cannot work"),
     "unknown_segmenter": (["--segmenter=ltp"], "rjieba|jieba|pkuseg|thulac|whitesp"),

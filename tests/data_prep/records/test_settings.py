@@ -6,7 +6,10 @@ from data_prep.records.settings import Settings
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_seq_length": 4}, "--max_seq_length=4 cannot work: it must be 5 or more"),
+        (
+            {"max_seq_length": 4},
+            "--max_seq_length=4 cannot work: it must be from 5 to 65,535",
+        ),
         ({"max_predictions_per_seq": 0}, "--max_predictions_per_seq=0 cannot work"),
         ({"dupe_factor": 0}, "--dupe_factor=0 cannot work: it must be 1 or more"),
         ({"masked_lm_prob": 0.0}, "--masked_lm_prob=0.0 cannot work"),
