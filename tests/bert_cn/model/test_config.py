@@ -49,7 +49,7 @@ def test_googles_pooler_keys_are_accepted():
         ({"vocab_size": 8, "hiden_size": 8}, "unknown key 'hiden_size'"),
         (
             {"vocab_size": 8, "num_hidden_layers": 0},
-            "num_hidden_layers must be at",
+            "num_hidden_layers must be from",
         ),
         (
             {"vocab_size": 8, "layer_norm_eps": 0},
