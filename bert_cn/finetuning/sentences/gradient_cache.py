@@ -62,11 +62,28 @@ def differentiate(
     for seed, value in zip(seeds, before, strict=True):
         seed.assign(value)
 
+    gradients = _sum_gradients(lambda part: embed(take(part)), upstream, variables)
+    return loss, gradients
+
+
+def _sum_gradients(
+    embed_part: Callable[[tf.Tensor], tf.Tensor],
+    upstream: tf.Tensor,
+    variables: Sequence[keras.Variable],
+) -> list[tf.Tensor]:
+    """Add up the gradients of all parts, one part in memory at a time.
+
+    Args:
+        embed_part: number of a part -> its embeddings.
+        upstream: float32 [parts, ...], the loss's gradients by the embeddings.
+        variables: that the gradients are wanted of.
+    """
+
     def add_part(part: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape() as tape:
-            again = embed(take(part))
+            embeddings = embed_part(part)
         gradients = tape.gradient(
-            again,
+            embeddings,
             [variable.value for variable in variables],
             output_gradients=upstream[part],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
@@ -76,12 +93,12 @@ def differentiate(
 
     zeros = [tf.zeros(variable.shape, variable.dtype) for variable in variables]
     _, *gradients = tf.while_loop(
-        lambda part, *_: part < num_parts,
+        lambda part, *_: part < upstream.shape[0],
         add_part,
         [tf.constant(0), *zeros],
         parallel_iterations=1,
     )
-    return loss, gradients
+    return gradients
 
 
 def _list_seeds(model: keras.Model) -> list[keras.Variable]:
