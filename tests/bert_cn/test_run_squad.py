@@ -178,7 +178,7 @@ def test_half_of_a_surrogate_pair_is_written(trained, run, folder):
 # Training files: what they hold, and what is said.
 FILES = {
     "no_json": ("{", "no_json.json is no JSON file ("),
-    "deep": ("[" * 100_000, "deep.json is no JSON file (maximum recursion depth"),
+    "deep": ("[" * 100_000, "deep.json is no JSON file (it is nested too deeply"),
     "empty": ("", "empty.json is empty: give a file in SQuAD's layout."),
     "foreign": (
         [("a", "Ж?", "ЯЖЭ", [("Ж", 1)], {})],
