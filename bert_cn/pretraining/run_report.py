@@ -1,5 +1,6 @@
 """run_report.html: what a run was, how it went, and what comes next, on one page."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -106,8 +107,10 @@ def _describe_environment() -> str:
     rows = [("python", platform.python_version()), ("machine", platform.machine())]
     rows += [("devices", ", ".join(devices))]
     for package in _PACKAGES:
-        if package.replace("-", "_") in sys.modules:
-            rows.append((package, importlib.metadata.version(package)))
+        # A copy that is run from its folder is imported without being installed.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            if package.replace("-", "_") in sys.modules:
+                rows.append((package, importlib.metadata.version(package)))
     return "## Environment\n\n" + _table(("", ""), rows)
 
 

@@ -62,4 +62,5 @@ def test_group_that_holds_itself_is_looked_at_once(build_bert, tmp_path):
     shutil.copy(folder / "tf_model.h5", tmp_path / "whole.h5")
     with h5py.File(folder / "tf_model.h5", "r+") as file:
         file["bert/again"] = file["bert"]
-    formats.read_checkpoint(str(folder))
+    back = formats.read_checkpoint(str(folder))
+    assert back.weights.keys() == build_bert().weights.keys()

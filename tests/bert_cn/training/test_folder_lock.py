@@ -58,4 +58,5 @@ def test_nothing_is_left_in_a_folder_that_is_let_go(tmp_path):
 def test_folder_that_cannot_be_made_is_left_to_others(tmp_path):
     (tmp_path / "file").write_text("")
     with folder_lock.hold_folder(str(tmp_path / "file" / "run")):
-        pass
+        assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == ""
